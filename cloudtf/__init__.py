@@ -1,0 +1,46 @@
+"""cloudtf: train multi-label image classifiers from TFRecords with TensorFlow.
+
+Importing this package is cheap: TensorFlow is imported when something needs it. It must be
+imported before TensorFlow for the Keras 2 API to be chosen on TensorFlow 2.16 and later.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import Any
+
+__version__ = "0.1.0"
+
+# Read by TensorFlow when it is imported: take the Keras 2 API, and leave out its start-up notes.
+os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+# Public name -> module that defines it, imported at the first use.
+_PUBLIC = {
+    "ConvertConfig": "cloudtf.data.convert",
+    "EvaluateConfig": "cloudtf.evaluation.evaluate",
+    "PrAucCallback": "cloudtf.training.pr_auc_callback",
+    "TrainConfig": "cloudtf.training.config",
+    "UserError": "cloudtf.errors",
+    "build_model": "cloudtf.model.network",
+    "convert": "cloudtf.data.convert",
+    "evaluate": "cloudtf.evaluation.evaluate",
+    "load_model": "cloudtf.model.saving",
+    "open_dataset": "cloudtf.pipeline.dataset",
+    "train": "cloudtf.training.run",
+}
+
+__all__ = sorted([*_PUBLIC, "__version__"])
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'cloudtf' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_PUBLIC[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

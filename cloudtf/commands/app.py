@@ -1,0 +1,158 @@
+"""What every command shares: flags from settings, `--help`, and errors as one sentence.
+
+A command is a module in `cloudtf.commands` with a docstring, `CONFIG` (a `Settings` dataclass) and
+`run(config)`. Nothing else in the package knows absl flags.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import shutil
+import sys
+import textwrap
+from types import ModuleType
+from typing import Sequence
+
+from absl import flags
+
+from cloudtf import __version__, settings
+from cloudtf.errors import UsageError, UserError
+
+# Command -> one line for `cloudtf --help`, in the order of use.
+COMMANDS = {
+    "synthesize": "make a synthetic set of cloud photographs in Kaggle's format",
+    "convert": "turn photographs and a label CSV into TFRecords",
+    "preview": "draw originals beside their augmented versions",
+    "train": "train a classifier",
+    "evaluate": "metrics, thresholds and plots for a trained model",
+    "predict": "probabilities for records or a folder of images",
+    "postprocess": "empty the masks of a submission that the classifier disbelieves",
+}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs `arguments[0]` with the flags that follow.
+
+    Returns:
+      The exit status: 0 done, 1 bad input, 2 bad usage, 130 interrupted.
+    """
+    if not arguments or arguments[0] in ("-h", "--help", "--helpfull", "help"):
+        print(_overview())
+        return 0 if arguments else 2
+    if arguments[0] in ("-V", "--version"):
+        print(f"cloudtf {__version__}")
+        return 0
+    name = arguments[0]
+    if name not in COMMANDS:
+        print(
+            f"cloudtf: there is no command {name!r}; the commands are {', '.join(COMMANDS)}.",
+            file=sys.stderr,
+        )
+        return 2
+    return run_command(name, arguments[1:])
+
+
+def run_command(name: str, arguments: Sequence[str]) -> int:
+    """Runs one command with its flags; errors meant for the user become one sentence."""
+    module = importlib.import_module(f"cloudtf.commands.{name.replace('-', '_')}")
+    try:
+        if any(a.lstrip("-") in ("help", "h", "helpfull", "helpshort") for a in arguments):
+            print(_help(name, module))
+            return 0
+        module.run(parse(module.CONFIG, arguments))
+        return 0
+    except UserError as error:
+        print(f"cloudtf {name}: {error}", file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt:
+        print(f"cloudtf {name}: stopped.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 1
+
+
+def parse(config_class: type, arguments: Sequence[str]) -> settings.Settings:
+    """Flags to settings.
+
+    Raises:
+      UsageError: an unknown flag, a value of the wrong type or out of range, or a stray word.
+    """
+    values = _define(config_class)
+    try:
+        rest = values(["cloudtf", *arguments])[1:]
+    except (flags.Error, OSError, UnicodeDecodeError) as error:
+        raise UsageError(" ".join(str(error).split()).rstrip(".") + ".") from error
+    if rest:
+        raise UsageError(f"{rest[0]!r} is not a flag; flags are written --name=value.")
+    fields = [f for f in dataclasses.fields(config_class) if "help" in f.metadata]
+    given = {f.name: values[f.name].value for f in fields}
+    for name, value in given.items():
+        if isinstance(value, list):
+            given[name] = tuple(word.strip() for word in value if word.strip())
+    return config_class(**given)
+
+
+def _define(config_class: type) -> flags.FlagValues:
+    values = flags.FlagValues()
+    for field in dataclasses.fields(config_class):
+        if "help" not in field.metadata:
+            continue
+        kind, _ = settings.value_type(config_class, field.name)
+        text, default = field.metadata["help"], field.default
+        if kind is tuple:
+            default = list(default) if default is not None else None
+            flags.DEFINE_list(field.name, default, text, flag_values=values)
+        else:
+            define = {
+                bool: flags.DEFINE_bool,
+                int: flags.DEFINE_integer,
+                float: flags.DEFINE_float,
+                str: flags.DEFINE_string,
+            }[kind]
+            define(field.name, default, text, flag_values=values)
+    return values
+
+
+def _overview() -> str:
+    lines = [f"cloudtf {__version__}: multi-label image classifiers from TFRecords", ""]
+    lines += [f"  {name:<12} {summary}" for name, summary in COMMANDS.items()]
+    lines += ["", "cloudtf COMMAND --help lists the flags; --flagfile=FILE reads them from a file."]
+    return "\n".join(lines)
+
+
+def _help(name: str, module: ModuleType) -> str:
+    width = min(shutil.get_terminal_size().columns, 100)
+    lines = [f"cloudtf {name}: {(module.__doc__ or '').strip()}"]
+    topics: dict[str, list[dataclasses.Field]] = {}
+    for field in dataclasses.fields(module.CONFIG):
+        if "help" in field.metadata:
+            topics.setdefault(field.metadata["topic"], []).append(field)
+    for topic, fields in topics.items():
+        lines += ["", f"{topic}:"]
+        for field in fields:
+            lines.append(f"  --{field.name}{_allowed(module.CONFIG, field)}")
+            lines.append(textwrap.fill(field.metadata["help"], width, initial_indent=" " * 6,
+                                       subsequent_indent=" " * 6))
+    lines += ["", "  --flagfile=FILE", "      Read flags from FILE, one a line; # begins a comment."]
+    return "\n".join(lines)
+
+
+def _allowed(config_class: type, field: dataclasses.Field) -> str:
+    rules = field.metadata
+    kind, _ = settings.value_type(config_class, field.name)
+    if rules["choices"] and kind is not tuple:
+        shape = "=" + "|".join(rules["choices"])
+    else:
+        words = {bool: "", int: "=INTEGER", float: "=NUMBER", str: "=TEXT", tuple: "=A,B,..."}
+        shape = words[kind]
+    low, high = rules["minimum"], rules["maximum"]
+    notes = []
+    if low is not None or high is not None:
+        notes.append(f"{'' if low is None else low} to {'' if high is None else high}".strip())
+    if rules["required"]:
+        notes.append("required")
+    elif field.default not in (None, ()):
+        default = field.default
+        notes.append(f"default {','.join(default) if isinstance(default, tuple) else default}")
+    return shape + (f"  ({'; '.join(notes)})" if notes else "")

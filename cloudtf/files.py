@@ -1,0 +1,223 @@
+"""File access for local paths and for whatever `tf.io.gfile` speaks (`gs://`, `ram://`, ...).
+
+Local paths use the operating system directly: that gives a real flush to disk and an atomic
+rename, and a command that only reads a CSV need not load TensorFlow. Paths with a scheme go to
+`tf.io.gfile`. Nothing else in cloudtf opens files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import posixpath
+import shutil
+import tempfile
+from typing import Any, Iterator
+
+from cloudtf.errors import UserError
+
+
+def is_remote(path: str) -> bool:
+    """True for a path with a scheme, such as `gs://bucket/x` or `ram://x`."""
+    return "://" in path
+
+
+def join(directory: str, *names: str) -> str:
+    """`os.path.join` that keeps forward slashes in remote paths."""
+    return (posixpath if is_remote(directory) else os.path).join(directory, *names)
+
+
+def basename(path: str) -> str:
+    """The last part of a path."""
+    return os.path.basename(path.rstrip("/"))
+
+
+def dirname(path: str) -> str:
+    """The folder of a path, `.` for a bare local name."""
+    return (posixpath if is_remote(path) else os.path).dirname(path) or "."
+
+
+def _gfile() -> Any:
+    import tensorflow as tf
+
+    return tf.io.gfile
+
+
+def exists(path: str) -> bool:
+    """Whether a file or folder is there."""
+    return bool(_gfile().exists(path)) if is_remote(path) else os.path.exists(path)
+
+
+def is_dir(path: str) -> bool:
+    """Whether a folder is there."""
+    return bool(_gfile().isdir(path)) if is_remote(path) else os.path.isdir(path)
+
+
+def list_dir(path: str) -> list[str]:
+    """The names in a folder, sorted, without trailing slashes."""
+    try:
+        names = _gfile().listdir(path) if is_remote(path) else os.listdir(path)
+    except Exception as error:
+        raise UserError(f"The folder {path} cannot be listed: {_reason(error)}.") from error
+    return sorted(name.rstrip("/") for name in names)
+
+
+def make_dirs(path: str) -> None:
+    """Makes a folder and its parents; a folder that is already there is fine."""
+    try:
+        _gfile().makedirs(path) if is_remote(path) else os.makedirs(path, exist_ok=True)
+    except Exception as error:
+        raise UserError(f"The folder {path} cannot be made: {_reason(error)}.") from error
+
+
+def size(path: str) -> int:
+    """The length of a file in bytes."""
+    return int(_gfile().stat(path).length) if is_remote(path) else os.path.getsize(path)
+
+
+def remove(path: str) -> None:
+    """Removes a file; one that is already gone is fine."""
+    if is_remote(path):
+        if exists(path):
+            _gfile().remove(path)
+        return
+    with contextlib.suppress(FileNotFoundError):
+        os.remove(path)
+
+
+def remove_tree(path: str) -> None:
+    """Removes a folder and all in it; one that is already gone is fine."""
+    if is_remote(path):
+        if exists(path):
+            _gfile().rmtree(path)
+    else:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def move(source: str, target: str) -> None:
+    """Renames a file over `target`, atomically where the file system can."""
+    if is_remote(target):
+        _gfile().rename(source, target, overwrite=True)
+    else:
+        os.replace(source, target)
+        _flush_directory(dirname(target))
+
+
+def read_bytes(path: str) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+      UserError: the file is missing or cannot be read.
+    """
+    try:
+        if is_remote(path):
+            with _gfile().GFile(path, "rb") as file:
+                return bytes(file.read())
+        with open(path, "rb") as file:
+            return file.read()
+    except Exception as error:
+        raise UserError(f"The file {path} cannot be read: {_reason(error)}.") from error
+
+
+def read_text(path: str) -> str:
+    """The UTF-8 text of a file, without a byte-order mark."""
+    try:
+        return read_bytes(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"The file {path} is not UTF-8 text (byte {error.start}); save it as UTF-8."
+        ) from error
+
+
+def read_json(path: str) -> Any:
+    """The value in a JSON file."""
+    try:
+        return json.loads(read_text(path))
+    except ValueError as error:
+        raise UserError(f"The file {path} is not JSON ({error}); make it again.") from error
+
+
+def sha256(path: str) -> str:
+    """The SHA-256 of a file as hex, read in pieces so that memory stays bounded."""
+    digest = hashlib.sha256()
+    opened = _gfile().GFile(path, "rb") if is_remote(path) else open(path, "rb")  # noqa: SIM115
+    with opened as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def replacing(path: str) -> Iterator[str]:
+    """Gives a temporary local path to write to; on leaving without an error moves it to `path`.
+
+    The temporary file is flushed to disk before the move, so `path` holds either what it held
+    before or the whole new content. For a remote `path` it is copied beside it and then renamed.
+    """
+    if not is_remote(path):
+        temporary = join(dirname(path), f".{basename(path)}.{os.getpid()}.tmp")
+        # The extension stays last, since writers (Keras, matplotlib) choose their format by it.
+        temporary += os.path.splitext(path)[1]
+        try:
+            yield temporary
+            _flush(temporary)
+            move(temporary, path)
+        except OSError as error:
+            raise UserError(f"The file {path} cannot be written: {_reason(error)}.") from error
+        finally:
+            remove(temporary)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        local = os.path.join(folder, basename(path))
+        yield local
+        staged = f"{path}.{os.getpid()}.tmp"
+        _gfile().copy(local, staged, overwrite=True)
+        move(staged, path)
+
+
+def write_bytes(path: str, content: bytes) -> None:
+    """Writes a file whole or not at all."""
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        file.write(content)
+
+
+def write_text(path: str, content: str) -> None:
+    """Writes UTF-8 text whole or not at all."""
+    write_bytes(path, content.encode("utf-8"))
+
+
+def write_json(path: str, value: Any) -> None:
+    """Writes JSON whole or not at all; a float that is not finite becomes null."""
+    write_text(path, json.dumps(_finite(value), indent=2, ensure_ascii=False) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _flush(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _flush_directory(path: str) -> None:
+    # Not every file system lets a folder be opened or flushed; the rename itself has happened.
+    with contextlib.suppress(OSError):
+        _flush(path)
+
+
+def _reason(error: BaseException) -> str:
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return text.splitlines()[0].rstrip(".")

@@ -1,0 +1,1 @@
+"""The network, its losses and optimizers, and the files it is kept in."""

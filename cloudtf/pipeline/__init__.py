@@ -1,0 +1,1 @@
+"""From TFRecords to batches: the tf.data input pipeline and the augmentation."""

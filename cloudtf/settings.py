@@ -1,0 +1,112 @@
+"""Settings declared once: a frozen dataclass whose fields carry help, range and choices.
+
+The library takes these dataclasses; `cloudtf.commands.app` derives flags, `--help` and `flags.txt`
+from the same fields.
+
+    @dataclasses.dataclass(frozen=True)
+    class ResizeConfig(Settings):
+        quality: int = setting(95, "JPEG quality of the records.", minimum=1, maximum=100)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from typing import Any, Optional, Sequence
+
+from cloudtf.errors import UsageError
+
+REQUIRED = object()
+
+
+def setting(
+    default: Any,
+    help: str,  # noqa: A002 - the word users know from flags
+    *,
+    minimum: Optional[float] = None,
+    maximum: Optional[float] = None,
+    choices: Optional[Sequence[str]] = None,
+    topic: str = "main",
+) -> Any:
+    """A dataclass field with what a flag needs to know.
+
+    Args:
+      default: the default value, or `REQUIRED`.
+      help: one or two sentences for `--help`.
+      minimum: the smallest allowed number (inclusive).
+      maximum: the largest allowed number (inclusive).
+      choices: the allowed words; for a tuple of words, the words allowed in it.
+      topic: the heading under which `--help` lists the flag.
+    """
+    metadata = {
+        "help": help,
+        "minimum": minimum,
+        "maximum": maximum,
+        "choices": tuple(choices) if choices is not None else None,
+        "topic": topic,
+        "required": default is REQUIRED,
+    }
+    return dataclasses.field(default=None if default is REQUIRED else default, metadata=metadata)
+
+
+def value_type(config_class: type, name: str) -> tuple[type, bool]:
+    """The type of one setting and whether it may be None: `Optional[int]` gives (int, True)."""
+    annotation = typing.get_type_hints(config_class)[name]
+    optional = False
+    if typing.get_origin(annotation) is typing.Union:
+        annotation = next(a for a in typing.get_args(annotation) if a is not type(None))
+        optional = True
+    return (typing.get_origin(annotation) or annotation), optional
+
+
+class Settings:
+    """Base of the settings dataclasses: checks types, ranges and choices on creation.
+
+    Raises:
+      UsageError: naming the setting, its value and what is allowed.
+    """
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            if "help" in field.metadata:
+                _check(type(self), field, getattr(self, field.name))
+
+
+def _check(config_class: type, field: dataclasses.Field, value: Any) -> None:
+    rules = field.metadata
+    if value is None:
+        if rules["required"]:
+            raise UsageError(f"--{field.name} is required: {rules['help']}")
+        return
+    expected, _ = value_type(config_class, field.name)
+    if expected is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
+        raise UsageError(f"--{field.name}={value!r} must be of type {expected.__name__}.")
+    if rules["choices"] is not None:
+        for word in value if isinstance(value, tuple) else (value,):
+            if word not in rules["choices"]:
+                raise UsageError(
+                    f"--{field.name}={word} is not one of {', '.join(rules['choices'])}."
+                )
+    low, high = rules["minimum"], rules["maximum"]
+    # Written so that NaN, which compares false with everything, is refused.
+    if low is not None and not value >= low:
+        raise UsageError(f"--{field.name}={value} must be at least {low}.")
+    if high is not None and not value <= high:
+        raise UsageError(f"--{field.name}={value} must be at most {high}.")
+
+
+def to_flagfile(config: Settings) -> str:
+    """The absl flagfile that reproduces `config`: a `--name=value` line for each setting."""
+    lines = []
+    for field in dataclasses.fields(config):  # type: ignore[arg-type]
+        value = getattr(config, field.name)
+        if value is None or "help" not in field.metadata:
+            continue
+        if isinstance(value, bool):
+            value = str(value).lower()
+        elif isinstance(value, tuple):
+            value = ",".join(value)
+        lines.append(f"--{field.name}={value}")
+    return "\n".join(lines) + "\n"

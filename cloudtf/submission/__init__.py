@@ -1,0 +1,1 @@
+"""Prediction tables and the cleaned submission."""

@@ -1,0 +1,1 @@
+"""The training run: strategies, callbacks, checkpoints and the loop."""

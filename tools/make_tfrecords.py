@@ -1,0 +1,8 @@
+"""Turns photographs and a label CSV into TFRecords; the same as `cloudtf convert`."""
+
+import sys
+
+from cloudtf.commands import app
+
+if __name__ == "__main__":
+    sys.exit(app.run_command("convert", sys.argv[1:]))
