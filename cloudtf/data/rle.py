@@ -1,0 +1,102 @@
+"""Kaggle's run-length encoding of masks: `start length start length ...`.
+
+Pixels are numbered from 1, down each column and then column by column from the left (column-major),
+as in "Understanding Clouds from Satellite Images". Runs come in order and do not overlap; runs that
+touch are allowed. The empty text is the empty mask.
+"""
+
+from __future__ import annotations
+
+from typing import Optional
+
+import numpy as np
+
+# Longer numbers cannot be positions in an image, and the sum of two of 18 digits fits an int64.
+_MAX_DIGITS = 18
+
+
+def encode(mask: np.ndarray) -> str:
+    """The runs of a mask.
+
+    Args:
+      mask: bool [H, W] (or numbers, where all but zero is inside).
+
+    Raises:
+      ValueError: `mask` is not two-dimensional.
+    """
+    mask = np.asarray(mask)
+    if mask.ndim != 2:
+        raise ValueError(f"a mask has two dimensions, not {mask.ndim}")
+    padded = np.zeros(mask.size + 2, bool)
+    padded[1:-1] = mask.astype(bool, copy=False).ravel(order="F")
+    edges = np.flatnonzero(padded[1:] != padded[:-1])
+    runs = edges.reshape(-1, 2)
+    pairs = np.stack([runs[:, 0] + 1, runs[:, 1] - runs[:, 0]], axis=1)
+    return " ".join(map(str, pairs.ravel().tolist()))
+
+
+def decode(text: str, height: int, width: int) -> np.ndarray:
+    """The mask that `text` encodes.
+
+    Returns:
+      bool [height, width], in column-major memory order.
+
+    Raises:
+      ValueError: `text` is malformed or does not fit the image; see `check`.
+    """
+    if height < 1 or width < 1:
+        raise ValueError(f"an image of {height} x {width} pixels has no mask")
+    starts, ends = _runs(text, height * width)
+    steps = np.zeros(height * width + 1, np.int8)
+    # Starts are unique among themselves and so are ends, so each pixel is counted once; where one
+    # run ends and the next begins at once, the two cancel.
+    steps[starts] += 1
+    steps[ends] -= 1
+    return np.cumsum(steps[:-1], dtype=np.int8).view(bool).reshape(width, height).T
+
+
+def check(text: str, num_pixels: Optional[int] = None) -> None:
+    """Checks that `text` is a well-formed mask.
+
+    Args:
+      text: the runs.
+      num_pixels: height times width of the image; None if unknown.
+
+    Raises:
+      ValueError: one phrase: a word that is no whole number, an odd count of numbers, a start or
+        length under 1, runs that overlap or are out of order, a run beyond the image.
+    """
+    _runs(text, num_pixels)
+
+
+def _runs(text: str, num_pixels: Optional[int]) -> tuple[np.ndarray, np.ndarray]:
+    """First pixels and one-past-last pixels of the runs, from 0: int64 [N] each."""
+    words = text.split()
+    digits = "".join(words)
+    if words and not (digits.isascii() and digits.isdigit()):
+        word = next(word for word in words if not (word.isascii() and word.isdigit()))
+        shown = repr(word if len(word) <= 20 else word[:20] + "...")
+        raise ValueError(f"{shown} is not a whole number of pixels")
+    if len(words) % 2:
+        raise ValueError(f"{len(words)} numbers cannot be paired as start and length")
+    # Measured before converting: Python takes quadratic time for numbers of very many digits.
+    if words and len(longest := max(words, key=len)) > _MAX_DIGITS:
+        raise ValueError(f"the number {longest[:_MAX_DIGITS]}... is far too large")
+    numbers = np.array(words, dtype="S").astype(np.int64).reshape(-1, 2)
+    starts, lengths = numbers[:, 0], numbers[:, 1]
+    for name, values in (("start", starts), ("length", lengths)):
+        if values.size and values.min() < 1:
+            raise ValueError(f"run {int(values.argmin()) + 1} has {name} {values.min()}, under 1")
+    ends = starts + lengths
+    overlaps = np.flatnonzero(starts[1:] < ends[:-1])
+    if overlaps.size:
+        first = int(overlaps[0])
+        raise ValueError(
+            f"run {first + 2} starts at pixel {starts[first + 1]}, before run {first + 1} ends at "
+            f"{ends[first] - 1}: runs must be in order and must not overlap"
+        )
+    if num_pixels is not None and ends.size and ends[-1] - 1 > num_pixels:
+        raise ValueError(
+            f"run {len(ends)} ends at pixel {ends[-1] - 1}, beyond the image's {num_pixels} pixels"
+        )
+    return starts - 1, ends - 1
