@@ -132,9 +132,16 @@ def _help(name: str, module: ModuleType) -> str:
         lines += ["", f"{topic}:"]
         for field in fields:
             lines.append(f"  --{field.name}{_allowed(module.CONFIG, field)}")
-            lines.append(textwrap.fill(field.metadata["help"], width, initial_indent=" " * 6,
-                                       subsequent_indent=" " * 6))
-    lines += ["", "  --flagfile=FILE", "      Read flags from FILE, one a line; # begins a comment."]
+            lines.append(
+                textwrap.fill(
+                    field.metadata["help"], width, initial_indent=" " * 6, subsequent_indent=" " * 6
+                )
+            )
+    lines += [
+        "",
+        "  --flagfile=FILE",
+        "      Read flags from FILE, one a line; # begins a comment.",
+    ]
     return "\n".join(lines)
 
 

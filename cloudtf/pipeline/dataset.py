@@ -1,0 +1,305 @@
+"""The input pipeline: from a folder of records to batches for training or evaluation.
+
+The order of examples and their augmentation are pure functions of (seed, epoch, position), so a
+position in the stream is one number and a resumed run sees what the interrupted one would have.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Optional
+
+import tensorflow as tf
+
+from cloudtf.data import records
+from cloudtf.errors import UsageError, UserError
+from cloudtf.pipeline import augment, memory, randomness, reading
+from cloudtf.pipeline.augmentations import Augmentations
+
+# Encoded records held by the shuffle of a split that is streamed from disk: about 130 MB at 16 KB.
+SHUFFLE_BUFFER = 8192
+# Far beyond any run; tf.data's range wants an end.
+_FOREVER = 1 << 40
+
+
+def open_dataset(data_dir: str, cache: str = "auto") -> ImageDataset:
+    """Opens a folder of records made by `cloudtf convert`.
+
+    Args:
+      data_dir: the folder that holds `dataset.json`.
+      cache: `none` reads records from disk each epoch, `encoded` keeps them in memory, `decoded`
+        keeps the images in memory, `auto` takes the fastest that fits in a share of free memory.
+
+    Raises:
+      UserError: there is no manifest, or a shard is missing or has another length than it says.
+    """
+    if cache not in memory.CACHES:
+        raise UsageError(f"--cache={cache} is not one of {', '.join(memory.CACHES)}.")
+    manifest = records.read_manifest(data_dir)
+    records.check_shards(data_dir, manifest, tuple(manifest.splits))
+    return ImageDataset(data_dir, manifest, cache)
+
+
+class ImageDataset:
+    """A converted data set.
+
+    Attributes:
+      data_dir: its folder.
+      manifest: the content of `dataset.json`.
+      classes: class names in label order.
+      splits: `Split` by name.
+      image_shape: (height, width).
+      caches: what was decided for each split used so far: `none`, `encoded` or `decoded`.
+    """
+
+    def __init__(self, data_dir: str, manifest: records.Manifest, cache: str) -> None:
+        self.data_dir = data_dir
+        self.manifest = manifest
+        self.classes = manifest.classes
+        self.splits = manifest.splits
+        self.image_shape = (manifest.image_height, manifest.image_width)
+        self.caches: dict[str, str] = {}
+        self._wanted_cache = cache
+        self._budget = int(memory.free_bytes() * memory.SHARE) if cache == "auto" else 0
+        self._tables: dict[str, reading.Table] = {}
+        self._columns_read: dict[str, reading.Table] = {}
+        self._threads = os.cpu_count() or 1
+
+    def batches(
+        self,
+        split: str,
+        batch_size: int,
+        training: bool = False,
+        augment_on: str = "host",
+        augmentations: Augmentations = Augmentations(),  # noqa: B008 - frozen
+        seed: int = 0,
+        start: int = 0,
+        max_examples: Optional[int] = None,
+        with_keys: bool = False,
+    ) -> tf.data.Dataset:
+        """Batches of one split.
+
+        For training: (images, labels), endless, reshuffled each epoch. Every example comes once in
+        an epoch; epochs follow each other without a gap, so a batch may hold the end of one and
+        the beginning of the next.
+
+        For evaluation: (images, labels, mask), every example once, in the order of the records;
+        the last batch is padded with zeros, and mask is 0 there.
+
+        Args:
+          split: a name in `splits`.
+          batch_size: images a batch, B.
+          training: endless and shuffled, or once and in order.
+          augment_on: `host` augments in the pipeline; `device` leaves it to the caller, who needs
+            `with_keys`. Only for training.
+          augmentations: which augmentations, and how strong.
+          seed: of the order and the augmentation.
+          start: for training: how many examples of the endless stream to pass over.
+          max_examples: for evaluation: only the first so many. The converter shuffles records
+            across shards, so these are a random sample.
+          with_keys: adds a last element, int32 [B, 2]: epoch and number of each example in the
+            split (-1 where padded).
+
+        Returns:
+          A dataset of images uint8 [B, H, W, 3], labels float32 [B, C], and what else is named
+          above.
+
+        Raises:
+          UserError: there is no such split, or it is empty or damaged.
+        """
+        if batch_size < 1:
+            raise UsageError(f"--batch_size={batch_size} must be at least 1.")
+        if augment_on not in ("host", "device"):
+            raise UsageError(f"--augment_on={augment_on} is not one of host, device.")
+        spec = self.manifest.split(split)
+        if not spec.num_examples:
+            raise UserError(f"The split {split!r} in {self.data_dir} has no examples.")
+        if training:
+            dataset = self._training(spec, batch_size, seed, start)
+            if augment_on == "host":
+                dataset = self._augmented(dataset, augmentations, seed)
+            if not with_keys:
+                dataset = dataset.map(lambda images, labels, _: (images, labels))
+        else:
+            dataset = self._evaluation(spec, batch_size, max_examples)
+            if not with_keys:
+                dataset = dataset.map(lambda images, labels, mask, _: (images, labels, mask))
+        return dataset.prefetch(2).with_options(reading.options(self._threads))
+
+    def names(self, split: str) -> tuple[str, ...]:
+        """The image names of a split, by example number."""
+        return self._columns(split).names
+
+    def labels(self, split: str) -> tf.Tensor:
+        """The labels of a split by example number, float32 [N, C]."""
+        return self._columns(split).labels
+
+    def describe_cache(self) -> str:
+        """What is kept in memory, in one line."""
+        words = {
+            "none": "read from disk each epoch",
+            "encoded": "kept in memory as JPEG",
+            "decoded": "kept in memory as pixels",
+        }
+        parts = [f"{name} {words[choice]}" for name, choice in self.caches.items()]
+        return "; ".join(parts)
+
+    def _cache_of(self, spec: records.Split) -> str:
+        if spec.name not in self.caches:
+            height, width = self.image_shape
+            choice, cost = memory.choose_cache(
+                self._wanted_cache, spec, height * width * 3, self._budget
+            )
+            self._budget -= cost
+            self.caches[spec.name] = choice
+        return self.caches[spec.name]
+
+    def _columns(self, split: str) -> reading.Table:
+        if split not in self._columns_read:
+            spec = self.manifest.split(split)
+            table = self._tables.get(split)
+            if table is None:
+                table = reading.load_table(
+                    self.data_dir, spec, len(self.classes), self._threads, images=False
+                )
+            self._columns_read[split] = table
+        return self._columns_read[split]
+
+    def _table(self, spec: records.Split, cache: str) -> reading.Table:
+        if spec.name not in self._tables:
+            self._tables[spec.name] = reading.load_table(
+                self.data_dir, spec, len(self.classes), self._threads
+            )
+        table = self._tables[spec.name]
+        if cache == "decoded" and table.decoded is None:
+            table = reading.decode_table(table, *self.image_shape, self._threads)
+            self._tables[spec.name] = table
+        return table
+
+    def _training(
+        self, spec: records.Split, batch_size: int, seed: int, start: int
+    ) -> tf.data.Dataset:
+        first_epoch, passed = divmod(start, spec.num_examples)
+        epochs = tf.data.Dataset.range(first_epoch, _FOREVER)
+        cache = self._cache_of(spec)
+
+        def remaining(epoch: tf.Tensor) -> tf.Tensor:
+            return tf.where(tf.equal(epoch, first_epoch), tf.constant(passed, tf.int64), 0)
+
+        if cache == "none":
+            return self._streamed_training(spec, batch_size, seed, epochs, remaining)
+        table = self._table(spec, cache)
+
+        def numbers(epoch: tf.Tensor) -> tf.data.Dataset:
+            order = randomness.permutation(seed, epoch, spec.num_examples)[remaining(epoch) :]
+            keys = tf.stack([tf.fill(tf.shape(order), epoch), order], axis=1)
+            return tf.data.Dataset.from_tensor_slices(tf.cast(keys, tf.int32))
+
+        keys = epochs.flat_map(numbers)
+        if cache == "decoded":
+            keys = keys.batch(batch_size, drop_remainder=True)
+            return keys.map(
+                lambda k: (tf.gather(table.decoded, k[:, 1]), tf.gather(table.labels, k[:, 1]), k),
+                num_parallel_calls=self._threads,
+            )
+        height, width = self.image_shape
+        examples = keys.map(
+            lambda k: (
+                reading.decode(table.encoded[k[1]], height, width),
+                table.labels[k[1]],
+                k,
+            ),
+            num_parallel_calls=self._threads,
+        )
+        return examples.batch(batch_size, drop_remainder=True)
+
+    def _streamed_training(self, spec, batch_size, seed, epochs, remaining) -> tf.data.Dataset:  # noqa: ANN001
+        shards = len(spec.shards)
+        readers = min(shards, 16)
+
+        def epoch_records(epoch: tf.Tensor) -> tf.data.Dataset:
+            order = randomness.permutation(seed, epoch, shards)
+            dataset = reading.stream(self.data_dir, spec, order, readers)
+            dataset = dataset.shuffle(
+                min(SHUFFLE_BUFFER, spec.num_examples),
+                seed=tf.constant(seed, tf.int64) * 1_000_003 + epoch + 1,
+                reshuffle_each_iteration=False,
+            )
+            dataset = dataset.skip(remaining(epoch))
+            return dataset.map(lambda number, record: (tf.stack([epoch, number]), record))
+
+        height, width = self.image_shape
+
+        def example(key: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            parsed = reading.parse(record[None], len(self.classes))
+            image = reading.decode(parsed["encoded"][0], height, width)
+            return image, parsed["label"][0], tf.cast(key, tf.int32)
+
+        dataset = epochs.flat_map(epoch_records)
+        dataset = dataset.map(example, num_parallel_calls=self._threads)
+        return dataset.batch(batch_size, drop_remainder=True)
+
+    def _augmented(
+        self, dataset: tf.data.Dataset, augmentations: Augmentations, seed: int
+    ) -> tf.data.Dataset:
+        if not augmentations.names:
+            return dataset
+        compiled = tf.function(
+            lambda images, keys: augment.augment(images, keys, ops=augmentations, seed=seed),
+            jit_compile=True,
+        )
+        return dataset.map(
+            lambda images, labels, keys: (compiled(images, keys), labels, keys),
+            num_parallel_calls=self._threads,
+        )
+
+    def _evaluation(
+        self, spec: records.Split, batch_size: int, max_examples: Optional[int]
+    ) -> tf.data.Dataset:
+        height, width = self.image_shape
+        count = min(max_examples or spec.num_examples, spec.num_examples)
+        cache = self._cache_of(spec)
+        if cache == "none":
+            examples = reading.stream(self.data_dir, spec, None, readers=1).take(count)
+
+            def from_record(number: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, ...]:
+                parsed = reading.parse(record[None], len(self.classes))
+                image = reading.decode(parsed["encoded"][0], height, width)
+                return image, parsed["label"][0], tf.cast(number, tf.int32)
+
+            dataset = examples.map(from_record, num_parallel_calls=self._threads).batch(batch_size)
+        else:
+            table = self._table(spec, cache)
+            numbers = tf.data.Dataset.range(count, output_type=tf.int32)
+            if cache == "decoded":
+                dataset = numbers.batch(batch_size).map(
+                    lambda n: (tf.gather(table.decoded, n), tf.gather(table.labels, n), n),
+                    num_parallel_calls=self._threads,
+                )
+            else:
+                dataset = numbers.map(
+                    lambda n: (reading.decode(table.encoded[n], height, width), table.labels[n], n),
+                    num_parallel_calls=self._threads,
+                ).batch(batch_size)
+        return dataset.map(lambda *batch: pad_batch(*batch, batch_size))
+
+
+def pad_batch(
+    images: tf.Tensor, labels: tf.Tensor, numbers: tf.Tensor, batch_size: int
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Pads a batch to `batch_size`.
+
+    Returns:
+      images, labels, mask float32 [B] (1 for examples, 0 for padding) and keys int32 [B, 2]
+      (epoch 0 and the example's number, -1 for padding).
+    """
+    missing = batch_size - tf.shape(images)[0]
+
+    def padded(tensor: tf.Tensor, value: float = 0) -> tf.Tensor:
+        rank = tensor.shape.rank
+        result = tf.pad(tensor, [[0, missing]] + [[0, 0]] * (rank - 1), constant_values=value)
+        return tf.ensure_shape(result, [batch_size, *tensor.shape[1:]])
+
+    mask = padded(tf.ones_like(numbers, tf.float32))
+    keys = tf.stack([tf.zeros([batch_size], tf.int32), padded(numbers, -1)], axis=1)
+    return padded(images), padded(labels), mask, keys
