@@ -1,0 +1,13 @@
+"""The names that settings may choose from; free of TensorFlow, so that `--help` stays fast."""
+
+from __future__ import annotations
+
+# `tiny` is for tests and quick starts: about 9,000 parameters, of no use on real photographs.
+MODELS = (*(f"efficientnetb{i}" for i in range(8)), "tiny")
+
+# Any other value of `--weights` is the path of a file.
+WEIGHTS = ("imagenet", "noisy-student", "none")
+
+LOSSES = ("bce", "dice", "bce_dice", "categorical_crossentropy")
+
+OPTIMIZERS = ("radam", "adam")

@@ -1,0 +1,200 @@
+"""The classifier: uint8 images in, one probability a class out.
+
+    image uint8 [B, H, W, 3] -> normalise -> body (EfficientNet, averaged) -> dense sigmoid head
+
+The body is `efficientnet.tfkeras` (Tan & Le 2019, arXiv:1905.11946), built with cloudtf's dropout
+and batch-norm settings in place of the package's.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, Callable, Optional
+
+import tensorflow as tf
+
+from cloudtf.errors import UserError
+from cloudtf.model import weights as weight_files
+from cloudtf.model.choices import MODELS
+from cloudtf.model.random_layers import FixedDropout
+
+# ImageNet's mean and deviation of RGB in [0, 1], which the published weights expect.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
+
+# Drop-connect's rate at depth 1 (the block after the last); it rises linearly from 0.
+DROP_CONNECT_RATE = 0.2
+MINIMUM_SIZE = 32
+
+# How many times deeper than B0 each network is, as in the paper's reference implementation.
+_DEPTH = dict(zip(MODELS, (1.0, 1.1, 1.2, 1.4, 1.8, 2.2, 2.6, 3.1)))
+
+BODY = "body"
+HEAD = "probabilities"
+
+
+def build_model(
+    name: str = "efficientnetb2",
+    num_classes: int = 4,
+    image_shape: tuple[int, int] = (224, 224),
+    weights: Optional[str] = None,
+    *,
+    dropout: float = 0.0,
+    batch_norm_momentum: Optional[float] = None,
+    sync_batch_norm: bool = False,
+    num_channels: int = 3,
+) -> tf.keras.Model:
+    """A classifier for `num_classes` independent labels.
+
+    The input `image` is uint8 [B, H, W, num_channels], values 0 to 255, RGB; normalising is part
+    of the model. The output `probabilities` is float32 [B, num_classes] in [0, 1], also under
+    mixed precision. The layers `body` (EfficientNet with average pooling, [B, features]) and
+    `probabilities` (the head) are reachable by `model.get_layer`.
+
+    Args:
+      name: one of `MODELS`. `tiny` is a network of about 9,000 parameters for tests.
+      num_classes: outputs, at least 1.
+      image_shape: height and width, each at least 32.
+      weights: None or `none` (random), `imagenet`, `noisy-student`, or the path of a file (see
+        `cloudtf.model.weights.load`).
+      dropout: share of the body's features dropped before the head.
+      batch_norm_momentum: of all batch-norm averages; None leaves the network's own 0.99. A run
+        of a few hundred steps needs about 0.9, or the averages lag behind the weights.
+      sync_batch_norm: average batch statistics over replicas.
+      num_channels: 3, or another number with random weights.
+
+    Raises:
+      UserError: an unknown name, or a value out of range, or weights that cannot be had or do
+        not fit.
+    """
+    height, width = _check(name, num_classes, image_shape, dropout, batch_norm_momentum)
+    if num_channels != 3 and weights not in (None, "none"):
+        raise UserError(
+            f"The weights {weights} are for 3 channels, not {num_channels}; use weights none."
+        )
+    batch_norm = functools.partial(
+        tf.keras.layers.BatchNormalization,
+        **({} if batch_norm_momentum is None else {"momentum": batch_norm_momentum}),
+        **({"synchronized": True} if sync_batch_norm else {}),
+    )
+    shape = (height, width, num_channels)
+    make_body = _tiny if name == "tiny" else functools.partial(_efficientnet, name)
+    image = tf.keras.Input(shape, dtype="uint8", name="image")
+    # In float32 under mixed precision too: the body casts what it is given.
+    x = _normalisation(num_channels)(image)
+    x = make_body(shape, batch_norm)(x)
+    if dropout:
+        x = FixedDropout(dropout, name="dropout")(x)
+    head = tf.keras.layers.Dense(num_classes, activation="sigmoid", dtype="float32", name=HEAD)
+    model = tf.keras.Model(image, head(x), name=name)
+    if weights not in (None, "none"):
+        weight_files.load(model, name, weights)
+    return model
+
+
+def set_body_trainable(model: tf.keras.Model, trainable: bool) -> None:
+    """Freezes or thaws the body of a model made by `build_model`.
+
+    A frozen body runs as in inference whatever `training` says: batch norm uses its averages and
+    drop-connect drops nothing. Functions already traced keep what they were traced with.
+    """
+    model.get_layer(BODY).trainable = trainable
+
+
+def num_blocks(name: str) -> int:
+    """Residual blocks of an EfficientNet: 16 in B0, 23 in B2, 55 in B7."""
+    from efficientnet import model as package
+
+    repeats = [block.num_repeat for block in package.DEFAULT_BLOCKS_ARGS]
+    return sum(package.round_repeats(repeat, _DEPTH[name]) for repeat in repeats)
+
+
+def _check(
+    name: str,
+    num_classes: int,
+    image_shape: tuple[int, int],
+    dropout: float,
+    batch_norm_momentum: Optional[float],
+) -> tuple[int, int]:
+    if name not in MODELS:
+        raise UserError(f"There is no model {name!r}; the models are {', '.join(MODELS)}.")
+    if num_classes < 1:
+        raise UserError(f"A model needs at least one class, not {num_classes}.")
+    if len(image_shape) != 2 or min(image_shape) < MINIMUM_SIZE:
+        raise UserError(
+            f"The image shape {tuple(image_shape)} must be a height and a width of at least "
+            f"{MINIMUM_SIZE} pixels."
+        )
+    if not 0 <= dropout < 1:
+        raise UserError(f"The dropout {dropout} must be at least 0 and under 1.")
+    if batch_norm_momentum is not None and not 0 <= batch_norm_momentum < 1:
+        raise UserError(f"batch_norm_momentum {batch_norm_momentum} must be at least 0, under 1.")
+    return int(image_shape[0]), int(image_shape[1])
+
+
+def _normalisation(num_channels: int) -> tf.keras.layers.Layer:
+    """The layer that turns 0..255 into roughly zero mean and unit deviation, without weights."""
+    means, deviations = IMAGENET_MEAN, IMAGENET_DEVIATION
+    if num_channels != 3:
+        means = (sum(means) / 3,) * num_channels
+        deviations = (sum(deviations) / 3,) * num_channels
+    return tf.keras.layers.Rescaling(
+        scale=[1 / (255 * deviation) for deviation in deviations],
+        offset=[-mean / deviation for mean, deviation in zip(means, deviations)],
+        dtype="float32",
+        name="normalise",
+    )
+
+
+class _Layers:
+    """`tf.keras.layers` with some classes replaced; the package takes its layers from this."""
+
+    def __init__(self, **replaced: Any) -> None:
+        self.__dict__.update(replaced)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(tf.keras.layers, name)
+
+
+def _efficientnet(
+    name: str, shape: tuple[int, int, int], batch_norm: Callable[..., Any]
+) -> tf.keras.Model:
+    # Importing it registers the objects that a saved model needs.
+    import efficientnet.tfkeras  # noqa: F401
+    from efficientnet import model as package
+
+    build = getattr(package, name.replace("efficientnetb", "EfficientNetB"))
+    body = build(
+        include_top=False,
+        weights=None,
+        input_shape=shape,
+        pooling="avg",
+        # The package divides by B0's 16 blocks whatever the depth.
+        drop_connect_rate=DROP_CONNECT_RATE * num_blocks("efficientnetb0") / num_blocks(name),
+        backend=tf.keras.backend,
+        layers=_Layers(BatchNormalization=batch_norm, Dropout=FixedDropout),
+        models=tf.keras.models,
+        utils=tf.keras.utils,
+    )
+    return tf.keras.Model(body.inputs, body.outputs, name=BODY)
+
+
+def _tiny(shape: tuple[int, int, int], batch_norm: Callable[..., Any]) -> tf.keras.Model:
+    """The kinds of layers that EfficientNet has, few and small."""
+    layers = tf.keras.layers
+    inputs = tf.keras.Input(shape)
+
+    def convolution(x: tf.Tensor, prefix: str, filters: int, strides: int) -> tf.Tensor:
+        x = layers.Conv2D(
+            filters, 3, strides, padding="same", use_bias=False, name=f"{prefix}_conv"
+        )(x)
+        x = batch_norm(name=f"{prefix}_bn")(x)
+        return layers.Activation("relu", name=f"{prefix}_activation")(x)
+
+    x = convolution(inputs, "stem", 16, 2)
+    x = skipped = convolution(x, "down", 24, 2)
+    x = convolution(x, "block", 24, 1)
+    x = FixedDropout(DROP_CONNECT_RATE, noise_shape=(None, 1, 1, 1), name="block_drop")(x)
+    x = layers.Add(name="block_add")([x, skipped])
+    x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
+    return tf.keras.Model(inputs, x, name=BODY)

@@ -1,0 +1,96 @@
+"""Dropout and drop-connect whose masks are a pure function of (seed, layer, step, replica).
+
+Keras draws its masks from generators whose position is lost with the process, so that a run that
+is killed and resumed differs from one never killed. Here a train step says which step it is, and
+the mask follows from that:
+
+    with random_layers.stochastic_step(seed, step):
+        probabilities = model(images, training=True)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import hashlib
+from typing import Any, Iterator, Optional
+
+import tensorflow as tf
+
+# A context variable is also local to a thread; MirroredStrategy traces each replica in its own.
+_STEP: contextvars.ContextVar[Optional[tuple[int, tf.Tensor]]] = contextvars.ContextVar(
+    "cloudtf_stochastic_step", default=None
+)
+
+
+@contextlib.contextmanager
+def stochastic_step(seed: int, step: Any) -> Iterator[None]:
+    """Makes the random layers called inside draw the masks of one training step.
+
+    Enter it inside the replica function (what `strategy.run` is given), around the model's call:
+    the replica's number is part of the key, so that replicas draw different masks.
+
+    Args:
+      seed: the run's seed, a Python int; it is fixed while tracing.
+      step: integer scalar (tensor, variable or number), e.g. `optimizer.iterations`. The mask
+        follows its value at each execution, not the value at tracing.
+    """
+    token = _STEP.set((int(seed), tf.cast(step, tf.int32)))
+    try:
+        yield
+    finally:
+        _STEP.reset(token)
+
+
+class FixedDropout(tf.keras.layers.Dropout):
+    """Dropout with reproducible masks inside `stochastic_step`, Keras's own dropout outside it.
+
+    With `noise_shape=(None, 1, 1, 1)` whole examples are dropped: drop-connect, i.e. stochastic
+    depth (Huang et al. 2016, arXiv:1603.09382). A frozen layer (`trainable=False`) drops nothing,
+    as frozen batch normalisation uses its averages.
+
+    It bears the name of the layer in the efficientnet package, with the same config, so that a
+    saved model loads without cloudtf wherever `efficientnet.tfkeras` has been imported.
+    """
+
+    def call(self, inputs: tf.Tensor, training: Any = None) -> tf.Tensor:
+        """Drops with probability `rate` while training; shape and dtype stay."""
+        if training is None:
+            training = tf.keras.backend.learning_phase()
+        if not self.trainable or not self.rate:
+            return tf.identity(inputs)
+        context = _STEP.get()
+        if context is None:
+            return super().call(inputs, training=training)
+        if not training:
+            return tf.identity(inputs)
+        seed, step = context
+        # Drawn in float32: in half precision a rate of 0.01 could not be told from 0.008.
+        uniform = tf.random.stateless_uniform(
+            self._noise_shape(inputs), _key(seed, self.name, step), dtype=tf.float32, alg="philox"
+        )
+        scale = 1.0 / (1.0 - self.rate) if self.rate < 1 else 0.0
+        return inputs * tf.cast(tf.cast(uniform >= self.rate, tf.float32) * scale, inputs.dtype)
+
+    def _noise_shape(self, inputs: tf.Tensor) -> list[Any]:
+        """The mask's shape: static where the input's is, as XLA wants it."""
+        dynamic = tf.shape(inputs)
+        sizes = [dynamic[i] if n is None else n for i, n in enumerate(inputs.shape.as_list())]
+        wanted = self.noise_shape or [None] * len(sizes)
+        return [size if n is None else n for size, n in zip(sizes, wanted)]
+
+    # What Keras's own call asks for; its answer fails where an input's batch size is unknown.
+    def _get_noise_shape(self, inputs: tf.Tensor) -> Optional[tf.Tensor]:
+        return None if self.noise_shape is None else tf.stack(self._noise_shape(inputs))
+
+
+def _key(seed: int, name: str, step: tf.Tensor) -> tf.Tensor:
+    """The two int32 words of a stateless seed."""
+    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
+    word = tf.constant(int.from_bytes(digest[:4], "little", signed=True), tf.int32)
+    replica_context = tf.distribute.get_replica_context()
+    if replica_context is not None:
+        replica = tf.cast(replica_context.replica_id_in_sync_group, tf.int32)
+        # An odd multiplier (the golden ratio's, as in Weyl sequences) that wraps around.
+        word += replica * tf.constant(-1640531527, tf.int32)
+    return tf.stack([word, step])

@@ -1,0 +1,166 @@
+"""Where a network's weights come from: the published sets, kept in a cache, or a file."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import urllib.error
+import urllib.request
+from typing import Optional
+
+import tensorflow as tf
+from efficientnet import weights as published
+from tqdm import tqdm
+
+from cloudtf import files
+from cloudtf.errors import UserError
+from cloudtf.model import saving
+
+# Keras's own cache, under the names that the efficientnet package uses: shared with it.
+CACHE = os.path.join("~", ".keras", "models")
+
+BODY = "body"
+HEAD = "probabilities"
+
+
+def load(
+    model: tf.keras.Model, name: str, weights: str, cache_dir: Optional[str] = None
+) -> list[str]:
+    """Puts pretrained weights into a model made by `build_model`.
+
+    Args:
+      model: with a body named `body` and a head named `probabilities`.
+      name: the network, one of `MODELS`.
+      weights: `imagenet` or `noisy-student` (downloaded once, the hash checked each time), or the
+        path (local or remote) of
+        - an `.h5` file of the network without its top, as the efficientnet package publishes, or
+          a `.weights.h5` file of the body;
+        - a `.keras` model of cloudtf: its body, and its head if it has as many classes.
+      cache_dir: for downloads; `~/.keras/models` by default.
+
+    Returns:
+      The parts that were filled: `["body"]` or `["body", "probabilities"]`.
+
+    Raises:
+      UserError: no such weights, no network, a wrong hash, or weights of another network.
+    """
+    if weights in ("imagenet", "noisy-student"):
+        weights = fetch(name, weights, cache_dir)
+    elif not files.exists(weights):
+        raise UserError(
+            f"--weights={weights} is neither imagenet, noisy-student, none nor a file that exists."
+        )
+    if weights.endswith(".keras"):
+        return _copy_parts(model, saving.load_model(weights), name, weights)
+    if not weights.endswith(".h5"):
+        raise UserError(f"The weights {weights} must be an .h5 or a .keras file.")
+    with saving.local_copy(weights) as path:
+        try:
+            model.get_layer(BODY).load_weights(path)
+        except Exception as error:
+            raise UserError(
+                f"The weights in {weights} are damaged or not those of {name} without its top "
+                f"({_first_line(error)}); give the file made for this network."
+            ) from error
+    return [BODY]
+
+
+def fetch(name: str, weights: str, cache_dir: Optional[str] = None) -> str:
+    """The local path of a published weight file, downloaded if it is not in the cache.
+
+    Raises:
+      UserError: there are none for this network, no network, or what came has the wrong hash.
+    """
+    url, expected = source(name, weights)
+    folder = os.path.expanduser(cache_dir or CACHE)
+    path = os.path.join(folder, files.basename(url))
+    if os.path.exists(path) and _digest(path, expected) == expected:
+        return path
+    files.make_dirs(folder)
+    by_hand = f"download {url} yourself and pass --weights=PATH"
+    with files.replacing(path) as temporary:
+        try:
+            _download(url, temporary)
+        except (OSError, urllib.error.URLError) as error:
+            reason = getattr(error, "reason", None) or error
+            raise UserError(
+                f"The {weights} weights of {name} cannot be downloaded ({reason}); {by_hand}."
+            ) from error
+        if _digest(temporary, expected) != expected:
+            raise UserError(
+                f"What was downloaded from {url} does not have the published hash {expected}; "
+                f"try again, or {by_hand}."
+            )
+    return path
+
+
+def source(name: str, weights: str) -> tuple[str, str]:
+    """The URL of published weights without the top, and their hash as hex (SHA-256 or MD5).
+
+    Raises:
+      UserError: nobody has published such weights.
+    """
+    network = name.replace("efficientnetb", "efficientnet-b")
+    if weights == "imagenet":
+        hashes, folder = published.IMAGENET_WEIGHTS_HASHES, published.IMAGENET_WEIGHTS_PATH
+        file_name = f"{network}_weights_tf_dim_ordering_tf_kernels_autoaugment_notop.h5"
+    else:
+        hashes, folder = published.NS_WEIGHTS_HASHES, published.NS_WEIGHTS_PATH
+        file_name = f"{network}_noisy-student_notop.h5"
+    if network not in hashes:
+        raise UserError(f"There are no {weights} weights for {name}; use --weights=none.")
+    return folder + file_name, hashes[network][1]
+
+
+def _download(url: str, path: str) -> None:
+    # A minute without a byte means a dead connection.
+    with urllib.request.urlopen(url, timeout=60) as response, open(path, "wb") as file:
+        total = int(response.headers.get("Content-Length") or 0) or None
+        with tqdm(
+            total=total,
+            desc=files.basename(url)[:30],
+            unit="B",
+            unit_scale=True,
+            dynamic_ncols=True,
+        ) as progress:
+            while piece := response.read(1 << 16):
+                file.write(piece)
+                progress.update(len(piece))
+    # A connection that is cut short looks like the end of the file; the hash tells.
+
+
+def _digest(path: str, like: str) -> str:
+    """The hash of a file by the algorithm whose hex digests are as long as `like`."""
+    digest = hashlib.sha256() if len(like) == 64 else hashlib.md5(usedforsecurity=False)
+    with open(path, "rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def _copy_parts(model: tf.keras.Model, other: tf.keras.Model, name: str, path: str) -> list[str]:
+    try:
+        source_body = other.get_layer(BODY)
+        source_head = other.get_layer(HEAD)
+    except ValueError as error:
+        raise UserError(f"The model {path} was not made by cloudtf: {error}") from error
+    body = model.get_layer(BODY)
+    if _shapes(body) != _shapes(source_body):
+        raise UserError(
+            f"The model {path} ({other.name}) has another body than {name}; give a model of the "
+            "same network."
+        )
+    body.set_weights(source_body.get_weights())
+    head = model.get_layer(HEAD)
+    if _shapes(head) != _shapes(source_head):
+        return [BODY]
+    head.set_weights(source_head.get_weights())
+    return [BODY, HEAD]
+
+
+def _shapes(layer: tf.keras.layers.Layer) -> list[tuple[str, tuple[int, ...]]]:
+    return [(weight.name, tuple(weight.shape)) for weight in layer.weights]
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
