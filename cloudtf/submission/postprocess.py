@@ -1,0 +1,192 @@
+"""Cleaned submissions: masks emptied where the classifier does not believe in the class.
+
+A submission is Kaggle's: `Image_Label,EncodedPixels`, a row an (image, class) named `IMAGE_CLASS`,
+split on the last underscore. Everything is paired by image name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import textwrap
+from collections import Counter
+from typing import Optional
+
+from cloudtf import files
+from cloudtf.errors import UserError
+from cloudtf.evaluation import thresholds
+from cloudtf.settings import REQUIRED, Settings, setting
+from cloudtf.submission import predictions
+
+COLUMNS = ["Image_Label", "EncodedPixels"]
+
+
+@dataclasses.dataclass(frozen=True)
+class PostprocessConfig(Settings):
+    """What to clean, with what, and where the result goes."""
+
+    submission: str = setting(
+        REQUIRED, "The submission CSV to clean, with the columns Image_Label,EncodedPixels."
+    )
+    predictions: str = setting(
+        REQUIRED, "Probabilities of the same images, made by `cloudtf predict`."
+    )
+    thresholds: str = setting(
+        REQUIRED, "thresholds.json made by `cloudtf evaluate`; its recall thresholds are used."
+    )
+    output: str = setting(REQUIRED, "Where the cleaned submission goes; not over an input.")
+    dry_run: bool = setting(False, "Only print what would be removed; write nothing.")
+
+
+@dataclasses.dataclass(frozen=True)
+class PostprocessResult:
+    """What was done.
+
+    Attributes:
+      masks: non-empty masks before, a class, in the order of the prediction table.
+      removed: masks emptied, a class.
+      never_emptied: classes whose wanted recall no threshold reaches.
+      unused_predictions: images with predictions that the submission does not name.
+    """
+
+    masks: dict[str, int]
+    removed: dict[str, int]
+    never_emptied: tuple[str, ...]
+    unused_predictions: int
+
+
+def postprocess(config: PostprocessConfig) -> PostprocessResult:
+    """Empties the masks of each (image, class) whose probability is under the recall threshold.
+
+    Rows keep their order, and every other cell is written as it was read. A class whose recall
+    threshold is null is never emptied. Prints a table of masks before, removed and left.
+
+    Raises:
+      UserError: the output is one of the inputs; an input is missing or malformed; the classes of
+        predictions and thresholds differ; the submission has a row twice, a malformed Image_Label,
+        or one that names a class or an image without predictions.
+    """
+    for name in ("submission", "predictions", "thresholds"):
+        if _same_file(config.output, getattr(config, name)):
+            raise UserError(
+                f"--output={config.output} is the file of --{name}, which is never written over; "
+                "choose another name."
+            )
+    names, scores, class_names = predictions.read(config.predictions)
+    lowest = _recall_thresholds(config, class_names)
+    rows = _read_submission(config.submission)
+    row_of = {name: index for index, name in enumerate(names)}
+    column_of = {name: index for index, name in enumerate(class_names)}
+
+    masks, removed, cleaned, seen = Counter(), Counter(), [], set()
+    for line, label, mask in rows:
+        image, class_name = _split(config.submission, line, label)
+        if class_name not in column_of:
+            raise UserError(
+                f"Line {line} of {config.submission} names the class {class_name!r}, which "
+                f"{config.predictions} does not predict; it has {', '.join(class_names)}."
+            )
+        if image not in row_of:
+            missing = {label.rpartition("_")[0] for _, label, _ in rows} - row_of.keys()
+            raise UserError(
+                f"Line {line} of {config.submission} names the image {image!r}, which has no "
+                f"predictions in {config.predictions} ({len(missing)} such images in all); "
+                "predict the images of this submission."
+            )
+        if label in seen:
+            raise UserError(
+                f"Line {line} of {config.submission} repeats {label!r}; each needs one row."
+            )
+        seen.add(label)
+        threshold = lowest[class_name]
+        if mask.strip():
+            masks[class_name] += 1
+            score = scores[row_of[image], column_of[class_name]]
+            if threshold is not None and score < threshold:
+                removed[class_name] += 1
+                mask = ""
+        cleaned.append([label, mask])
+
+    result = PostprocessResult(
+        masks={name: masks[name] for name in class_names},
+        removed={name: removed[name] for name in class_names},
+        never_emptied=tuple(name for name in class_names if lowest[name] is None),
+        unused_predictions=len(row_of.keys() - {label.rpartition("_")[0] for label in seen}),
+    )
+    if not config.dry_run:
+        predictions.write_table(config.output, COLUMNS, cleaned)
+    width = shutil.get_terminal_size().columns
+    print(describe(result, width))
+    done = f"Wrote {config.output}." if not config.dry_run else "Dry run: nothing was written."
+    print(done)
+    return result
+
+
+def describe(result: PostprocessResult, width: int = 80) -> str:
+    """The table of masks before, removed and left a class, at most `width` columns wide."""
+    numbers = "{:>8}{:>9}{:>8}".format
+    room = max(8, min(max(map(len, [*result.masks, "class"])), width - len(numbers("", "", ""))))
+    lines = [f"{'class':<{room}}{numbers('masks', 'removed', 'left')}"]
+    for name, before in result.masks.items():
+        if len(name) > room:  # A long name gets a line of its own rather than being cut.
+            lines.append(name)
+            name_cell = ""
+        else:
+            name_cell = name
+        gone = result.removed[name]
+        lines.append(f"{name_cell:<{room}}{numbers(before, gone, before - gone)}")
+    before, gone = sum(result.masks.values()), sum(result.removed.values())
+    lines.append(f"{'total':<{room}}{numbers(before, gone, before - gone)}")
+    notes = [
+        f"{name}: the wanted recall is not reachable at any threshold, so no mask was removed."
+        for name in result.never_emptied
+    ]
+    if result.unused_predictions:
+        notes.append(
+            f"{result.unused_predictions} of the predicted images are not in the submission."
+        )
+    lines += [line for note in notes for line in textwrap.wrap(note, max(20, width))]
+    return "\n".join(lines)
+
+
+def _recall_thresholds(
+    config: PostprocessConfig, class_names: list[str]
+) -> dict[str, Optional[float]]:
+    chosen = thresholds.read(config.thresholds)
+    without = [name for name in class_names if name not in chosen]
+    unknown = [name for name in chosen if name not in class_names]
+    if without or unknown:
+        raise UserError(
+            f"The classes of {config.predictions} ({', '.join(class_names)}) and of "
+            f"{config.thresholds} ({', '.join(chosen)}) differ; take both from one model."
+        )
+    return {name: chosen[name]["recall"]["threshold"] for name in class_names}
+
+
+def _read_submission(path: str) -> list[tuple[int, str, str]]:
+    header, rows = predictions.read_table(path)
+    if header != COLUMNS:
+        raise UserError(
+            f"The columns of the submission {path} are {','.join(header)[:60]!r}; they must be "
+            f"{','.join(COLUMNS)!r}."
+        )
+    return [(line, cells[0], cells[1]) for line, cells in rows]
+
+
+def _split(path: str, line: int, label: str) -> tuple[str, str]:
+    image, _, class_name = label.rpartition("_")
+    if not image or not class_name:
+        raise UserError(
+            f"Line {line} of {path} has the Image_Label {label!r}; it must be IMAGE_CLASS, such "
+            "as 0011165.jpg_Fish."
+        )
+    return image, class_name
+
+
+def _same_file(one: str, other: str) -> bool:
+    if files.is_remote(one) or files.is_remote(other):
+        return one == other
+    if os.path.exists(one) and os.path.exists(other):
+        return os.path.samefile(one, other)
+    return os.path.realpath(one) == os.path.realpath(other)

@@ -1,0 +1,153 @@
+"""Prediction tables: a CSV with the column `Image`, then one column of probabilities a class.
+
+Scores are written as the shortest decimal that reads back as the same float64. Tables are paired
+with anything else by image name, never by order.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections import Counter
+from typing import Sequence
+
+import numpy as np
+
+from cloudtf import files
+from cloudtf.errors import UserError
+
+IMAGE = "Image"
+
+
+def write(path: str, names: Sequence[str], scores: np.ndarray, class_names: Sequence[str]) -> None:
+    """Writes a prediction table whole or not at all.
+
+    Args:
+      path: of the CSV.
+      names: N distinct image names, extension included.
+      scores: [N, C] probabilities; float32 is widened to float64 first, which is exact.
+      class_names: C distinct names, none of them `Image`.
+
+    Raises:
+      UserError: a name that is empty or comes twice, a score that is NaN or outside 0 to 1, or
+        class names that cannot be columns.
+      ValueError: the shapes do not agree.
+    """
+    scores = np.asarray(scores, dtype=np.float64)
+    if scores.shape != (len(names), len(class_names)):
+        raise ValueError(
+            f"Scores {scores.shape} must be [{len(names)} names, {len(class_names)} classes]."
+        )
+    _check_columns(path, [IMAGE, *class_names])
+    _check_names(path, names)
+    wrong = ~((scores >= 0) & (scores <= 1))
+    if wrong.any():
+        row, column = np.argwhere(wrong)[0]
+        raise UserError(
+            f"The score of {names[row]} for class {class_names[column]} is {scores[row, column]}, "
+            f"which is not a probability, so {path} was not written."
+        )
+    table = [[name, *values] for name, values in zip(names, scores.tolist())]
+    write_table(path, [IMAGE, *class_names], table)
+
+
+def read(path: str) -> tuple[list[str], np.ndarray, list[str]]:
+    """Reads a prediction table.
+
+    Returns:
+      N image names, scores [N, C] float64, and C class names, all in the file's order.
+
+    Raises:
+      UserError: the file is missing or malformed; the first column is not `Image`; a name is
+        empty or comes twice; a cell is not a number from 0 to 1 (the line is named).
+    """
+    header, rows = read_table(path)
+    _check_columns(path, header)
+    class_names = header[1:]
+    names = [cells[0] for _, cells in rows]
+    _check_names(path, names)
+    scores = np.empty((len(rows), len(class_names)), dtype=np.float64)
+    for index, (line, cells) in enumerate(rows):
+        for column, cell in enumerate(cells[1:]):
+            value = _probability(cell)
+            if math.isnan(value):
+                raise UserError(
+                    f"Line {line} of {path} has {cell!r} for class {class_names[column]}, which "
+                    "is not a number from 0 to 1."
+                )
+            scores[index, column] = value
+    return names, scores, class_names
+
+
+def read_table(path: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """The header of a CSV, and its rows as (line number, cells), every cell as it is written.
+
+    Blank lines are passed over.
+
+    Raises:
+      UserError: the file is missing, empty, or malformed, or a row is longer or shorter than the
+        header (its line is named).
+    """
+    text = files.read_text(path)
+    # A mask's runs may be longer than the 131,072 characters that the csv module allows.
+    limit = csv.field_size_limit(2**31 - 1)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        rows = [(reader.line_num, cells) for cells in reader if cells]
+    except csv.Error as error:
+        raise UserError(
+            f"Line {reader.line_num} of {path} is not CSV ({error}); mend it or make it again."
+        ) from error
+    finally:
+        csv.field_size_limit(limit)
+    if not rows:
+        raise UserError(f"The table {path} is empty; it needs at least a line of column names.")
+    header = rows[0][1]
+    for line, cells in rows[1:]:
+        if len(cells) != len(header):
+            raise UserError(
+                f"Line {line} of {path} has {len(cells)} cells where the header has "
+                f"{len(header)} ({','.join(header)[:60]}); cells are separated by commas."
+            )
+    return header, rows[1:]
+
+
+def write_table(path: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Writes a CSV whole or not at all: UTF-8, LF, quotes only where needed."""
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    files.write_text(path, buffer.getvalue())
+
+
+def _probability(cell: str) -> float:
+    """The number in a cell, or NaN for what is not a number from 0 to 1."""
+    try:
+        value = float(cell)
+    except ValueError:
+        return math.nan
+    # Python reads 0_5 as 5, which nobody means in a table.
+    return value if 0 <= value <= 1 and "_" not in cell else math.nan
+
+
+def _check_columns(path: str, header: Sequence[str]) -> None:
+    if header[0] != IMAGE:
+        raise UserError(
+            f"The first column of the prediction table {path} is {header[0][:60]!r}; it must be "
+            f"{IMAGE!r}, followed by one column a class."
+        )
+    if len(header) < 2:
+        raise UserError(f"The prediction table {path} has no class column after {IMAGE!r}.")
+    for name, times in Counter(header).items():
+        if times > 1 or not name:
+            what = f"{times} columns named {name!r}" if name else "a column without a name"
+            raise UserError(f"The prediction table {path} has {what}; each needs its own name.")
+
+
+def _check_names(path: str, names: Sequence[str]) -> None:
+    for name, times in Counter(names).items():
+        if times > 1 or not name:
+            what = f"{times} rows for the image {name!r}" if name else "a row without image name"
+            raise UserError(f"The prediction table {path} has {what}; each image needs one row.")
