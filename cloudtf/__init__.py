@@ -7,13 +7,17 @@ imported before TensorFlow for the Keras 2 API to be chosen on TensorFlow 2.16 a
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 from typing import Any
 
 __version__ = "0.1.0"
 
-# Read by TensorFlow when it is imported: take the Keras 2 API, and leave out its start-up notes.
-os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+# Read by TensorFlow when it is imported. From 2.16 on the Keras 2 API is the package tf_keras; up to
+# 2.15 it is TensorFlow's own, and asking for the package there without having it is an error.
+if importlib.util.find_spec("tf_keras") is not None:
+    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+# TensorFlow's start-up notes are not for users; warnings and errors stay.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 # Public name -> module that defines it, imported at the first use.

@@ -7,7 +7,7 @@ position in the stream is one number and a resumed run sees what the interrupted
 from __future__ import annotations
 
 import os
-from typing import Optional
+from typing import Callable, Optional, Sequence, Union
 
 import tensorflow as tf
 
@@ -18,6 +18,8 @@ from cloudtf.pipeline.augmentations import Augmentations
 
 # Encoded records held by the shuffle of a split that is streamed from disk: about 130 MB at 16 KB.
 SHUFFLE_BUFFER = 8192
+SplitNames = Union[str, Sequence[str]]
+
 # Far beyond any run; tf.data's range wants an end.
 _FOREVER = 1 << 40
 
@@ -67,13 +69,14 @@ class ImageDataset:
 
     def batches(
         self,
-        split: str,
+        split: SplitNames,
         batch_size: int,
         training: bool = False,
         augment_on: str = "host",
         augmentations: Augmentations = Augmentations(),  # noqa: B008 - frozen
         seed: int = 0,
         start: int = 0,
+        share: tuple[int, int, int] = (0, 1, 1),
         max_examples: Optional[int] = None,
         with_keys: bool = False,
     ) -> tf.data.Dataset:
@@ -87,7 +90,7 @@ class ImageDataset:
         the last batch is padded with zeros, and mask is 0 there.
 
         Args:
-          split: a name in `splits`.
+          split: a name in `splits`, or several to be read as one.
           batch_size: images a batch, B.
           training: endless and shuffled, or once and in order.
           augment_on: `host` augments in the pipeline; `device` leaves it to the caller, who needs
@@ -95,6 +98,9 @@ class ImageDataset:
           augmentations: which augmentations, and how strong.
           seed: of the order and the augmentation.
           start: for training: how many examples of the endless stream to pass over.
+          share: for training on several workers: (this worker, workers, batches a step each takes).
+            Of each `workers * batches` consecutive batches, a worker gets its own consecutive ones,
+            so that all together see what one worker would.
           max_examples: for evaluation: only the first so many. The converter shuffles records
             across shards, so these are a random sample.
           with_keys: adds a last element, int32 [B, 2]: epoch and number of each example in the
@@ -111,11 +117,11 @@ class ImageDataset:
             raise UsageError(f"--batch_size={batch_size} must be at least 1.")
         if augment_on not in ("host", "device"):
             raise UsageError(f"--augment_on={augment_on} is not one of host, device.")
-        spec = self.manifest.split(split)
+        spec = self._spec(split)
         if not spec.num_examples:
-            raise UserError(f"The split {split!r} in {self.data_dir} has no examples.")
+            raise UserError(f"The split {spec.name!r} in {self.data_dir} has no examples.")
         if training:
-            dataset = self._training(spec, batch_size, seed, start)
+            dataset = self._training(spec, batch_size, seed, start, share)
             if augment_on == "host":
                 dataset = self._augmented(dataset, augmentations, seed)
             if not with_keys:
@@ -126,11 +132,15 @@ class ImageDataset:
                 dataset = dataset.map(lambda images, labels, mask, _: (images, labels, mask))
         return dataset.prefetch(2).with_options(reading.options(self._threads))
 
-    def names(self, split: str) -> tuple[str, ...]:
+    def num_examples(self, split: SplitNames) -> int:
+        """Examples in a split, or in several."""
+        return self._spec(split).num_examples
+
+    def names(self, split: SplitNames) -> tuple[str, ...]:
         """The image names of a split, by example number."""
         return self._columns(split).names
 
-    def labels(self, split: str) -> tf.Tensor:
+    def labels(self, split: SplitNames) -> tf.Tensor:
         """The labels of a split by example number, float32 [N, C]."""
         return self._columns(split).labels
 
@@ -154,16 +164,29 @@ class ImageDataset:
             self.caches[spec.name] = choice
         return self.caches[spec.name]
 
-    def _columns(self, split: str) -> reading.Table:
-        if split not in self._columns_read:
-            spec = self.manifest.split(split)
-            table = self._tables.get(split)
-            if table is None:
-                table = reading.load_table(
-                    self.data_dir, spec, len(self.classes), self._threads, images=False
-                )
-            self._columns_read[split] = table
-        return self._columns_read[split]
+    def _spec(self, split: SplitNames) -> records.Split:
+        """One split, or several as if they were one."""
+        names = (split,) if isinstance(split, str) else tuple(split)
+        specs = [self.manifest.split(name) for name in names]
+        if len(specs) == 1:
+            return specs[0]
+        return records.Split(
+            name="+".join(names),
+            num_examples=sum(spec.num_examples for spec in specs),
+            class_counts={c: sum(s.class_counts.get(c, 0) for s in specs) for c in self.classes},
+            combination_counts={},
+            shards=tuple(shard for spec in specs for shard in spec.shards),
+        )
+
+    def _columns(self, split: SplitNames) -> reading.Table:
+        spec = self._spec(split)
+        if spec.name in self._tables:
+            return self._tables[spec.name]
+        if spec.name not in self._columns_read:
+            self._columns_read[spec.name] = reading.load_table(
+                self.data_dir, spec, len(self.classes), self._threads, images=False
+            )
+        return self._columns_read[spec.name]
 
     def _table(self, spec: records.Split, cache: str) -> reading.Table:
         if spec.name not in self._tables:
@@ -177,7 +200,12 @@ class ImageDataset:
         return table
 
     def _training(
-        self, spec: records.Split, batch_size: int, seed: int, start: int
+        self,
+        spec: records.Split,
+        batch_size: int,
+        seed: int,
+        start: int,
+        share: tuple[int, int, int],
     ) -> tf.data.Dataset:
         first_epoch, passed = divmod(start, spec.num_examples)
         epochs = tf.data.Dataset.range(first_epoch, _FOREVER)
@@ -187,7 +215,8 @@ class ImageDataset:
             return tf.where(tf.equal(epoch, first_epoch), tf.constant(passed, tf.int64), 0)
 
         if cache == "none":
-            return self._streamed_training(spec, batch_size, seed, epochs, remaining)
+            dataset = self._streamed(spec, seed, epochs, remaining)
+            return self._decoded_stream(_own_share(dataset, batch_size, share), batch_size)
         table = self._table(spec, cache)
 
         def numbers(epoch: tf.Tensor) -> tf.data.Dataset:
@@ -195,7 +224,7 @@ class ImageDataset:
             keys = tf.stack([tf.fill(tf.shape(order), epoch), order], axis=1)
             return tf.data.Dataset.from_tensor_slices(tf.cast(keys, tf.int32))
 
-        keys = epochs.flat_map(numbers)
+        keys = _own_share(epochs.flat_map(numbers), batch_size, share)
         if cache == "decoded":
             keys = keys.batch(batch_size, drop_remainder=True)
             return keys.map(
@@ -213,7 +242,14 @@ class ImageDataset:
         )
         return examples.batch(batch_size, drop_remainder=True)
 
-    def _streamed_training(self, spec, batch_size, seed, epochs, remaining) -> tf.data.Dataset:  # noqa: ANN001
+    def _streamed(
+        self,
+        spec: records.Split,
+        seed: int,
+        epochs: tf.data.Dataset,
+        remaining: Callable[[tf.Tensor], tf.Tensor],
+    ) -> tf.data.Dataset:
+        """Endless (key, serialised record), shuffled within a bounded buffer."""
         shards = len(spec.shards)
         readers = min(shards, 16)
 
@@ -228,6 +264,9 @@ class ImageDataset:
             dataset = dataset.skip(remaining(epoch))
             return dataset.map(lambda number, record: (tf.stack([epoch, number]), record))
 
+        return epochs.flat_map(epoch_records)
+
+    def _decoded_stream(self, dataset: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
         height, width = self.image_shape
 
         def example(key: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -235,7 +274,6 @@ class ImageDataset:
             image = reading.decode(parsed["encoded"][0], height, width)
             return image, parsed["label"][0], tf.cast(key, tf.int32)
 
-        dataset = epochs.flat_map(epoch_records)
         dataset = dataset.map(example, num_parallel_calls=self._threads)
         return dataset.batch(batch_size, drop_remainder=True)
 
@@ -282,6 +320,17 @@ class ImageDataset:
                     num_parallel_calls=self._threads,
                 ).batch(batch_size)
         return dataset.map(lambda *batch: pad_batch(*batch, batch_size))
+
+
+def _own_share(
+    dataset: tf.data.Dataset, batch_size: int, share: tuple[int, int, int]
+) -> tf.data.Dataset:
+    """One worker's part of a stream of single examples."""
+    worker, workers, batches = share
+    if workers == 1:
+        return dataset
+    groups = dataset.batch(batch_size * batches, drop_remainder=True)
+    return groups.shard(workers, worker).unbatch()
 
 
 def pad_batch(

@@ -1,0 +1,103 @@
+"""Running a model over a split: every example once, on any number of replicas."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Callable, Iterable, Optional
+
+import numpy as np
+import tensorflow as tf
+
+
+@dataclasses.dataclass(frozen=True)
+class Scores:
+    """What a model said of some examples.
+
+    Attributes:
+      numbers: int32 [N], the examples' numbers in their split (-1 where not known).
+      labels: float32 [N, C].
+      scores: float32 [N, C], probabilities.
+    """
+
+    numbers: np.ndarray
+    labels: np.ndarray
+    scores: np.ndarray
+
+
+class Scorer:
+    """Scores batches with a model, tracing it once.
+
+    Args:
+      model: takes uint8 [B, H, W, 3], gives probabilities [B, C].
+      strategy: shares each batch among its replicas on this machine. Without one, the model runs
+        where it is.
+      flips: average over the four flips of each image (test-time augmentation).
+    """
+
+    def __init__(
+        self,
+        model: tf.keras.Model,
+        strategy: Optional[tf.distribute.Strategy] = None,
+        flips: bool = False,
+    ) -> None:
+        self._strategy = strategy
+        self._replicas = len(strategy.extended.worker_devices) if strategy else 1
+
+        @tf.function(reduce_retracing=True)
+        def predict(images: tf.Tensor) -> tf.Tensor:
+            views = [images]
+            if flips:
+                mirrored = tf.reverse(images, axis=[2])
+                views += [mirrored, tf.reverse(images, axis=[1]), tf.reverse(mirrored, axis=[1])]
+            total = tf.add_n([model(view, training=False) for view in views])
+            return tf.cast(total, tf.float32) / len(views)
+
+        @tf.function(reduce_retracing=True)
+        def predict_shared(shares: tf.distribute.DistributedValues) -> tf.Tensor:
+            return strategy.run(predict, args=(shares,))
+
+        self._predict, self._predict_shared = predict, predict_shared
+
+    def images(self, images: tf.Tensor) -> np.ndarray:
+        """Probabilities float32 [B, C] of uint8 images [B, H, W, 3]."""
+        if self._replicas == 1:
+            if self._strategy is None:
+                return self._predict(images).numpy()
+            return self._strategy.experimental_local_results(self._predict_shared(images))[
+                0
+            ].numpy()
+        count = images.shape[0]
+        missing = -count % self._replicas
+        images = tf.pad(images, [[0, missing], [0, 0], [0, 0], [0, 0]])
+        shares = tf.split(images, self._replicas)
+        values = self._strategy.experimental_distribute_values_from_function(
+            lambda context: shares[context.replica_id_in_sync_group % self._replicas]
+        )
+        results = self._strategy.experimental_local_results(self._predict_shared(values))
+        return np.concatenate([result.numpy() for result in results])[:count]
+
+    def dataset(self, batches: Iterable) -> Scores:
+        """Scores a dataset of (images, labels[, mask[, keys]]) batches.
+
+        Args:
+          batches: as from `ImageDataset.batches(..., training=False)`; with keys, examples are
+            known by number. Rows with mask 0 are left out.
+        """
+        parts = []
+        for batch in batches:
+            images, labels = batch[0], np.asarray(batch[1])
+            mask = np.asarray(batch[2]) > 0 if len(batch) > 2 else np.ones(len(labels), bool)
+            numbers = np.asarray(batch[3])[:, 1] if len(batch) > 3 else np.full(len(labels), -1)
+            parts.append((numbers[mask], labels[mask], self.images(images)[mask]))
+        numbers, labels, scores = (np.concatenate(part) for part in zip(*parts))
+        return Scores(numbers, labels, scores)
+
+
+def mean_loss(loss: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], scores: Scores) -> float:
+    """The loss over all examples at once: float.
+
+    Args:
+      loss: (labels [N, C], probabilities [N, C]) -> [N].
+      scores: of the examples.
+    """
+    return float(tf.reduce_mean(loss(tf.constant(scores.labels), tf.constant(scores.scores))))

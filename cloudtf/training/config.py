@@ -1,0 +1,193 @@
+"""The settings of a training run."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import Optional
+
+from cloudtf.errors import UsageError
+from cloudtf.model.choices import LOSSES, MODELS, OPTIMIZERS
+from cloudtf.pipeline import augmentations as augmentation_names
+from cloudtf.pipeline.augmentations import Augmentations
+from cloudtf.pipeline.memory import CACHES
+from cloudtf.settings import REQUIRED, Settings, setting
+
+STRATEGIES = ("auto", "cpu", "gpu", "mirrored", "multi_worker", "tpu")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig(Settings):
+    """What `cloudtf train` is told; the same names are its flags."""
+
+    data_dir: str = setting(REQUIRED, "Folder of the records, made by `cloudtf convert`.")
+    run_dir: str = setting(REQUIRED, "Folder for all that the run makes. Run again on it to go on.")
+    train_split: str = setting("train", "Split to train on; not with --fold.")
+    val_split: str = setting("val", "Split to validate on; not with --fold.")
+    fold: Optional[int] = setting(
+        None, "Validate on split foldN and train on the other folds.", minimum=0
+    )
+
+    model: str = setting("efficientnetb2", "Network.", choices=MODELS, topic="model")
+    weights: str = setting(
+        "imagenet",
+        "Start from imagenet, noisy-student, none (random) or a weights file.",
+        topic="model",
+    )
+    dropout: float = setting(
+        0.0, "Dropout before the head (the notebook has none).", minimum=0, maximum=0.9,
+        topic="model",
+    )  # fmt: skip
+    batch_norm_momentum: Optional[float] = setting(
+        None,
+        "Momentum of the batch-norm averages. The network's own, 0.99, needs some 500 steps to "
+        "settle: runs of a few hundred steps want 0.9.",
+        minimum=0,
+        maximum=0.9999,
+        topic="model",
+    )
+    sync_batch_norm: bool = setting(
+        False, "Average batch-norm statistics over all replicas of a step.", topic="model"
+    )
+
+    batch_size: int = setting(
+        32, "Images a step over all replicas.", minimum=1, topic="optimization"
+    )
+    head_epochs: Optional[int] = setting(
+        None,
+        "Epochs with only the head trained, first. Default: 3, or 0 with --weights=none.",
+        minimum=0,
+        topic="optimization",
+    )
+    epochs: int = setting(
+        20, "Epochs with the whole network trained.", minimum=0, topic="optimization"
+    )
+    steps_per_epoch: Optional[int] = setting(
+        None, "Steps an epoch. Default: as many as the split has.", minimum=1, topic="optimization"
+    )
+    learning_rate: float = setting(
+        3e-4, "Peak learning rate of the whole network. Not scaled by replicas.",
+        minimum=0, maximum=100, topic="optimization",
+    )  # fmt: skip
+    head_learning_rate: float = setting(
+        1e-3, "Peak learning rate of the head alone.", minimum=0, maximum=100,
+        topic="optimization",
+    )  # fmt: skip
+    optimizer: str = setting(
+        "radam", "Rectified Adam or Adam.", choices=OPTIMIZERS, topic="optimization"
+    )
+    warmup_proportion: float = setting(
+        0.1, "Share of a stage's steps in which the rate rises to its peak.", minimum=0,
+        maximum=1, topic="optimization",
+    )  # fmt: skip
+    final_rate: float = setting(
+        0.01, "The rate at a stage's end, as a share of its peak.", minimum=0, maximum=1,
+        topic="optimization",
+    )  # fmt: skip
+    loss: str = setting("bce", "Loss.", choices=LOSSES, topic="optimization")
+    early_stopping_patience: int = setting(
+        5, "Epochs without a better validation PR-AUC after which a stage ends.", minimum=1,
+        topic="optimization",
+    )  # fmt: skip
+    plateau_patience: int = setting(
+        3, "Epochs without a better validation PR-AUC after which the rate is lowered.",
+        minimum=1, topic="optimization",
+    )  # fmt: skip
+    plateau_factor: float = setting(
+        0.5, "Factor by which the rate is lowered.", minimum=0.001, maximum=1,
+        topic="optimization",
+    )  # fmt: skip
+
+    augmentations: tuple[str, ...] = setting(
+        augmentation_names.NOTEBOOK,
+        f"Which of {', '.join(augmentation_names.NAMES)}; empty for none.",
+        choices=augmentation_names.NAMES,
+        topic="input",
+    )
+    augment_on: str = setting(
+        "auto", "Where images are augmented; auto: device on GPU and TPU, host on CPU.",
+        choices=("auto", "host", "device"), topic="input",
+    )  # fmt: skip
+    augment_probability: float = setting(
+        0.5, "Probability of each augmentation for each image.", minimum=0, maximum=1,
+        topic="input",
+    )  # fmt: skip
+    rotation_degrees: float = setting(
+        20.0, "Largest turn either way.", minimum=0, maximum=180, topic="input"
+    )
+    distortion_steps: int = setting(
+        5, "Cells of the grid distortion along a side.", minimum=1, maximum=32, topic="input"
+    )
+    distortion_limit: float = setting(
+        0.3, "Cells are stretched by a factor in 1 ± this.", minimum=0, maximum=0.9, topic="input"
+    )
+    brightness_limit: float = setting(
+        0.1, "Largest shift, as a share of the range.", minimum=0, maximum=1, topic="input"
+    )
+    contrast_limit: float = setting(
+        0.2, "Contrast is scaled by a factor in 1 ± this.", minimum=0, maximum=1, topic="input"
+    )
+    cache: str = setting(
+        "auto", "Keep the records in memory: not at all, as JPEG, as pixels, or what fits.",
+        choices=CACHES, topic="input",
+    )  # fmt: skip
+    train_metric_examples: int = setting(
+        1000, "Training examples on which PR-AUC is measured each epoch; 0: none.", minimum=0,
+        topic="input",
+    )  # fmt: skip
+
+    strategy: str = setting("auto", "Hardware to train on.", choices=STRATEGIES, topic="hardware")
+    tpu: str = setting("local", "TPU name or grpc:// address; local on a TPU VM.", topic="hardware")
+    mixed_precision: bool = setting(
+        False, "Compute in float16 on GPU and bfloat16 on TPU.", topic="hardware"
+    )
+    jit_compile: bool = setting(
+        False, "Compile the train step with XLA (on a TPU it always is).", topic="hardware"
+    )
+    steps_per_execution: int = setting(1, "Steps run in one call.", minimum=1, topic="hardware")
+
+    seed: int = setting(0, "Of weights, order, augmentation and dropout.", minimum=0, topic="run")
+    deterministic: bool = setting(
+        False, "The same results to the bit on the same machine; slower on GPU.", topic="run"
+    )
+    resume: str = setting(
+        "auto", "Go on from the run folder's last checkpoint, or refuse to (never).",
+        choices=("auto", "never"), topic="run",
+    )  # fmt: skip
+    checkpoint_every: str = setting(
+        "500", "Steps between checkpoints, or minutes as in 10m; each epoch ends with one too.",
+        topic="run",
+    )  # fmt: skip
+    max_minutes: Optional[float] = setting(
+        None, "Save and stop after so long; run again to go on.", minimum=0, topic="run"
+    )
+    tensorboard: bool = setting(True, "Write every number for TensorBoard too.", topic="run")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not re.fullmatch(r"[1-9]\d*m?", self.checkpoint_every):
+            raise UsageError(
+                f"--checkpoint_every={self.checkpoint_every} must be a number of steps such as "
+                "500, or of minutes such as 10m."
+            )
+        if self.stage_epochs == (0, 0):
+            raise UsageError("--head_epochs and --epochs are both 0: there is nothing to train.")
+
+    @property
+    def stage_epochs(self) -> tuple[int, int]:
+        """Epochs of the head stage and of the whole network."""
+        default = 0 if self.weights == "none" else 3
+        return (default if self.head_epochs is None else self.head_epochs), self.epochs
+
+    @property
+    def augmentation(self) -> Augmentations:
+        """The augmentation settings as the pipeline takes them."""
+        return Augmentations(
+            names=self.augmentations,
+            probability=self.augment_probability,
+            rotation_degrees=self.rotation_degrees,
+            distortion_steps=self.distortion_steps,
+            distortion_limit=self.distortion_limit,
+            brightness_limit=self.brightness_limit,
+            contrast_limit=self.contrast_limit,
+        )

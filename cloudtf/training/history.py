@@ -1,0 +1,41 @@
+"""The history of a run: a row an epoch, as `history.csv` and for TensorBoard."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Any, Sequence
+
+from cloudtf import files
+
+Row = dict[str, Any]
+
+
+def columns(class_names: Sequence[str]) -> list[str]:
+    """The columns of `history.csv`, in order."""
+    words = [*class_names, "mean"]
+    names = ["epoch", "stage", "loss", "val_loss"]
+    for split in ("train", "val"):
+        for metric in ("pr_auc", "average_precision"):
+            names += [f"{split}_{metric}_{word}" for word in words]
+    return [*names, "learning_rate", "images_per_second"]
+
+
+def write(path: str, rows: Sequence[Row], class_names: Sequence[str]) -> None:
+    """Writes `history.csv` whole; floats are written so that they read back exactly."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns(class_names), restval="", lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({k: repr(v) if isinstance(v, float) else v for k, v in row.items()})
+    files.write_text(path, text.getvalue())
+
+
+def read(path: str) -> list[Row]:
+    """Reads `history.csv`: numbers as floats (`epoch` as int), empty cells left out."""
+    rows = []
+    for raw in csv.DictReader(io.StringIO(files.read_text(path))):
+        row: Row = {"epoch": int(raw.pop("epoch")), "stage": raw.pop("stage")}
+        row.update({name: float(value) for name, value in raw.items() if value})
+        rows.append(row)
+    return rows

@@ -1,0 +1,186 @@
+"""A Keras callback that judges a model by its exact PR-AUC after each epoch."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Callable, Iterable, Optional, Sequence
+
+import tensorflow as tf
+
+from cloudtf import files
+from cloudtf.evaluation import plots, pr_auc, scoring
+from cloudtf.model import saving
+from cloudtf.model.optimizers import effective_learning_rate
+from cloudtf.training import history
+from cloudtf.training.patience import Patience
+
+LossFunction = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+
+
+class PrAucCallback(tf.keras.callbacks.Callback):
+    """PR-AUC and average precision a class on whole splits; best model, plateau, early stopping.
+
+    Works in `model.fit` and in cloudtf's own loop. After each epoch every example is scored once
+    (padding is masked out), so the figures do not depend on the batch size or on replicas. The
+    mean PR-AUC over the validation data decides, always against the best so far:
+
+    - a new best is kept as `best.keras`, with its figures in `best.json`;
+    - after `plateau_patience` epochs without one, the learning rate is multiplied by
+      `plateau_factor`;
+    - after `early_stopping_patience` epochs without one, training stops.
+
+    Args:
+      validation: batches of (images uint8 [B, H, W, 3], labels [B, C][, mask [B][, ...]]).
+      class_names: C names.
+      training: batches of training examples to measure too, always the same ones; or None.
+      run_dir: folder for `best.keras`, `best.json`, `history.csv`, `pr_auc_history.png` and
+        `tensorboard/`; None writes nothing.
+      stage: the name of this part of the run in the history.
+      early_stopping_patience: epochs.
+      plateau_patience: epochs.
+      plateau_factor: in (0, 1].
+      min_delta: by how much the score must beat the best.
+      loss: (labels [N, C], probabilities [N, C]) -> [N], for the validation loss; or None.
+      scorer: runs the model under a strategy; None runs it where it is.
+      info: kept inside `best.keras`, read by `cloudtf evaluate` and `cloudtf predict`.
+      tensorboard: whether to write TensorBoard summaries too.
+    """
+
+    def __init__(
+        self,
+        validation: Iterable,
+        class_names: Sequence[str],
+        *,
+        training: Optional[Iterable] = None,
+        run_dir: Optional[str] = None,
+        stage: str = "fit",
+        early_stopping_patience: int = 5,
+        plateau_patience: int = 3,
+        plateau_factor: float = 0.5,
+        min_delta: float = 0.0,
+        loss: Optional[LossFunction] = None,
+        scorer: Optional[scoring.Scorer] = None,
+        info: Optional[dict[str, Any]] = None,
+        tensorboard: bool = True,
+    ) -> None:
+        super().__init__()
+        self.class_names = tuple(class_names)
+        self.stage = stage
+        self.rows: list[history.Row] = []
+        self.best: Optional[dict[str, Any]] = None
+        self.patience = Patience(early_stopping_patience, plateau_patience, min_delta)
+        self.plateau_factor = plateau_factor
+        self._validation = validation
+        self._training = training
+        self._run_dir = run_dir
+        self._loss = loss
+        self._scorer = scorer
+        self._info = dict(info or {})
+        self._writer: Optional[tf.summary.SummaryWriter] = None
+        self._tensorboard = tensorboard and run_dir is not None
+        self._began = time.perf_counter()
+
+    def on_epoch_begin(self, epoch: int, logs: Optional[dict[str, float]] = None) -> None:
+        """Starts the clock of the epoch."""
+        self._began = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: Optional[dict[str, float]] = None) -> None:
+        """Scores, records, and decides. `epoch` counts from 0, the history from 1."""
+        logs = logs or {}
+        scorer = self._scorer or scoring.Scorer(self.model)
+        self._scorer = scorer
+        row: history.Row = {"epoch": epoch + 1, "stage": self.stage}
+        row["loss"] = float(logs.get("loss", float("nan")))
+        scored = scorer.dataset(self._validation)
+        row["val_loss"] = (
+            scoring.mean_loss(self._loss, scored)
+            if self._loss is not None
+            else float(logs.get("val_loss", float("nan")))
+        )
+        if self._training is not None:
+            train = scorer.dataset(self._training)
+            row.update(self._figures("train", train))
+        figures = pr_auc.score(scored.labels, scored.scores, self.class_names)
+        row.update(self._figures("val", scored, figures))
+        row["learning_rate"] = effective_learning_rate(self.model.optimizer)
+        if "images_per_second" in logs:
+            row["images_per_second"] = float(logs["images_per_second"])
+        self.rows.append(row)
+        decision = self.patience.update(figures.mean_pr_auc)
+        if decision.is_best:
+            self._keep(epoch, figures)
+        self._write(row)
+        if decision.stop:
+            self.model.stop_training = True
+        elif decision.lower_rate:
+            rate = self.model.optimizer.learning_rate
+            rate.assign(rate * self.plateau_factor)
+
+    def begin_stage(self, stage: str) -> None:
+        """Starts counting anew; the best score over all stages stays the one to beat."""
+        self.stage = stage
+        self.patience.restart()
+
+    def state(self) -> dict[str, Any]:
+        """All that the next epoch depends on, as JSON values, for a checkpoint."""
+        return {
+            "stage": self.stage,
+            "rows": self.rows,
+            "best": self.best,
+            "patience": self.patience.state(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Takes back what `state` gave."""
+        self.stage = state["stage"]
+        self.rows = [dict(row) for row in state["rows"]]
+        self.best = state["best"]
+        self.patience.restore(state["patience"])
+
+    def _figures(
+        self, split: str, scored: scoring.Scores, figures: Optional[pr_auc.PrAuc] = None
+    ) -> history.Row:
+        figures = figures or pr_auc.score(scored.labels, scored.scores, self.class_names)
+        row = {f"{split}_pr_auc_{name}": v for name, v in figures.pr_auc.items()}
+        row[f"{split}_pr_auc_mean"] = figures.mean_pr_auc
+        row.update(
+            {f"{split}_average_precision_{n}": v for n, v in figures.average_precision.items()}
+        )
+        row[f"{split}_average_precision_mean"] = figures.mean_average_precision
+        return row
+
+    def _keep(self, epoch: int, figures: pr_auc.PrAuc) -> None:
+        self.best = {
+            "epoch": epoch + 1,
+            "stage": self.stage,
+            "pr_auc": {**figures.pr_auc, "mean": figures.mean_pr_auc},
+            "average_precision": {
+                **figures.average_precision,
+                "mean": figures.mean_average_precision,
+            },
+        }
+        if self._run_dir is None:
+            return
+        # The model file says the same inside, so the two cannot disagree for good.
+        saving.save_model(
+            self.model,
+            files.join(self._run_dir, "best.keras"),
+            {**self._info, "classes": list(self.class_names), "best": self.best},
+        )
+        files.write_json(files.join(self._run_dir, "best.json"), self.best)
+
+    def _write(self, row: history.Row) -> None:
+        if self._run_dir is None:
+            return
+        history.write(files.join(self._run_dir, "history.csv"), self.rows, self.class_names)
+        plots.pr_auc_history(files.join(self._run_dir, "pr_auc_history.png"), self.rows)
+        if self._tensorboard:
+            if self._writer is None:
+                self._writer = tf.summary.create_file_writer(
+                    files.join(self._run_dir, "tensorboard")
+                )
+            with self._writer.as_default(step=row["epoch"]):
+                for name, value in row.items():
+                    if isinstance(value, float):
+                        tf.summary.scalar(name, value)
+            self._writer.flush()

@@ -1,0 +1,90 @@
+"""The train step: augment, forward, backward, update; under any strategy, one or many a call."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Iterator, Optional
+
+import numpy as np
+import tensorflow as tf
+
+from cloudtf.model import random_layers
+from cloudtf.pipeline import augment
+from cloudtf.pipeline.augmentations import Augmentations
+
+
+class TrainStep:
+    """Runs train steps on batches from a distributed iterator.
+
+    Args:
+      model: uint8 [B, H, W, 3] to probabilities [B, C].
+      optimizer: whose `iterations` exist already.
+      loss: (labels [B, C], probabilities [B, C]) -> [B].
+      strategy: the replicas.
+      global_batch: images a step over all replicas.
+      seed: of dropout and of augmentation on the device.
+      device_augmentations: applied here with `augment_seed`; None where the host has done it.
+      augment_seed: the seed that the host would have used.
+      jit_compile: compile the forward and backward pass with XLA.
+    """
+
+    def __init__(
+        self,
+        model: tf.keras.Model,
+        optimizer: tf.keras.optimizers.Optimizer,
+        loss: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
+        strategy: tf.distribute.Strategy,
+        global_batch: int,
+        seed: int,
+        device_augmentations: Optional[Augmentations] = None,
+        augment_seed: int = 0,
+        jit_compile: bool = False,
+    ) -> None:
+        scaled = hasattr(optimizer, "get_scaled_loss")
+
+        def gradients(images: tf.Tensor, labels: tf.Tensor, step: tf.Tensor) -> tuple:
+            with tf.GradientTape() as tape:
+                with random_layers.stochastic_step(seed, step):
+                    probabilities = model(images, training=True)
+                value = tf.reduce_sum(loss(labels, probabilities)) / global_batch
+                target = optimizer.get_scaled_loss(value) if scaled else value
+            found = tape.gradient(target, model.trainable_variables)
+            return value, (optimizer.get_unscaled_gradients(found) if scaled else found)
+
+        if jit_compile:
+            gradients = tf.function(gradients, jit_compile=True)
+        augmented = tf.function(
+            lambda images, keys: augment.augment(
+                images, keys, ops=device_augmentations, seed=augment_seed
+            ),
+            jit_compile=True,
+        )
+
+        def replica_step(images: tf.Tensor, labels: tf.Tensor, keys: tf.Tensor) -> tf.Tensor:
+            if device_augmentations is not None:
+                images = augmented(images, keys)
+            value, found = gradients(images, labels, optimizer.iterations)
+            optimizer.apply_gradients(zip(found, model.trainable_variables))
+            return value
+
+        def step(iterator: Iterator) -> tf.Tensor:
+            losses = strategy.run(replica_step, args=next(iterator))
+            return strategy.reduce(tf.distribute.ReduceOp.SUM, losses, axis=None)
+
+        @tf.function
+        def one(iterator: Iterator) -> tf.Tensor:
+            return step(iterator)[None]
+
+        @tf.function
+        def many(iterator: Iterator, count: tf.Tensor) -> tf.Tensor:
+            losses = tf.TensorArray(tf.float32, size=count, element_shape=[])
+            for i in tf.range(count):
+                losses = losses.write(i, step(iterator))
+            return losses.stack()
+
+        self._one, self._many = one, many
+
+    def __call__(self, iterator: Any, count: int) -> np.ndarray:
+        """Runs `count` steps and returns their losses, float32 [count]."""
+        if count == 1:
+            return self._one(iterator).numpy()
+        return self._many(iterator, tf.constant(count)).numpy()

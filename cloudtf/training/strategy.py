@@ -1,0 +1,136 @@
+"""Which hardware a run uses: the choice of the `tf.distribute` strategy."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import tensorflow as tf
+
+from cloudtf.errors import UsageError, UserError
+
+
+def make_strategy(name: str = "auto", tpu: str = "local") -> tf.distribute.Strategy:
+    """The strategy for the wanted hardware.
+
+    Args:
+      name: `auto` (a TPU VM's TPU, else all GPUs, else the CPU), `cpu`, `gpu` (one), `mirrored`
+        (all GPUs of this machine; logical CPU devices where a program has set up several),
+        `multi_worker` (machines named by the environment variable TF_CONFIG) or `tpu`.
+      tpu: the TPU's name or grpc:// address; `local` on a TPU VM.
+
+    Raises:
+      UserError: the hardware is not there, or TF_CONFIG is not usable.
+    """
+    gpus = tf.config.list_logical_devices("GPU")
+    if name == "auto":
+        name = _detect(len(gpus))
+    if name == "cpu":
+        return tf.distribute.OneDeviceStrategy("/cpu:0")
+    if name == "gpu":
+        if not gpus:
+            raise UserError(
+                "--strategy=gpu: TensorFlow sees no GPU here; install the classic-gpu extra and "
+                "the NVIDIA driver, or train with --strategy=cpu."
+            )
+        return tf.distribute.OneDeviceStrategy(gpus[0].name)
+    if name == "mirrored":
+        devices = gpus or tf.config.list_logical_devices("CPU")
+        if len(devices) < 2:
+            raise UserError(
+                f"--strategy=mirrored needs two GPUs or more, and TensorFlow sees {len(gpus)}; "
+                "use --strategy=gpu or --strategy=cpu."
+            )
+        return tf.distribute.MirroredStrategy([device.name for device in devices])
+    if name == "multi_worker":
+        _check_tf_config()
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    if name == "tpu":
+        return _tpu_strategy(tpu)
+    raise UsageError(f"--strategy={name} is not a strategy.")
+
+
+def per_replica_batch(strategy: tf.distribute.Strategy, batch_size: int) -> int:
+    """The share of one replica in the global batch.
+
+    Raises:
+      UsageError: the batch cannot be shared evenly.
+    """
+    replicas = strategy.num_replicas_in_sync
+    if batch_size % replicas:
+        raise UsageError(
+            f"--batch_size={batch_size} cannot be shared by {replicas} replicas; use a multiple "
+            f"such as {max(batch_size // replicas, 1) * replicas}."
+        )
+    return batch_size // replicas
+
+
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
+    """Whether this process writes the run folder (always, but for the other workers)."""
+    resolver = strategy.cluster_resolver
+    if resolver is None or not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return True
+    return resolver.task_type in (None, "chief") or (
+        resolver.task_type == "worker"
+        and resolver.task_id == 0
+        and "chief" not in resolver.cluster_spec().jobs
+    )
+
+
+def describe(strategy: tf.distribute.Strategy) -> str:
+    """The hardware in a few words, such as `2 x GPU (MirroredStrategy)`."""
+    kinds = {"CPU": "CPU", "GPU": "GPU", "TPU": "TPU"}
+    device = strategy.extended.worker_devices[0].upper()
+    kind = next((word for key, word in kinds.items() if key in device), "device")
+    return f"{strategy.num_replicas_in_sync} x {kind} ({type(strategy).__name__})"
+
+
+def accelerator(strategy: tf.distribute.Strategy) -> str:
+    """`CPU`, `GPU` or `TPU`."""
+    device = strategy.extended.worker_devices[0].upper()
+    return next((kind for kind in ("TPU", "GPU") if kind in device), "CPU")
+
+
+def _detect(num_gpus: int) -> str:
+    # TPU VMs say so in their environment; asking the resolver costs a minute elsewhere.
+    if any(variable in os.environ for variable in ("TPU_NAME", "TPU_ACCELERATOR_TYPE")):
+        return "tpu"
+    if num_gpus > 1:
+        return "mirrored"
+    return "gpu" if num_gpus else "cpu"
+
+
+def _check_tf_config() -> None:
+    text = os.environ.get("TF_CONFIG")
+    example = (
+        '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, '
+        '"task": {"type": "worker", "index": 0}}'
+    )
+    if not text:
+        raise UserError(
+            f"--strategy=multi_worker needs the environment variable TF_CONFIG, such as {example}."
+        )
+    try:
+        config = json.loads(text)
+        workers = config["cluster"]
+        workers[config["task"]["type"]][int(config["task"]["index"])]
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise UserError(
+            f"TF_CONFIG does not name this worker ({type(error).__name__}: {error}); it must look "
+            f"like {example}."
+        ) from error
+
+
+def _tpu_strategy(tpu: str) -> tf.distribute.Strategy:
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=tpu)
+        if tpu != "local":
+            tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+    except Exception as error:
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise UserError(
+            f"--strategy=tpu: no TPU could be reached as --tpu={tpu} ({reason}); on a TPU VM with "
+            "a TPU build of TensorFlow use --tpu=local, elsewhere give its name or grpc:// address."
+        ) from error
+    return tf.distribute.TPUStrategy(resolver)
