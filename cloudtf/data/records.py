@@ -7,7 +7,7 @@ A record is a `tf.train.Example` in an uncompressed TFRecord shard with the feat
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Optional
+from typing import Any, Iterable, Optional
 
 from cloudtf import files
 from cloudtf.errors import UserError
@@ -152,3 +152,36 @@ def write_manifest(data_dir: str, manifest: Manifest) -> None:
     for split in raw["splits"].values():
         del split["name"]
     files.write_json(files.join(data_dir, MANIFEST_NAME), raw)
+
+
+def check_shards(
+    data_dir: str, manifest: Manifest, split_names: Optional[Iterable[str]] = None
+) -> None:
+    """A quick look, for the start of a run, whether all shards are there and of the right length.
+
+    Args:
+      data_dir: the folder of the shards.
+      manifest: of that folder.
+      split_names: the splits that will be read; all if None.
+
+    Raises:
+      UserError: naming the first split, shard or count that is wrong.
+    """
+    for name in manifest.splits if split_names is None else split_names:
+        split = manifest.split(name)
+        counted = sum(shard.num_examples for shard in split.shards)
+        if counted != split.num_examples:
+            raise UserError(
+                f"{files.join(data_dir, MANIFEST_NAME)} disagrees with itself: the shards of "
+                f"{name} hold {counted} examples, not {split.num_examples}; convert again."
+            )
+        for shard in split.shards:
+            path = files.join(data_dir, shard.name)
+            if not files.exists(path):
+                raise UserError(f"The shard {path} is missing; run `cloudtf convert` again.")
+            found = files.size(path)
+            if found != shard.num_bytes:
+                raise UserError(
+                    f"The shard {path} has {found:,} bytes, {MANIFEST_NAME} says "
+                    f"{shard.num_bytes:,}; run `cloudtf convert` again."
+                )

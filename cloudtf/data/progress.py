@@ -1,0 +1,149 @@
+"""Going on where a killed conversion stopped, and refusing to mix two sets in one folder.
+
+While a conversion runs, a small journal in the output folder holds its settings and the shards that
+are in place. `dataset.json` is written last, and then the journal goes: a folder with a manifest is
+whole.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import time
+from typing import Any, Optional
+
+from cloudtf import files
+from cloudtf.data import records, shards
+from cloudtf.errors import UserError
+
+JOURNAL_NAME = ".convert_progress.json"
+# Rewriting the journal after each of very many small shards would cost more than remaking a few.
+_SECONDS_BETWEEN_SAVES = 0.5
+
+_SAME_LABELS = "examples_sha256"
+
+
+class Journal:
+    """The shards of a conversion that are in place.
+
+    Attributes:
+      written: by name.
+      complete: whether `dataset.json` is there too and every shard has the length it says.
+    """
+
+    def __init__(self, data_dir: str, settings: dict[str, Any], overwrite: bool) -> None:
+        """Opens the folder for a conversion with `settings`.
+
+        Raises:
+          UserError: it holds a set made with other settings, and `overwrite` is False.
+        """
+        self.data_dir, self.settings = data_dir, settings
+        self.written: dict[str, shards.Written] = {}
+        self.complete = False
+        self._saved = 0.0
+        files.make_dirs(data_dir)
+        if overwrite:
+            self._clear()
+        elif not self._take_manifest():
+            self._take_journal()
+        if not self.complete:
+            self._remove_leftovers()
+            self._save()
+            files.remove(self._path(records.MANIFEST_NAME))
+
+    def add(self, written: shards.Written) -> None:
+        """Notes a shard that has just been moved into place."""
+        self.written[written.shard.name] = written
+        if time.monotonic() - self._saved > _SECONDS_BETWEEN_SAVES:
+            self._save()
+
+    def finish(self, manifest: records.Manifest) -> None:
+        """Writes `dataset.json` and removes the journal."""
+        records.write_manifest(self.data_dir, manifest)
+        files.remove(self._path(JOURNAL_NAME))
+
+    def _path(self, name: str) -> str:
+        return files.join(self.data_dir, name)
+
+    def _save(self) -> None:
+        raw = {name: dataclasses.asdict(written) for name, written in self.written.items()}
+        files.write_json(self._path(JOURNAL_NAME), {"settings": self.settings, "shards": raw})
+        self._saved = time.monotonic()
+
+    def _take_manifest(self) -> bool:
+        """Takes over the shards of a finished set with the same settings, if there is one."""
+        if not files.exists(self._path(records.MANIFEST_NAME)):
+            return False
+        manifest = records.read_manifest(self.data_dir)
+        self._refuse_others(manifest.settings)
+        for split in manifest.splits.values():
+            for shard in split.shards:
+                left_out = {
+                    entry["file"]: entry["reason"]
+                    for entry in manifest.skipped
+                    if entry.get("shard") == shard.name
+                }
+                self.written[shard.name] = shards.Written(shard, left_out)
+        count = len(self.written)
+        # Their lengths only: reading everything is for --verify.
+        self.written = {
+            name: written
+            for name, written in self.written.items()
+            if files.exists(self._path(name))
+            and files.size(self._path(name)) == written.shard.num_bytes
+        }
+        self.complete = len(self.written) == count
+        if not self.complete:
+            print(f"{count - len(self.written)} of {count} shards are gone or cut: made again.")
+        return True
+
+    def _take_journal(self) -> None:
+        """Takes over the shards of a killed conversion, each compared with its checksum."""
+        if not files.exists(self._path(JOURNAL_NAME)):
+            return
+        raw = files.read_json(self._path(JOURNAL_NAME))
+        try:
+            settings = raw["settings"]
+            written = [
+                shards.Written(records.Shard(**entry["shard"]), dict(entry["skipped"]))
+                for entry in raw["shards"].values()
+            ]
+        except (KeyError, TypeError, AttributeError) as error:
+            raise UserError(
+                f"{self._path(JOURNAL_NAME)} is damaged; begin anew with --overwrite."
+            ) from error
+        self._refuse_others(settings)
+        for one in written:
+            path = self._path(one.shard.name)
+            if files.exists(path) and files.sha256(path) == one.shard.sha256:
+                self.written[one.shard.name] = one
+        if self.written:
+            print(f"Going on after {len(self.written)} shards that are in place.")
+
+    def _refuse_others(self, settings: Optional[dict[str, Any]]) -> None:
+        settings = settings or {}
+        names = [n for n in self.settings if settings.get(n) != self.settings[n]]
+        if not names:
+            return
+        name = next((n for n in names if n != _SAME_LABELS), None)
+        if name is None:
+            difference = "other labels or images"
+        else:
+            difference = f"--{name}={settings.get(name)}, not {self.settings[name]}"
+        raise UserError(
+            f"{self.data_dir} holds a set made with {difference}; choose another --output_dir, "
+            "or replace that set with --overwrite."
+        )
+
+    def _clear(self) -> None:
+        """Removes the set that is there: what a manifest, a journal or a killed run left."""
+        files.remove(self._path(records.MANIFEST_NAME))
+        files.remove(self._path(JOURNAL_NAME))
+        for name in files.list_dir(self.data_dir):
+            if re.fullmatch(shards.NAME_PATTERN, name):
+                files.remove(self._path(name))
+
+    def _remove_leftovers(self) -> None:
+        for name in files.list_dir(self.data_dir):
+            if shards.is_leftover(name):
+                files.remove(self._path(name))

@@ -1,0 +1,164 @@
+"""Shards: how examples are dealt out to files, and writing the files whole and in parallel."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import hashlib
+import itertools
+import os
+import re
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Callable, Iterable, Iterator, Optional, TypeVar
+
+from cloudtf import files
+from cloudtf.data import records
+
+MAX_SHARD_BYTES = 100_000_000
+# Eight readers or workers find a shard each, if that leaves a shard as many examples.
+USUAL_SHARDS = 8
+# The names of shards: split, number, count.
+NAME_PATTERN = r"[\w-]+-\d{5}-of-\d{5}\.tfrecord"
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardPlan:
+    """A shard before it is written: its name and the indices of its examples, in order."""
+
+    name: str
+    split: str
+    examples: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What came of one example.
+
+    Attributes:
+      framed: its bytes in the file; None if it was left out.
+      reason: one phrase why it was.
+    """
+
+    framed: Optional[bytes]
+    reason: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Written:
+    """A shard that is in place.
+
+    Attributes:
+      shard: its entry in the manifest.
+      skipped: index of each example left out -> the reason.
+    """
+
+    shard: records.Shard
+    skipped: dict[int, str]
+
+
+def plan(split: str, examples: Iterable[int], num_shards: int, bytes_each: int) -> list[ShardPlan]:
+    """Deals examples out in order to shards whose lengths differ by one at most.
+
+    Args:
+      split: the split's name, the first part of the file names.
+      examples: their indices in the order in which they are stored.
+      num_shards: 0 for as many as keep a shard under 100 MB, but 8 where there are at least 8
+        examples for each; never more than there are examples.
+      bytes_each: about how long a record is.
+    """
+    examples = tuple(int(i) for i in examples)
+    if num_shards == 0:
+        needed = -(-len(examples) * bytes_each // MAX_SHARD_BYTES)
+        num_shards = max(needed, min(USUAL_SHARDS, len(examples) // USUAL_SHARDS), 1)
+    num_shards = max(1, min(num_shards, len(examples)))
+    edges = [len(examples) * i // num_shards for i in range(num_shards + 1)]
+    return [
+        ShardPlan(f"{split}-{i:05d}-of-{num_shards:05d}.tfrecord", split, examples[a:b])
+        for i, (a, b) in enumerate(zip(edges, edges[1:]))
+    ]
+
+
+def is_leftover(name: str) -> bool:
+    """Whether a file name is that of a shard which a killed run did not finish."""
+    return bool(re.fullmatch(rf"\.?{NAME_PATTERN}\.\d+\.tmp(\.tfrecord)?", name))
+
+
+def write(
+    data_dir: str,
+    plans: Iterable[ShardPlan],
+    make: Callable[[int], Outcome],
+    workers: int,
+    progress: Callable[[int], object],
+) -> Iterator[Written]:
+    """Writes shards one after the other, while `workers` threads make the examples ahead.
+
+    A shard is written under a temporary name and moved into place when it is whole. Only some
+    examples for each worker are held in memory.
+
+    Args:
+      data_dir: the folder of the shards.
+      plans: the shards to write.
+      make: index of an example -> its framed record. Called from many threads.
+      workers: how many.
+      progress: called with 1 after each example.
+
+    Yields:
+      Each shard when it is in place, in order.
+
+    Raises:
+      UserError: from `make`, or a file cannot be written.
+    """
+    plans = list(plans)
+    with ThreadPoolExecutor(workers, thread_name_prefix="convert") as pool:
+        indices = itertools.chain.from_iterable(p.examples for p in plans)
+        outcomes = map_ahead(pool, make, indices, 8 * workers)
+        try:
+            for shard_plan in plans:
+                yield _write_one(data_dir, shard_plan, outcomes, progress)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _write_one(
+    data_dir: str,
+    shard_plan: ShardPlan,
+    outcomes: Iterator[Outcome],
+    progress: Callable[[int], object],
+) -> Written:
+    digest, length, skipped = hashlib.sha256(), 0, {}
+    target = files.join(data_dir, shard_plan.name)
+    with files.replacing(target) as temporary, open(temporary, "wb") as file:
+        for index in shard_plan.examples:
+            outcome = next(outcomes)
+            progress(1)
+            if outcome.framed is None:
+                skipped[index] = outcome.reason
+                continue
+            file.write(outcome.framed)
+            digest.update(outcome.framed)
+            length += len(outcome.framed)
+    kept = len(shard_plan.examples) - len(skipped)
+    return Written(records.Shard(shard_plan.name, kept, length, digest.hexdigest()), skipped)
+
+
+def map_ahead(
+    pool: ThreadPoolExecutor, function: Callable[[Item], Result], items: Iterator[Item], ahead: int
+) -> Iterator[Result]:
+    """`map` in order, with at most `ahead` results begun and not yet taken."""
+    waiting: collections.deque[Future[Result]] = collections.deque()
+    for item in items:
+        waiting.append(pool.submit(function, item))
+        if len(waiting) >= ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def usable_cores() -> int:
+    """The cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

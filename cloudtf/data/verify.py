@@ -1,0 +1,152 @@
+"""Re-reads a converted set with TensorFlow's own reader and checks all that `dataset.json` says."""
+
+from __future__ import annotations
+
+import collections
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Iterator, Optional
+
+from tqdm import tqdm
+
+from cloudtf import files
+from cloudtf.data import images, records, shards
+from cloudtf.errors import UserError
+
+
+def verify(data_dir: str, workers: int = 0) -> records.Manifest:
+    """Checks every byte of a set: lengths, checksums, records, images, labels, names.
+
+    Args:
+      data_dir: the folder of `dataset.json`.
+      workers: threads; 0 for one a core.
+
+    Returns:
+      The manifest.
+
+    Raises:
+      UserError: naming the first shard that is not as it should be.
+    """
+    manifest = records.read_manifest(data_dir)
+    records.check_shards(data_dir, manifest)
+    seen: dict[str, str] = {}
+    contents: dict[bytes, tuple[str, str]] = {}
+    alike: list[tuple[str, str]] = []
+    total = sum(split.num_examples for split in manifest.splits.values())
+    with tqdm(total=total, unit=" images", desc="verify", dynamic_ncols=True) as bar:
+        for split in manifest.splits.values():
+            found: collections.Counter[str] = collections.Counter()
+            for shard in split.shards:
+                path = files.join(data_dir, shard.name)
+                for name, label, digest in _read_shard(path, shard, manifest, workers):
+                    if name in seen:
+                        raise UserError(
+                            f"The shard {path} holds {name!r}, which is also in the split "
+                            f"{seen[name]}; convert again with --overwrite."
+                        )
+                    seen[name] = split.name
+                    other, other_split = contents.setdefault(digest, (name, split.name))
+                    if other_split != split.name:
+                        alike.append((other, name))
+                    found.update(c for c, present in zip(manifest.classes, label) if present)
+                    bar.update(1)
+            if any(found[name] != count for name, count in split.class_counts.items()):
+                raise UserError(
+                    f"{files.join(data_dir, records.MANIFEST_NAME)} counts the classes of "
+                    f"{split.name} as {split.class_counts}, its shards hold {dict(found)}; "
+                    "convert again with --overwrite."
+                )
+    if alike:
+        print(
+            f"Warning: {len(alike)} images are in two splits under two names, for example "
+            f"{alike[0][0]!r} and {alike[0][1]!r}; --group_column can keep them together."
+        )
+    print(f"Verified {total:,} records in {data_dir}: all as {records.MANIFEST_NAME} says.")
+    return manifest
+
+
+def _read_shard(
+    path: str, shard: records.Shard, manifest: records.Manifest, workers: int
+) -> Iterator[tuple[str, list[int], bytes]]:
+    """Name, label and image digest of each record of a shard in which nothing is wrong."""
+
+    def wrong(reason: str) -> UserError:
+        return UserError(f"The shard {path} {reason}; remove it and run the same conversion again.")
+
+    if files.sha256(path) != shard.sha256:
+        position = _first_bad_record(path)
+        where = "" if position is None else f" (record {position} is the first damaged)"
+        raise wrong(f"does not have the checksum in {records.MANIFEST_NAME}{where}")
+
+    def check(record: bytes) -> tuple[str, list[int], bytes]:
+        return _check_record(record, manifest)
+
+    count = 0
+    with ThreadPoolExecutor(workers or shards.usable_cores()) as pool:
+        outcomes = shards.map_ahead(pool, check, _records(path), 64)
+        while True:
+            try:
+                outcome = next(outcomes, None)
+            except ValueError as error:
+                raise wrong(f"has a bad record {count}: {error}") from error
+            if outcome is None:
+                break
+            count += 1
+            yield outcome
+    if count != shard.num_examples:
+        raise wrong(f"has {count} records, {records.MANIFEST_NAME} says {shard.num_examples}")
+
+
+def _check_record(record: bytes, manifest: records.Manifest) -> tuple[str, list[int], bytes]:
+    import tensorflow as tf
+
+    features = _features(tf.train.Example.FromString(record))
+    encoded = features[records.ENCODED][0]
+    digest = hashlib.sha256(encoded)
+    if digest.hexdigest().encode() != features[records.SHA256][0]:
+        raise ValueError("its image does not have the checksum beside it")
+    size = (manifest.image_height, manifest.image_width)
+    stated = (features[records.HEIGHT][0], features[records.WIDTH][0])
+    decoded = images.decode(encoded).shape[:2]
+    if not size == stated == decoded:
+        raise ValueError(f"its image has {decoded[0]} x {decoded[1]} pixels")
+    label = list(features[records.LABEL]) if manifest.classes else []
+    if len(label) != len(manifest.classes) or not set(label) <= {0, 1}:
+        raise ValueError(f"its label {label[:20]} is not {len(manifest.classes)} times 0 or 1")
+    return features[records.FILENAME][0].decode(), label, digest.digest()
+
+
+def _features(example: Any) -> dict[str, Any]:
+    found = {}
+    for name, feature in example.features.feature.items():
+        kind = feature.WhichOneof("kind")
+        found[name] = getattr(feature, kind).value if kind else ()
+    wanted = (records.ENCODED, records.SHA256, records.HEIGHT, records.WIDTH, records.FILENAME)
+    for name in wanted:
+        if len(found.get(name, ())) != 1:
+            raise ValueError(f"it has no feature {name}")
+    found.setdefault(records.LABEL, ())
+    return found
+
+
+def _records(path: str) -> Iterator[bytes]:
+    import tensorflow as tf
+
+    try:
+        for record in tf.data.TFRecordDataset(path):
+            yield record.numpy()
+    except tf.errors.OpError as error:
+        raise ValueError(str(error.message).split(" [", 1)[0]) from error
+
+
+def _first_bad_record(path: str) -> Optional[int]:
+    """Where reading stops; None if every record agrees with its own checksum."""
+    reader = _records(path)
+    position = 0
+    while True:
+        try:
+            if next(reader, None) is None:
+                return None
+        except ValueError:
+            return position
+        position += 1
