@@ -17,8 +17,8 @@ __version__ = "0.1.0"
 # 2.15 it is TensorFlow's own, and asking for the package there without having it is an error.
 if importlib.util.find_spec("tf_keras") is not None:
     os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
-# TensorFlow's start-up notes are not for users; warnings and errors stay.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# What its C++ parts print is not for users: what matters reaches them as exceptions.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 # Public name -> module that defines it, imported at the first use.
 _PUBLIC = {

@@ -50,7 +50,7 @@ def sample_maps(ops: Augmentations, seed: int, keys: tf.Tensor, height: int, wid
     """Draws the maps of a batch.
 
     The forward order is the notebook's: vertical flip, horizontal flip, rotation, distortion.
-    Each is drawn with `ops.probability` for each example.
+    Each is drawn with `ops.augment_probability` for each example.
 
     Args:
       ops: which augmentations, and how strong.
@@ -61,10 +61,10 @@ def sample_maps(ops: Augmentations, seed: int, keys: tf.Tensor, height: int, wid
     """
     steps = ops.distortion_steps
     u = randomness.uniforms(seed, keys, 9 + 2 * steps)
-    p = ops.probability
+    p = ops.augment_probability
 
     def chosen(name: str, lane: int) -> tf.Tensor:
-        return (u[:, lane] < p) if name in ops.names else tf.zeros_like(u[:, lane], tf.bool)
+        return (u[:, lane] < p) if name in ops.augmentations else tf.zeros_like(u[:, lane], tf.bool)
 
     def symmetric(numbers: tf.Tensor, limit: float) -> tf.Tensor:
         return (2.0 * numbers - 1.0) * limit
@@ -197,7 +197,7 @@ def augment(images: tf.Tensor, keys: tf.Tensor, *, ops: Augmentations, seed: int
     Returns:
       uint8 [B, H, W, C].
     """
-    if not ops.names:
+    if not ops.augmentations:
         return images
     maps = sample_maps(ops, seed, keys, images.shape[1], images.shape[2])
     return apply_maps(images, maps)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from cloudtf.settings import Settings, setting
+
 NAMES = (
     "vertical_flip",
     "horizontal_flip",
@@ -16,23 +18,50 @@ NOTEBOOK = NAMES[:4]
 
 
 @dataclasses.dataclass(frozen=True)
-class Augmentations:
-    """The augmentations of a training run; the defaults are the notebook's.
+class Augmentations(Settings):
+    """The augmentations of training images; the defaults are the notebook's."""
 
-    Attributes:
-      names: those in use, from `NAMES`.
-      probability: of each, for each example, independently.
-      rotation_degrees: the largest turn either way.
-      distortion_steps: grid cells along each side.
-      distortion_limit: each cell is stretched by a factor in 1 ± this.
-      brightness_limit: the largest shift either way, as a share of the full range.
-      contrast_limit: contrast is scaled by a factor in 1 ± this.
-    """
-
-    names: tuple[str, ...] = NOTEBOOK
-    probability: float = 0.5
-    rotation_degrees: float = 20.0
-    distortion_steps: int = 5
-    distortion_limit: float = 0.3
-    brightness_limit: float = 0.1
-    contrast_limit: float = 0.2
+    augmentations: tuple[str, ...] = setting(
+        NOTEBOOK,
+        f"Which of {', '.join(NAMES)}; empty for none.",
+        choices=NAMES,
+        topic="augmentation",
+    )
+    augment_probability: float = setting(
+        0.5,
+        "Probability of each augmentation for each image.",
+        minimum=0,
+        maximum=1,
+        topic="augmentation",
+    )
+    rotation_degrees: float = setting(
+        20.0, "Largest turn either way.", minimum=0, maximum=180, topic="augmentation"
+    )
+    distortion_steps: int = setting(
+        5,
+        "Cells of the grid distortion along a side.",
+        minimum=1,
+        maximum=32,
+        topic="augmentation",
+    )
+    distortion_limit: float = setting(
+        0.3,
+        "Cells are stretched by a factor in 1 ± this.",
+        minimum=0,
+        maximum=0.9,
+        topic="augmentation",
+    )
+    brightness_limit: float = setting(
+        0.1,
+        "Largest shift either way, as a share of the range.",
+        minimum=0,
+        maximum=1,
+        topic="augmentation",
+    )
+    contrast_limit: float = setting(
+        0.2,
+        "Contrast is scaled by a factor in 1 ± this.",
+        minimum=0,
+        maximum=1,
+        topic="augmentation",
+    )

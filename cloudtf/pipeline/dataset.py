@@ -280,7 +280,7 @@ class ImageDataset:
     def _augmented(
         self, dataset: tf.data.Dataset, augmentations: Augmentations, seed: int
     ) -> tf.data.Dataset:
-        if not augmentations.names:
+        if not augmentations.augmentations:
             return dataset
         compiled = tf.function(
             lambda images, keys: augment.augment(images, keys, ops=augmentations, seed=seed),

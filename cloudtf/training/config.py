@@ -8,16 +8,15 @@ from typing import Optional
 
 from cloudtf.errors import UsageError
 from cloudtf.model.choices import LOSSES, MODELS, OPTIMIZERS
-from cloudtf.pipeline import augmentations as augmentation_names
 from cloudtf.pipeline.augmentations import Augmentations
 from cloudtf.pipeline.memory import CACHES
-from cloudtf.settings import REQUIRED, Settings, setting
+from cloudtf.settings import REQUIRED, setting
 
 STRATEGIES = ("auto", "cpu", "gpu", "mirrored", "multi_worker", "tpu")
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainConfig(Settings):
+class TrainConfig(Augmentations):
     """What `cloudtf train` is told; the same names are its flags."""
 
     data_dir: str = setting(REQUIRED, "Folder of the records, made by `cloudtf convert`.")
@@ -98,35 +97,10 @@ class TrainConfig(Settings):
         topic="optimization",
     )  # fmt: skip
 
-    augmentations: tuple[str, ...] = setting(
-        augmentation_names.NOTEBOOK,
-        f"Which of {', '.join(augmentation_names.NAMES)}; empty for none.",
-        choices=augmentation_names.NAMES,
-        topic="input",
-    )
     augment_on: str = setting(
         "auto", "Where images are augmented; auto: device on GPU and TPU, host on CPU.",
         choices=("auto", "host", "device"), topic="input",
     )  # fmt: skip
-    augment_probability: float = setting(
-        0.5, "Probability of each augmentation for each image.", minimum=0, maximum=1,
-        topic="input",
-    )  # fmt: skip
-    rotation_degrees: float = setting(
-        20.0, "Largest turn either way.", minimum=0, maximum=180, topic="input"
-    )
-    distortion_steps: int = setting(
-        5, "Cells of the grid distortion along a side.", minimum=1, maximum=32, topic="input"
-    )
-    distortion_limit: float = setting(
-        0.3, "Cells are stretched by a factor in 1 ± this.", minimum=0, maximum=0.9, topic="input"
-    )
-    brightness_limit: float = setting(
-        0.1, "Largest shift, as a share of the range.", minimum=0, maximum=1, topic="input"
-    )
-    contrast_limit: float = setting(
-        0.2, "Contrast is scaled by a factor in 1 ± this.", minimum=0, maximum=1, topic="input"
-    )
     cache: str = setting(
         "auto", "Keep the records in memory: not at all, as JPEG, as pixels, or what fits.",
         choices=CACHES, topic="input",
@@ -178,16 +152,3 @@ class TrainConfig(Settings):
         """Epochs of the head stage and of the whole network."""
         default = 0 if self.weights == "none" else 3
         return (default if self.head_epochs is None else self.head_epochs), self.epochs
-
-    @property
-    def augmentation(self) -> Augmentations:
-        """The augmentation settings as the pipeline takes them."""
-        return Augmentations(
-            names=self.augmentations,
-            probability=self.augment_probability,
-            rotation_degrees=self.rotation_degrees,
-            distortion_steps=self.distortion_steps,
-            distortion_limit=self.distortion_limit,
-            brightness_limit=self.brightness_limit,
-            contrast_limit=self.contrast_limit,
-        )

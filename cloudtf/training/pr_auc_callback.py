@@ -8,10 +8,9 @@ from typing import Any, Callable, Iterable, Optional, Sequence
 import tensorflow as tf
 
 from cloudtf import files
-from cloudtf.evaluation import plots, pr_auc, scoring
+from cloudtf.evaluation import history, plots, pr_auc, scoring
 from cloudtf.model import saving
 from cloudtf.model.optimizers import effective_learning_rate
-from cloudtf.training import history
 from cloudtf.training.patience import Patience
 
 LossFunction = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]

@@ -199,7 +199,7 @@ class _Run:
             self.strategy,
             config.batch_size,
             seed=2 * config.seed + index,
-            device_augmentations=config.augmentation if self.augment_on == "device" else None,
+            device_augmentations=config if self.augment_on == "device" else None,
             augment_seed=config.seed,
             jit_compile=config.jit_compile,
         )
@@ -305,7 +305,7 @@ class _Run:
                 replica_batch,
                 training=True,
                 augment_on=self.augment_on,
-                augmentations=self.config.augmentation,
+                augmentations=self.config,
                 seed=self.config.seed,
                 start=self.progress.total_steps * self.config.batch_size,
                 share=(context.input_pipeline_id, context.num_input_pipelines, replicas),

@@ -1,0 +1,112 @@
+"""Probabilities for images without labels: a split of records, or a folder of photographs."""
+
+from __future__ import annotations
+
+import collections
+import concurrent.futures
+import dataclasses
+import os
+from typing import Iterator, Optional
+
+import numpy as np
+
+from cloudtf import files
+from cloudtf.errors import UsageError, UserError
+from cloudtf.settings import REQUIRED, Settings, setting
+
+EXTENSIONS = (".jpg", ".jpeg", ".png")
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictConfig(Settings):
+    """What `cloudtf predict` is told."""
+
+    model: str = setting(REQUIRED, "The .keras file, or a run folder for its best model.")
+    output: str = setting(REQUIRED, "CSV to write: Image, then a probability a class.")
+    data_dir: Optional[str] = setting(None, "Folder of records to predict.")
+    split: Optional[str] = setting(
+        None, "Split of the records. Default: the only one there is, or test."
+    )
+    images_dir: Optional[str] = setting(
+        None, "Folder of photographs to predict, in place of --data_dir."
+    )
+    tta: bool = setting(False, "Average over the four flips of each image.")
+    batch_size: int = setting(64, "Images a step.", minimum=1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.data_dir is None) == (self.images_dir is None):
+            raise UsageError("Give either --data_dir or --images_dir.")
+
+
+def predict(config: PredictConfig) -> int:
+    """Writes a prediction table.
+
+    Returns:
+      The number of images.
+
+    Raises:
+      UserError: the records do not fit the model, the folder has no images, or an image cannot be
+        read.
+    """
+    from cloudtf.evaluation import scoring
+    from cloudtf.evaluation.evaluate import check_matches
+    from cloudtf.model import saving
+    from cloudtf.pipeline.dataset import open_dataset
+    from cloudtf.submission import predictions
+
+    path = config.model
+    if not path.endswith(".keras"):
+        path = files.join(path, "best.keras")
+    info = saving.read_info(path)
+    scorer = scoring.Scorer(saving.load_model(path), flips=config.tta)
+    shape = (info["image_height"], info["image_width"])
+    if config.data_dir is not None:
+        data = open_dataset(config.data_dir, cache="none")
+        check_matches(path, info, config.data_dir, data.classes, data.image_shape)
+        split = config.split or (next(iter(data.splits)) if len(data.splits) == 1 else "test")
+        scored = scorer.dataset(data.batches(split, config.batch_size, with_keys=True))
+        all_names = data.names(split)
+        names, scores = [all_names[number] for number in scored.numbers], scored.scores
+    else:
+        names, parts = [], []
+        for batch_names, batch in _folder_batches(config.images_dir, shape, config.batch_size):
+            names += batch_names
+            parts.append(scorer.images(batch)[: len(batch_names)])
+        scores = np.concatenate(parts)
+    predictions.write(config.output, names, scores, info["classes"])
+    return len(names)
+
+
+def _folder_batches(
+    images_dir: str, shape: tuple[int, int], batch_size: int
+) -> Iterator[tuple[list[str], np.ndarray]]:
+    """Names and uint8 images [B, H, W, 3] of a folder, by name; the last batch is padded."""
+    from cloudtf.data import images
+
+    names = [n for n in files.list_dir(images_dir) if n.lower().endswith(EXTENSIONS)]
+    if not names:
+        raise UserError(f"There are no images ({', '.join(EXTENSIONS)}) in {images_dir}.")
+
+    def load(name: str) -> np.ndarray:
+        path = files.join(images_dir, name)
+        try:
+            return images.resize(images.decode(files.read_bytes(path), *shape), *shape)
+        except ValueError as error:
+            raise UserError(
+                f"The image {path} cannot be read: {error}; mend or remove it."
+            ) from error
+
+    workers = os.cpu_count() or 1
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        # A bounded window of images under way, whatever the size of the folder.
+        pending: collections.deque = collections.deque()
+        queue = iter(names)
+        for start in range(0, len(names), batch_size):
+            batch_names = names[start : start + batch_size]
+            while len(pending) < 2 * batch_size and (name := next(queue, None)) is not None:
+                pending.append(pool.submit(load, name))
+            batch = np.zeros((batch_size, *shape, 3), np.uint8)
+            for i in range(len(batch_names)):
+                batch[i] = pending.popleft().result()
+            yield batch_names, batch

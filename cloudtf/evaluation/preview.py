@@ -1,0 +1,51 @@
+"""A picture of what training sees: originals beside their augmented versions."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from cloudtf.pipeline.augmentations import Augmentations
+from cloudtf.settings import REQUIRED, setting
+
+
+@dataclasses.dataclass(frozen=True)
+class PreviewConfig(Augmentations):
+    """What `cloudtf preview` is told."""
+
+    data_dir: str = setting(REQUIRED, "Folder of the records.")
+    output: str = setting(REQUIRED, "PNG to write.")
+    split: str = setting("train", "Split to show.")
+    num_images: int = setting(6, "Images to show.", minimum=1, maximum=64)
+    versions: int = setting(4, "Augmented versions of each.", minimum=1, maximum=16)
+    seed: int = setting(0, "Of the augmentation, as in training.", minimum=0)
+
+
+def preview(config: PreviewConfig) -> None:
+    """Draws the first images of a split, each with its versions in the first epochs.
+
+    Raises:
+      UserError: the records are missing or damaged.
+    """
+    import numpy as np
+    import tensorflow as tf
+
+    from cloudtf.evaluation import plots
+    from cloudtf.pipeline import augment
+    from cloudtf.pipeline.dataset import open_dataset
+
+    data = open_dataset(config.data_dir, cache="none")
+    count = min(config.num_images, data.num_examples(config.split))
+    images, labels, *_ = next(iter(data.batches(config.split, count, max_examples=count)))
+    compiled = tf.function(
+        lambda batch, keys: augment.augment(batch, keys, ops=config, seed=config.seed),
+        jit_compile=True,
+    )
+    versions = []
+    for epoch in range(config.versions):
+        keys = np.stack([np.full(count, epoch), np.arange(count)], axis=1).astype(np.int32)
+        versions.append(compiled(images, keys).numpy())
+    titles = [
+        ", ".join(name for name, present in zip(data.classes, row) if present)
+        for row in labels.numpy()
+    ]
+    plots.preview(config.output, images.numpy(), np.stack(versions, axis=1), titles)
