@@ -1,0 +1,239 @@
+"""A synthetic set in the shape of Kaggle's "Understanding Clouds from Satellite Images".
+
+Every picture is drawn (`cloudtf.data.scenes`), none is a photograph: the set shows that the whole
+way works and trains something, and says nothing of accuracy on real clouds.
+
+An image depends on the seed, its split and its number alone, so that neither the count of workers
+nor their order changes a byte.
+"""
+
+from __future__ import annotations
+
+import collections
+import concurrent.futures
+import contextlib
+import dataclasses
+import itertools
+import os
+from typing import Callable, Iterator, TypeVar
+
+import cv2
+import numpy as np
+import simplejpeg
+from tqdm import tqdm
+
+from cloudtf import files
+from cloudtf.data import rle, scenes
+from cloudtf.errors import UserError
+from cloudtf.settings import REQUIRED, Settings, setting
+
+T = TypeVar("T")
+
+# Images of each class among the 5,546 labelled ones of the Kaggle set, in Kaggle's order.
+KAGGLE_COUNTS = {"Fish": 2781, "Flower": 2365, "Gravel": 2939, "Sugar": 3751}
+KAGGLE_IMAGES = 5546
+SUBMISSION_HEIGHT, SUBMISSION_WIDTH = 350, 525
+
+MARKER = "synthetic.json"
+CSV_HEADER = "Image_Label,EncodedPixels\n"
+_JPEG_QUALITY = 90
+# Streams of random numbers, apart from one another for one seed.
+_TRAIN, _TEST, _GUESSES, _NAMES = range(4)
+_MEMBERS = ("train.csv", "sample_submission.csv", "test_labels.csv", "train_images", "test_images")
+
+
+@dataclasses.dataclass(frozen=True)
+class SynthesizeConfig(Settings):
+    """What `synthesize` makes."""
+
+    output_dir: str = setting(REQUIRED, "Folder for the images and CSV files.")
+    num_images: int = setting(300, "Labelled training images.", minimum=1, maximum=1_000_000)
+    num_test_images: int = setting(60, "Test images.", minimum=0, maximum=1_000_000)
+    image_height: int = setting(1400, "Rows of an image.", minimum=32, maximum=5000)
+    image_width: int = setting(2100, "Columns of an image.", minimum=32, maximum=5000)
+    seed: int = setting(0, "Same seed and size, same bytes.", minimum=0)
+    workers: int = setting(0, "Images drawn at once; 0: one a core.", minimum=0, maximum=1024)
+    overwrite: bool = setting(False, "Replace an earlier synthetic set in the folder.")
+
+
+def synthesize(config: SynthesizeConfig) -> None:
+    """Draws a set of images with labels and masks.
+
+    Writes `train_images/*.jpg` and `train.csv` (Kaggle's `Image_Label,EncodedPixels`, four rows an
+    image, masks of the image's size), `test_images/*.jpg`, `test_labels.csv` (the same for the test
+    images, which Kaggle does not give away), and `sample_submission.csv`: what a mediocre
+    segmentation might hand in for the test images, 350 x 525 masks, some of classes that are not
+    there. The CSV files come last, so that a set that has them is whole.
+
+    Raises:
+      UserError: the folder already holds a set, or cannot be written.
+    """
+    _clear(config)
+    _mark(config)
+    names = _names(config)
+    counts: collections.Counter[str] = collections.Counter()
+    total = config.num_images + config.num_test_images
+    workers = config.workers or os.cpu_count() or 1
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_single_threaded_opencv())
+        pool = stack.enter_context(concurrent.futures.ThreadPoolExecutor(workers))
+        bar = stack.enter_context(tqdm(total=total, desc="drawing", unit="image"))
+        training = names[: config.num_images], _TRAIN, "train_images", "train.csv"
+        testing = names[config.num_images :], _TEST, "test_images", "test_labels.csv"
+        for chosen, stream, folder, csv_name in (training, testing):
+            files.make_dirs(files.join(config.output_dir, folder))
+
+            def draw(index: int, chosen=chosen, stream=stream, folder=folder) -> dict[str, str]:
+                jpeg, masks = draw_image(config, stream, index)
+                files.write_bytes(files.join(config.output_dir, folder, chosen[index]), jpeg)
+                return masks
+
+            with _csv(config, csv_name) as write:
+                for index, masks in _in_order(pool, draw, len(chosen), 2 * workers):
+                    write(chosen[index], masks)
+                    bar.update()
+                    if stream == _TRAIN:
+                        counts.update(name for name, text in masks.items() if text)
+        with _csv(config, "sample_submission.csv") as write:
+            tasks = _in_order(pool, lambda i: guess_masks(config, i), len(testing[0]), 2 * workers)
+            for index, masks in tasks:
+                write(testing[0][index], masks)
+    print(f"{config.output_dir}: {config.num_images} training images and")
+    print(f"{config.num_test_images} test images, drawn (not photographed).")
+    for name in KAGGLE_COUNTS:
+        print(f"  {name:<8}{counts[name]:>7} {counts[name] / config.num_images:>7.1%}")
+
+
+def draw_labels(rng: np.random.Generator) -> list[str]:
+    """The classes of one image, at least one, as often as in the Kaggle set."""
+    names = list(KAGGLE_COUNTS)
+    chances = _presence_chances()
+    while True:
+        present = rng.random(len(names)) < chances
+        if present.any():
+            return [name for name, there in zip(names, present) if there]
+
+
+def draw_image(config: SynthesizeConfig, stream: int, index: int) -> tuple[bytes, dict[str, str]]:
+    """One image as a JPEG, and its masks by class, `""` where the class is absent."""
+    rng = np.random.default_rng([config.seed, stream, index])
+    regions = scenes.draw_regions(rng, draw_labels(rng))
+    height, width = config.image_height, config.image_width
+    masks = dict.fromkeys(KAGGLE_COUNTS, "")
+    masks.update((region.name, rle.encode(region.mask(height, width))) for region in regions)
+    image = scenes.render(rng, regions, height, width)
+    jpeg = simplejpeg.encode_jpeg(
+        image, quality=_JPEG_QUALITY, colorspace="RGB", colorsubsampling="420"
+    )
+    return jpeg, masks
+
+
+def guess_masks(config: SynthesizeConfig, index: int) -> dict[str, str]:
+    """Masks of one test image as a mediocre segmentation would have them, 350 x 525.
+
+    Nine in ten of the true regions are found, coarsely; three in ten absent classes get a mask
+    somewhere all the same.
+    """
+    rng = np.random.default_rng([config.seed, _TEST, index])
+    found = {region.name: region for region in scenes.draw_regions(rng, draw_labels(rng))}
+    rng = np.random.default_rng([config.seed, _GUESSES, index])
+    masks = {}
+    for name in KAGGLE_COUNTS:
+        chance = 0.9 if name in found else 0.3
+        true = found.get(name)
+        guess = scenes.blur_region(rng, true) if true else scenes.stray_region(rng, name)
+        kept = rng.random() < chance
+        masks[name] = rle.encode(guess.mask(SUBMISSION_HEIGHT, SUBMISSION_WIDTH)) if kept else ""
+    return masks
+
+
+def _presence_chances() -> np.ndarray:
+    # Redrawing images without any class raises each rate by 1 / (1 - P(none)): asking for that
+    # much less makes the rates right. The iteration converges to 4 decimals in a few rounds.
+    rates = np.array(list(KAGGLE_COUNTS.values())) / KAGGLE_IMAGES
+    chances = rates
+    for _ in range(30):
+        chances = rates * (1 - np.prod(1 - chances))
+    return chances
+
+
+def _names(config: SynthesizeConfig) -> list[str]:
+    """Unique names as Kaggle's, seven hex digits: sorted training names, then sorted test names."""
+    rng = np.random.default_rng([config.seed, _NAMES])
+    total = config.num_images + config.num_test_images
+    numbers: dict[int, None] = {}
+    while len(numbers) < total:
+        numbers.update(dict.fromkeys(rng.integers(16**7, size=total - len(numbers)).tolist()))
+    ordered = list(numbers)
+    halves = sorted(ordered[: config.num_images]), sorted(ordered[config.num_images :])
+    return [f"{number:07x}.jpg" for number in itertools.chain(*halves)]
+
+
+def _clear(config: SynthesizeConfig) -> None:
+    folder = config.output_dir
+    present = [name for name in _MEMBERS if files.exists(files.join(folder, name))]
+    if not present:
+        return
+    if not files.exists(files.join(folder, MARKER)):
+        raise UserError(
+            f"The folder {folder} holds {present[0]}, which cloudtf did not make and will not "
+            "replace; choose another --output_dir."
+        )
+    if not config.overwrite:
+        raise UserError(
+            f"The folder {folder} already holds a synthetic set; choose another --output_dir or "
+            "add --overwrite."
+        )
+    for name in present:
+        path = files.join(folder, name)
+        files.remove_tree(path) if files.is_dir(path) else files.remove(path)
+
+
+def _mark(config: SynthesizeConfig) -> None:
+    """Says beside the images what they are; its presence is what lets `--overwrite` remove them."""
+    apart = ("output_dir", "workers", "overwrite")
+    made = {key: value for key, value in dataclasses.asdict(config).items() if key not in apart}
+    files.make_dirs(config.output_dir)
+    note = "Drawn by `cloudtf synthesize`; no photographs."
+    files.write_json(files.join(config.output_dir, MARKER), {"note": note, **made})
+
+
+@contextlib.contextmanager
+def _csv(config: SynthesizeConfig, name: str) -> Iterator[Callable[[str, dict[str, str]], None]]:
+    """Gives a function that writes the four rows of an image."""
+    with contextlib.ExitStack() as stack:
+        path = stack.enter_context(files.replacing(files.join(config.output_dir, name)))
+        file = stack.enter_context(open(path, "w", encoding="utf-8", newline=""))
+        file.write(CSV_HEADER)
+
+        def write(image: str, masks: dict[str, str]) -> None:
+            file.writelines(f"{image}_{label},{text}\n" for label, text in masks.items())
+
+        yield write
+
+
+def _in_order(
+    pool: concurrent.futures.Executor, task: Callable[[int], T], count: int, ahead: int
+) -> Iterator[tuple[int, T]]:
+    """Results of `task(0)`, `task(1)`, ... in order, with at most `ahead` under way or waiting."""
+    waiting: collections.deque[concurrent.futures.Future] = collections.deque()
+    indices = iter(range(count))
+    try:
+        for done in range(count):
+            for index in itertools.islice(indices, ahead - len(waiting)):
+                waiting.append(pool.submit(task, index))
+            yield done, waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+@contextlib.contextmanager
+def _single_threaded_opencv() -> Iterator[None]:
+    # Images are drawn side by side; OpenCV's own threads would only get in each other's way.
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
