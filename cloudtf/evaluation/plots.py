@@ -32,7 +32,7 @@ def slug(name: str) -> str:
     """
     kept = re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._-")[:60]
     # A name that merely looks as if it had been changed is hashed as well, to stay distinct.
-    if kept == name and not re.search(r"-[0-9a-f]{8}$", name):
+    if name and kept == name and not re.search(r"-[0-9a-f]{8}$", name):
         return name
     return f"{kept or 'class'}-{hashlib.sha256(name.encode('utf-8')).hexdigest()[:8]}"
 
@@ -67,7 +67,7 @@ def pr_curve(
         )
     facts = f"{areas} · {positives:,} of {labels.size:,} examples positive"
     with _saved_figure(path, 7.5, 7.2) as figure:
-        axes = figure.add_axes((0.1, 0.275, 0.86, 0.595))
+        axes = figure.add_axes((0.1, 0.25, 0.86, 0.61))
         _head(axes, f"Precision-recall curve: {class_name}", facts)
         _dress(axes)
         axes.set(xlim=(0, 1.01), ylim=(0, 1.03), xlabel="Recall", ylabel="Precision")
@@ -87,7 +87,7 @@ def pr_curve(
         figure.legend(
             handles=handles,
             loc="upper left",
-            bbox_to_anchor=(0.085, 0.2),
+            bbox_to_anchor=(0.085, 0.173),
             frameon=False,
             fontsize=11,
             labelspacing=0.55,
@@ -116,7 +116,7 @@ def pr_auc_history(path: str, history_rows: Sequence[Mapping[str, Any]]) -> None
         fact = "no validation score yet"
         if best is not None:
             fact = f"best validation {val[best]:.4f} at epoch {epochs[best]:g}"
-        _head(axes, "Mean PR-AUC by epoch", fact)
+        _head(axes, "Mean PR-AUC by epoch", fact, lift=26)
         _dress(axes)
         axes.set(xlabel="Epoch", ylabel="Mean PR-AUC")
         for values, label, color, marker in (
@@ -231,13 +231,13 @@ def _saved_figure(path: str, width: float, height: float) -> Iterator[Any]:
             figure.savefig(temporary, format="png", dpi=_DPI)
 
 
-def _head(axes: Any, title: str, fact: str) -> None:
+def _head(axes: Any, title: str, fact: str, lift: int = 9) -> None:
+    """Title and fact above the axes, `lift` points up to leave room for what else is there."""
     lines = textwrap.wrap(title, 56, max_lines=2, placeholder=" …")
-    # Up from the axes: the stages' names, the fact, the title.
     axes.annotate(
         _plain(fact),
         (0, 1),
-        (0, 22),
+        (0, lift),
         xycoords="axes fraction",
         textcoords="offset points",
         fontsize=11,
@@ -246,7 +246,7 @@ def _head(axes: Any, title: str, fact: str) -> None:
     axes.annotate(
         _plain("\n".join(lines)),
         (0, 1),
-        (0, 40),
+        (0, lift + 19),
         xycoords="axes fraction",
         textcoords="offset points",
         fontsize=14,
@@ -345,7 +345,7 @@ def _mark_stages(axes: Any, epochs: np.ndarray, stages: Sequence[str]) -> None:
             axes.annotate(
                 _plain(name),
                 (place, 1),
-                (offset, 5),
+                (offset, 8),
                 ha=side,
                 fontsize=11,
                 color=GREY,

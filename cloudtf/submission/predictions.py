@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections import Counter
 from typing import Sequence
 
@@ -18,6 +19,7 @@ from cloudtf import files
 from cloudtf.errors import UserError
 
 IMAGE = "Image"
+_NEEDS_QUOTES = re.compile(r'[,"\r\n]')
 
 
 def write(path: str, names: Sequence[str], scores: np.ndarray, class_names: Sequence[str]) -> None:
@@ -115,11 +117,15 @@ def read_table(path: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
 
 def write_table(path: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Writes a CSV whole or not at all: UTF-8, LF, quotes only where needed."""
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    files.write_text(path, buffer.getvalue())
+    lines = [",".join(map(_cell, row)) for row in [header, *rows]]
+    files.write_text(path, "\n".join(lines) + "\n")
+
+
+def _cell(value: object) -> str:
+    # Not csv.writer: before Python 3.13 it leaves a lone carriage return without quotes.
+    if not isinstance(value, str):
+        return repr(value)
+    return '"' + value.replace('"', '""') + '"' if _NEEDS_QUOTES.search(value) else value
 
 
 def _probability(cell: str) -> float:
