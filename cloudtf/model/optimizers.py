@@ -96,7 +96,7 @@ class _Scheduled:
         return super()._decayed_lr(var_dtype) * factor  # type: ignore[misc]
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _adam_class() -> type:
     # The legacy one: its update is one fused op, which the newer one's is not.
     class Adam(_Scheduled, tf.keras.optimizers.legacy.Adam):
@@ -105,7 +105,7 @@ def _adam_class() -> type:
     return Adam
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _radam_class() -> type:
     rectified_adam = _import_rectified_adam()
 

@@ -65,10 +65,17 @@ class FixedDropout(tf.keras.layers.Dropout):
         if not training:
             return tf.identity(inputs)
         seed, step = context
-        # Drawn in float32: in half precision a rate of 0.01 could not be told from 0.008.
-        uniform = tf.random.stateless_uniform(
-            self._noise_shape(inputs), _key(seed, self.name, step), dtype=tf.float32, alg="philox"
+        # XLA draws the same integers as plain TensorFlow, but makes other floats of them. float32,
+        # since in half precision a rate of 0.01 could not be told from 0.008.
+        bits = tf.random.stateless_uniform(
+            self._noise_shape(inputs),
+            _key(seed, self.name, step),
+            minval=None,
+            maxval=None,
+            dtype=tf.int32,
+            alg="philox",
         )
+        uniform = tf.cast(bits, tf.float32) * 2.0**-32 + 0.5
         scale = 1.0 / (1.0 - self.rate) if self.rate < 1 else 0.0
         return inputs * tf.cast(tf.cast(uniform >= self.rate, tf.float32) * scale, inputs.dtype)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import os
-import urllib.error
 import urllib.request
 from typing import Optional
 
@@ -81,7 +81,7 @@ def fetch(name: str, weights: str, cache_dir: Optional[str] = None) -> str:
     with files.replacing(path) as temporary:
         try:
             _download(url, temporary)
-        except (OSError, urllib.error.URLError) as error:
+        except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", None) or error
             raise UserError(
                 f"The {weights} weights of {name} cannot be downloaded ({reason}); {by_hand}."

@@ -1,0 +1,184 @@
+import math
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cloudtf.errors import UserError
+from cloudtf.model import optimizers
+from cloudtf.model.choices import OPTIMIZERS
+from cloudtf.model.optimizers import effective_learning_rate, make_optimizer
+
+SHAPES = [(7, 5), (11,), (3, 3, 4, 2)]
+
+
+def tfa_radam(learning_rate, **settings):
+    tfa = pytest.importorskip("tensorflow_addons")
+    return tfa.optimizers.RectifiedAdam(learning_rate, **settings)
+
+
+def trajectory(optimizer, steps, rates=None, sparse=False):
+    """All variables after each of `steps` updates with gradients of many magnitudes."""
+    generator = np.random.default_rng(1)
+    variables = [tf.Variable(generator.normal(size=s).astype(np.float32)) for s in SHAPES]
+
+    @tf.function
+    def update(gradients):
+        if sparse:
+            rows = tf.constant([0, 2])
+            gradients = [tf.IndexedSlices(tf.gather(g, rows), rows, tf.shape(g)) for g in gradients]
+        optimizer.apply_gradients(zip(gradients, variables))
+
+    values = []
+    for step in range(steps):
+        if rates and step in rates:
+            optimizer.learning_rate = rates[step]
+        scales = 10.0 ** generator.integers(-6, 3, len(SHAPES))
+        update(
+            [
+                tf.constant((scale * generator.normal(size=s)).astype(np.float32))
+                for scale, s in zip(scales, SHAPES)
+            ]
+        )
+        values.append(np.concatenate([v.numpy().ravel() for v in variables]))
+    return np.stack(values)
+
+
+@pytest.mark.parametrize("warmup", [0.1, 0.5])
+def test_radam_is_tfas_step_for_step(warmup):
+    # 80 updates of a 60-step schedule: before and after the rectification begins (update 6),
+    # in the warm-up, in the decay, and after the end.
+    settings = {"total_steps": 60, "warmup_proportion": warmup, "min_lr": 1e-4}
+    theirs = trajectory(tfa_radam(1e-2, **settings), 80)
+    ours = trajectory(make_optimizer("radam", 1e-2, **settings), 80)
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6)
+    assert np.abs(ours[-1] - ours[0]).max() > 0.05
+
+
+def test_radam_is_tfas_for_sparse_gradients():
+    settings = {"total_steps": 20, "min_lr": 1e-4}
+    theirs = trajectory(tfa_radam(1e-2, **settings), 25, sparse=True)
+    ours = trajectory(make_optimizer("radam", 1e-2, **settings), 25, sparse=True)
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6)
+
+
+def test_radam_updates_each_variable_with_one_op():
+    variables = [tf.Variable(tf.ones(s)) for s in SHAPES]
+    optimizer = make_optimizer("radam", 1e-2, 10)
+
+    @tf.function
+    def update():
+        optimizer.apply_gradients([(tf.ones(s), v) for s, v in zip(SHAPES, variables)])
+
+    operations = update.get_concrete_function().graph.get_operations()
+    assert [op.type for op in operations].count("ResourceApplyAdam") == len(SHAPES)
+
+
+def test_radam_passes_the_numerics_checker():
+    tf.debugging.enable_check_numerics()
+    try:
+        values = trajectory(make_optimizer("radam", 1e-2, 10), 8)
+    finally:
+        tf.debugging.disable_check_numerics()
+    assert np.isfinite(values).all()
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_rate_rises_falls_and_stays(name):
+    optimizer = make_optimizer(name, 1.0, 20, warmup_proportion=0.25, min_lr=0.1)
+    rates = []
+    for step in range(24):
+        optimizer.iterations.assign(step)
+        rates.append(effective_learning_rate(optimizer))
+    expected = [t / 5 for t in range(1, 6)]
+    expected += [1 - 0.9 * (t - 5) / 15 for t in range(6, 21)] + [0.1] * 4
+    np.testing.assert_allclose(rates, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("step", [0, 3, 12, 19, 30, 500])
+def test_halving_the_learning_rate_halves_the_rate_in_effect_at_every_step(name, step):
+    optimizer = make_optimizer(name, 1e-3, 20, min_lr=1e-5)
+    optimizer.iterations.assign(step)
+    before = effective_learning_rate(optimizer)
+    optimizer.learning_rate = optimizer.learning_rate * 0.5
+    assert effective_learning_rate(optimizer) == pytest.approx(before / 2, rel=1e-5)
+    # Far below min_lr, where tfa's rate would rise.
+    optimizer.learning_rate = 1e-6
+    assert effective_learning_rate(optimizer) == pytest.approx(before / 1000, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_rate_in_effect_is_the_rate_used(name):
+    # With one constant gradient of ones Adam's first step is the rate itself.
+    optimizer = make_optimizer("adam", 1e-2, 10, warmup_proportion=0.5)
+    variable = tf.Variable([1.0])
+    expected = 1 - effective_learning_rate(optimizer)
+    optimizer.apply_gradients([(tf.constant([1.0]), variable)])
+    np.testing.assert_allclose(variable, [expected], rtol=1e-5)
+    # A rate of zero moves nothing; a lowered rate moves less than the whole one.
+    values = trajectory(make_optimizer(name, 1e-2, 10), 20, rates={10: 0.0})
+    assert np.abs(values[9] - values[8]).max() > 0
+    np.testing.assert_array_equal(values[9], values[19])
+
+
+def test_adam_at_a_constant_rate_is_kerass():
+    ours = trajectory(make_optimizer("adam", 1e-2, 10, warmup_proportion=0, min_lr=1e-2), 30)
+    keras = trajectory(tf.keras.optimizers.legacy.Adam(1e-2), 30)
+    np.testing.assert_array_equal(ours, keras)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_min_lr_is_a_hundredth_by_default(name):
+    optimizer = make_optimizer(name, 1e-3, 10)
+    optimizer.iterations.assign(10)
+    assert effective_learning_rate(optimizer) == pytest.approx(1e-5, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_restored_checkpoint_keeps_the_rate_but_not_an_old_schedule(name, tmp_path):
+    variable = tf.Variable([1.0, 2.0])
+
+    def stepped(optimizer, steps):
+        for _ in range(steps):
+            optimizer.apply_gradients([(tf.constant([0.5, -0.1]), variable)])
+        return optimizer
+
+    old = stepped(make_optimizer(name, 1e-3, 10, warmup_proportion=0.5, min_lr=1e-4), 4)
+    old.learning_rate = 5e-4
+    path = tf.train.Checkpoint(optimizer=old, variable=variable).write(str(tmp_path / "c"))
+    new = make_optimizer(name, 1e-3, 1000, warmup_proportion=0.0, min_lr=1e-6)
+    new.iterations  # noqa: B018 - made before restoring, as in training
+    status = tf.train.Checkpoint(optimizer=new, variable=variable).read(path)
+    stepped(new, 1)
+    status.assert_consumed()
+    assert int(new.iterations) == 5
+    # The plateau's rate came back; the schedule is the new one: 1 - 0.999 x 6 / 1000.
+    expected = 5e-4 * (1 - (1 - 1e-3) * 6 / 1000)
+    assert effective_learning_rate(new) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "sgd"}, "no optimizer 'sgd'; the optimizers are radam, adam"),
+        ({"total_steps": 0}, "total_steps must be a whole number of at least 1, not 0"),
+        ({"total_steps": 10.0}, "total_steps must be a whole number"),
+        ({"total_steps": True}, "total_steps must be a whole number"),
+        ({"learning_rate": 0.0}, "learning rate 0.0 must be a number above 0"),
+        ({"learning_rate": math.nan}, "learning rate nan"),
+        ({"warmup_proportion": 1.5}, "warmup_proportion 1.5"),
+        ({"min_lr": 0.1}, "min_lr 0.1 must be from 0 to the learning rate, 0.001"),
+    ],
+)
+def test_bad_settings_are_named(arguments, message):
+    with pytest.raises(UserError, match=message):
+        make_optimizer(**{"name": "radam", "learning_rate": 1e-3, "total_steps": 10} | arguments)
+
+
+def test_radam_without_tensorflow_addons_says_what_to_do(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow_addons.optimizers", None)
+    optimizers._radam_class.cache_clear()
+    with pytest.raises(UserError, match="use --optimizer=adam, or install it with: pip install"):
+        make_optimizer("radam", 1e-3, 10)

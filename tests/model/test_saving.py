@@ -1,0 +1,246 @@
+import json
+import subprocess
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cloudtf import files
+from cloudtf.errors import UserError
+from cloudtf.model import network, saving
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+INFO = {"classes": ["Fish", "Zucker ü"], "epoch": 3, "pr_auc": {"mean": 0.1 + 0.2, "Fish": None}}
+
+
+def with_random_state(model):
+    """Weights and averages away from their initial values, so that nothing can hide."""
+    generator = np.random.default_rng(1)
+    model.set_weights([generator.uniform(0.1, 0.5, w.shape) for w in model.get_weights()])
+    return model
+
+
+@pytest.fixture(scope="module")
+def b0():
+    return with_random_state(network.build_model("efficientnetb0", 2, (32, 32), dropout=0.2))
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return with_random_state(network.build_model("tiny", 2, (32, 32), dropout=0.2))
+
+
+@pytest.fixture
+def saved(tiny, tmp_path):
+    path = str(tmp_path / "model.keras")
+    saving.save_model(tiny, path, INFO)
+    return path
+
+
+def rewrite(path, change):
+    """Passes the config of a model file through `change` and writes the file again."""
+    with zipfile.ZipFile(path) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    config = json.loads(entries["config.json"])
+    change(config)
+    entries["config.json"] = json.dumps(config).encode()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+
+
+def test_a_model_comes_back_with_equal_weights_and_predictions(saved, tiny):
+    loaded = saving.load_model(saved)
+    for ours, theirs in zip(tiny.get_weights(), loaded.get_weights()):
+        np.testing.assert_array_equal(ours, theirs)
+    np.testing.assert_array_equal(tiny(IMAGES), loaded(IMAGES))
+    assert loaded.get_layer("body").get_layer("block_drop").rate == 0.2
+
+
+def test_a_new_process_predicts_the_same_to_the_bit_with_and_without_cloudtf(b0, tmp_path):
+    path = str(tmp_path / "b0.keras")
+    saving.save_model(b0, path, INFO)
+    np.save(tmp_path / "images.npy", IMAGES)
+    code = f"""
+import sys
+import numpy as np
+images = np.load({str(tmp_path / "images.npy")!r})
+from cloudtf.model import saving
+np.save({str(tmp_path / "ours.npy")!r}, saving.load_model({path!r})(images))
+for name in [name for name in sys.modules if name.split(".")[0] == "cloudtf"]:
+    del sys.modules[name]
+sys.modules["cloudtf"] = None
+import tensorflow as tf
+import efficientnet.tfkeras
+np.save({str(tmp_path / "plain.npy")!r}, tf.keras.models.load_model({path!r}, compile=False)(images))
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=200, capture_output=True)
+    for name in ("ours.npy", "plain.npy"):
+        np.testing.assert_array_equal(np.load(tmp_path / name), b0(IMAGES))
+
+
+def test_plain_keras_loads_the_tiny_network_too(saved, tiny):
+    import efficientnet.tfkeras  # noqa: F401
+
+    loaded = tf.keras.models.load_model(saved, compile=False)
+    np.testing.assert_array_equal(tiny(IMAGES), loaded(IMAGES))
+
+
+def test_what_is_known_of_a_model_is_read_without_tensorflow(saved):
+    code = f"""
+import sys
+from cloudtf.model import saving
+print(saving.read_info({saved!r})["classes"])
+assert "tensorflow" not in sys.modules
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", code], check=True, timeout=60, capture_output=True, encoding="utf-8"
+    )
+    assert result.stdout.strip() == str(INFO["classes"])
+    assert saving.read_info(saved) == INFO
+
+
+def test_numbers_that_are_not_finite_become_null(tiny, tmp_path):
+    path = str(tmp_path / "model.keras")
+    saving.save_model(tiny, path, {"a": [float("nan"), float("inf"), 0.5], "b": {"c": -np.inf}})
+    assert saving.read_info(path) == {"a": [None, None, 0.5], "b": {"c": None}}
+
+
+def test_the_optimizer_is_not_saved(tmp_path):
+    model = network.build_model("tiny", 2, (32, 32))
+    model.compile("adam", "binary_crossentropy")
+    model.fit(IMAGES, np.zeros([3, 2]), verbose=0)
+    path = str(tmp_path / "model.keras")
+    saving.save_model(model, path, INFO)
+    with zipfile.ZipFile(path) as archive:
+        config = archive.read("config.json").decode()
+    assert "compile_config" not in config
+    assert saving.load_model(path).optimizer is None
+    assert model.optimizer is not None
+
+
+def test_a_failed_save_leaves_the_old_model(saved, tiny, monkeypatch):
+    before = files.read_bytes(saved)
+    monkeypatch.setattr(
+        zipfile.ZipFile, "writestr", lambda *args: (_ for _ in ()).throw(OSError(28))
+    )
+    with pytest.raises(UserError, match="cannot be written"):
+        saving.save_model(tiny, saved, INFO)
+    monkeypatch.undo()
+    assert files.read_bytes(saved) == before
+    assert files.list_dir(files.dirname(saved)) == ["model.keras"]
+
+
+def test_remote_paths_work(tiny):
+    path = "ram://saving/model.keras"
+    files.make_dirs("ram://saving")
+    saving.save_model(tiny, path, INFO)
+    np.testing.assert_array_equal(saving.load_model(path)(IMAGES), tiny(IMAGES))
+    assert saving.read_info(path) == INFO
+    assert files.list_dir("ram://saving") == ["model.keras"]
+
+
+@pytest.mark.parametrize("read", [saving.load_model, saving.read_info])
+def test_missing_and_truncated_files_are_named(read, saved):
+    with pytest.raises(UserError, match="nothing.keras cannot be read"):
+        read("nothing.keras")
+    with pytest.raises(UserError, match="model.h5 must be a .keras file"):
+        read("model.h5")
+    content = files.read_bytes(saved)
+    for length in (0, 10, len(content) // 2, len(content) - 1):
+        files.write_bytes(saved, content[:length])
+        with pytest.raises(UserError, match="model.keras is damaged or not a .keras file"):
+            read(saved)
+
+
+def test_a_flipped_byte_anywhere_in_the_weights_is_found(saved):
+    content = bytearray(files.read_bytes(saved))
+    with zipfile.ZipFile(saved) as archive:
+        weights = archive.getinfo("model.weights.h5")
+    for position in np.linspace(100, weights.file_size - 1, 5).astype(int):
+        damaged = content.copy()
+        damaged[weights.header_offset + int(position)] ^= 1
+        files.write_bytes(saved, bytes(damaged))
+        with pytest.raises(UserError, match="model.keras is damaged"):
+            saving.load_model(saved)
+
+
+def test_a_keras_model_of_another_program_has_no_info(tmp_path):
+    path = str(tmp_path / "other.keras")
+    inputs = tf.keras.Input((3,))
+    tf.keras.Model(inputs, tf.keras.layers.Dense(2)(inputs)).save(path)
+    with pytest.raises(UserError, match="other.keras was not saved by cloudtf"):
+        saving.read_info(path)
+    assert saving.load_model(path)(np.zeros([1, 3])).shape == (1, 2)
+
+
+def test_lambda_layers_are_refused(tmp_path):
+    path = str(tmp_path / "evil.keras")
+    inputs = tf.keras.Input((3,))
+    tf.keras.Model(inputs, tf.keras.layers.Lambda(lambda x: x + 1)(inputs)).save(path)
+    with pytest.raises(UserError, match="evil.keras is refused: it carries .* code .*Lambda"):
+        saving.load_model(path)
+
+
+def test_operations_of_tensorflow_as_layers_are_refused(tmp_path):
+    path = str(tmp_path / "evil.keras")
+    inputs = tf.keras.Input((3,))
+    tf.keras.Model(inputs, tf.math.sin(inputs)).save(path)
+    with pytest.raises(UserError, match="evil.keras is refused"):
+        saving.load_model(path)
+
+
+@pytest.mark.parametrize(
+    "evil",
+    [
+        {"module": "os", "class_name": "function", "config": "system", "registered_name": "system"},
+        {"module": "builtins", "class_name": "function", "config": "exec"},
+        {"class_name": "__lambda__", "config": {"value": "x"}},
+        {"module": "subprocess", "class_name": "Popen", "config": {"args": "true"}},
+        {"module": "keras.utils", "class_name": "get_file", "config": {}},
+        {"module": "keras.layers", "class_name": "Lambda", "config": {"function": "f"}},
+        {"class_name": "Lambda", "config": {"function": "f"}},
+        {"module": "cloudtf.files", "class_name": "remove_tree", "config": {"path": "/x"}},
+    ],
+)
+def test_whatever_else_names_code_is_refused_before_keras_sees_it(saved, evil, monkeypatch):
+    def plant(config):
+        body = next(x for x in config["config"]["layers"] if x["name"] == "body")
+        convolution = next(x for x in body["config"]["layers"] if x["name"] == "stem_conv")
+        convolution["config"]["activation"] = evil
+
+    rewrite(saved, plant)
+    monkeypatch.setattr(tf.keras.models, "load_model", lambda *_, **__: pytest.fail("was loaded"))
+    with pytest.raises(UserError, match="model.keras is refused: it carries or names code to run"):
+        saving.load_model(saved)
+
+
+def test_pickled_weights_are_refused(saved):
+    with zipfile.ZipFile(saved) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    entries["model.weights.npz"] = entries.pop("model.weights.h5")
+    with zipfile.ZipFile(saved, "w") as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+    with pytest.raises(UserError, match="lacks config.json or model.weights.h5"):
+        saving.load_model(saved)
+
+
+@pytest.mark.parametrize("name", ["config.json", "cloudtf.json"])
+def test_entries_that_are_not_json_are_named(saved, name):
+    with zipfile.ZipFile(saved) as archive:
+        entries = {entry: archive.read(entry) for entry in archive.namelist()}
+    entries[name] = b"\xff["
+    with zipfile.ZipFile(saved, "w") as archive:
+        for entry, content in entries.items():
+            archive.writestr(entry, content)
+    read = saving.load_model if name == "config.json" else saving.read_info
+    with pytest.raises(UserError, match=f"model.keras is damaged: {name} is not JSON"):
+        read(saved)
+
+
+def test_the_name_must_end_in_keras(tiny, tmp_path):
+    with pytest.raises(UserError, match="model.h5 must end in .keras"):
+        saving.save_model(tiny, str(tmp_path / "model.h5"), INFO)
