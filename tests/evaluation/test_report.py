@@ -85,10 +85,10 @@ def test_the_page_refers_to_nothing_outside_itself(made, tmp_path):
 
 
 def test_names_from_the_data_are_escaped_everywhere(made):
-    text = made(title=NASTY)
+    text = made(title=NASTY, history_rows=[{"epoch": NASTY, "stage": NASTY}])
     assert "<script" not in text
-    # Heading, title, score, note, caption, alternative text, two thresholds, a fact.
-    assert "".join(Page(text).text).count(NASTY) == 8
+    # Heading, title, score, note, caption, alternative text, two thresholds, epoch, stage, fact.
+    assert "".join(Page(text).text).count(NASTY) == 10
     assert 'alt="&lt;script&gt;alert(&quot;x&quot;)&lt;/script&gt;"' in text
 
 
