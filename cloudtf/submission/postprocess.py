@@ -144,7 +144,7 @@ def describe(result: PostprocessResult, width: int = 80) -> str:
     ]
     if result.unused_predictions:
         notes.append(
-            f"{result.unused_predictions} of the predicted images are not in the submission."
+            f"Predicted images that the submission does not name: {result.unused_predictions}."
         )
     lines += [line for note in notes for line in textwrap.wrap(note, max(20, width))]
     return "\n".join(lines)

@@ -77,7 +77,7 @@ def test_masks_under_the_recall_threshold_are_emptied_and_nothing_else(files, ca
         ["Fish", "2", "1", "1"],
         ["total", "3", "2", "1"],
     ]
-    assert "1 of the predicted images are not in the submission" in printed
+    assert "Predicted images that the submission does not name: 1." in printed
     assert f"Wrote {files.output}." in printed
 
 
