@@ -102,8 +102,8 @@ def render(
     # Sensor noise everywhere, and in the clouds the detail that the canvas is too coarse for.
     grain = rng.standard_normal((height, width), dtype=np.float32) * np.float32(grain_level)
     if enlarge:
-        detail = clouds.turbulence(rng, height, width, 2.5 * height / CANVAS_HEIGHT, 2, 0.8)
-        grain += detail * thick * np.float32(16)
+        detail = clouds.turbulence(rng, height, width, 6 * height / CANVAS_HEIGHT, 3, 0.75)
+        grain += detail * thick * np.float32(10)
     image += grain[..., None]
     np.clip(image, 0, 255, out=image)
     result = np.round(image).astype(np.uint8)
