@@ -15,7 +15,6 @@ import hashlib
 import json
 import os
 import re
-import stat
 from typing import Any, Iterator, Optional
 
 import cv2
@@ -23,15 +22,12 @@ import numpy as np
 from tqdm import tqdm
 
 from cloudtf import files
-from cloudtf.data import images, records, shards, splits, tfrecord
-from cloudtf.data.labels import FORMATS, LabelTable, Problem, check_name, combination, read_labels
+from cloudtf.data import images, records, shards, sources, splits, tfrecord
+from cloudtf.data.labels import FORMATS, LabelTable, Problem, combination
 from cloudtf.data.progress import Journal
 from cloudtf.errors import UsageError, UserError
 from cloudtf.settings import REQUIRED, Settings, setting
 
-EXTENSIONS = (".jpg", ".jpeg", ".png")
-# A file that is larger is no photograph; it would be read into memory whole.
-MAX_FILE_BYTES = 1 << 29
 _SHOWN = 5
 
 
@@ -116,7 +112,7 @@ class ConvertConfig(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.images_dir is None and not self.verify:
+        if self.images_dir is None and (self.labels_csv is not None or not self.verify):
             raise UsageError("--images_dir is required: the folder of the photographs.")
         if self.folds == 1:
             raise UsageError("--folds=1 leaves nothing to validate on; give 2 or more, or 0.")
@@ -143,7 +139,7 @@ def convert(config: ConvertConfig) -> records.Manifest:
     """
     if config.images_dir is None:
         return _verify(config)
-    table = _find_images(config)
+    table = _examples(config)
     split_indices = _splits(config, table)
     plans = [
         shard
@@ -192,31 +188,24 @@ def make_record(
     return tfrecord.encode_example(features)
 
 
-def _find_images(config: ConvertConfig) -> LabelTable:
-    """The images to convert, by the names of their files, with labels and all problems so far."""
+def _examples(config: ConvertConfig) -> LabelTable:
+    """The images to convert, by the names of their files, with labels and the problems so far."""
     assert config.images_dir is not None
     if config.labels_csv is None:
-        present = _list_images(config.images_dir, {""})
-        names = sorted(name for name in present if _is_image_name(name))
-        if not names:
-            raise UserError(f"There is no .jpg, .jpeg or .png file in {config.images_dir}.")
-        table = LabelTable(
-            tuple(names), np.zeros((len(names), 0), np.uint8), (), np.arange(len(names)), {}
-        )
-        table = _resolve(config.images_dir, table, present)
+        table = sources.unlabelled(config.images_dir)
     else:
-        columns = tuple(c for c in (config.split_column, config.group_column) if c is not None)
-        table = read_labels(config.labels_csv, config.label_format, config.classes, columns)
-        present = _list_images(
-            config.images_dir, {"", *(name.rpartition("/")[0] for name in table.names)}
+        table, unnamed = sources.labelled(
+            config.images_dir,
+            config.labels_csv,
+            config.label_format,
+            config.classes,
+            tuple(c for c in (config.split_column, config.group_column) if c is not None),
         )
-        table = _resolve(config.images_dir, table, present)
-        mentioned = {*table.names, *(problem.file for problem in table.problems)}
-        unnamed = sorted(n for n in present if _is_image_name(n) and n not in mentioned)
         if unnamed:
+            more = f" and {len(unnamed) - _SHOWN} more" if len(unnamed) > _SHOWN else ""
             print(
-                f"Left out {len(unnamed)} of the images in {config.images_dir}, which "
-                f"{config.labels_csv} does not name: {_first(unnamed)}."
+                f"Left out {len(unnamed)} images in {config.images_dir} that {config.labels_csv} "
+                f"does not name: {', '.join(unnamed[:_SHOWN])}{more}."
             )
     if config.split_column is not None:
         table = _check_split_names(table, config.split_column)
@@ -226,68 +215,6 @@ def _find_images(config: ConvertConfig) -> LabelTable:
         chosen = random.choice(len(table.names), config.max_examples, replace=False)
         table = table.take(np.sort(chosen))
     return table
-
-
-def _list_images(images_dir: str, folders: set[str]) -> set[str]:
-    """Names, relative to `images_dir`, of what is in it and in some folders below it."""
-    names = set(files.list_dir(images_dir))
-    for folder in sorted(folders - {""}):
-        path = files.join(images_dir, *folder.split("/"))
-        if files.is_dir(path):
-            names.update(f"{folder}/{name}" for name in files.list_dir(path))
-    return names
-
-
-def _is_image_name(name: str) -> bool:
-    return name.lower().endswith(EXTENSIONS) and not name.rpartition("/")[2].startswith(".")
-
-
-def _resolve(images_dir: str, table: LabelTable, present: set[str]) -> LabelTable:
-    """Exchanges names for those of the files; images that cannot be used become problems."""
-    stems = collections.defaultdict(list)
-    for name in present:
-        if _is_image_name(name):
-            stems[name.rpartition(".")[0]].append(name)
-    root = None if files.is_remote(images_dir) else os.path.realpath(images_dir)
-    problems, keep, names = list(table.problems), [], []
-    taken: dict[str, str] = {}
-    for index, name in enumerate(table.names):
-        found = name
-        if name not in present and len(stems[name]) == 1:
-            found = stems[name][0]
-        try:
-            if found not in present:
-                raise ValueError(f"is not in {images_dir}")
-            if found in taken:
-                raise ValueError(f"is the same file as {taken[found]!r}")
-            check_name(found)
-            if root is not None:
-                _check_file(root, os.path.join(images_dir, found))
-        except ValueError as error:
-            where = f"row {table.rows[index]}: " if table.classes else ""
-            problems.append(Problem(name, f"{where}the image {error}"))
-            continue
-        taken[found] = name
-        keep.append(index)
-        names.append(found)
-    table = table.take(keep)
-    return dataclasses.replace(table, names=tuple(names), problems=tuple(problems))
-
-
-def _check_file(root: str, path: str) -> None:
-    """Raises ValueError, one phrase, unless `path` is a plain file of sane length below `root`."""
-    try:
-        if os.path.commonpath([root, os.path.realpath(path)]) != root:
-            raise ValueError("is a link that leads out of the folder")
-        found = os.stat(path)
-    except OSError as error:
-        raise ValueError(f"cannot be read ({error.strerror})") from error
-    if not stat.S_ISREG(found.st_mode):
-        raise ValueError("is not a file")
-    if found.st_size == 0:
-        raise ValueError("is empty (0 bytes)")
-    if found.st_size > MAX_FILE_BYTES:
-        raise ValueError(f"is larger than {MAX_FILE_BYTES:,} bytes")
 
 
 def _check_split_names(table: LabelTable, column: str) -> LabelTable:
@@ -418,7 +345,7 @@ def _write(
                 f"The image {path} cannot be used: {error}. Replace it, or leave such images out "
                 "with --on_error=skip."
             ) from error
-        return shards.Outcome(tfrecord.frame(record))
+        return shards.Outcome(record)
 
     todo = [plan for plan in plans if plan.name not in journal.written]
     total = sum(len(plan.examples) for plan in plans)
@@ -508,11 +435,6 @@ def _summary(manifest: records.Manifest) -> Iterator[str]:
         )
     if manifest.skipped:
         yield f"{records.MANIFEST_NAME} lists all {len(manifest.skipped)} that were skipped."
-
-
-def _first(names: list[str]) -> str:
-    more = len(names) - _SHOWN
-    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def _verify(config: ConvertConfig) -> records.Manifest:

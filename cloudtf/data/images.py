@@ -19,6 +19,9 @@ MAX_SIDE = 65_500
 # A progressive JPEG touches every pixel once a scan; usual files have about 10 scans.
 MAX_SCANNED_PIXELS = 4_000_000_000
 
+# The shrinking at which two steps are as good as an area mean; measured in benchmarks/convert.py.
+_TWO_STEP = (1.5, 4.0)
+
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -59,8 +62,9 @@ def decode(data: bytes, min_height: int = 0, min_width: int = 0) -> np.ndarray:
     if not data:
         raise ValueError("the file is empty")
     if data[:3] == b"\xff\xd8\xff":
-        orientation = _jpeg_orientation(data)
-        image = _decode_jpeg(data, *_turned(orientation, min_height, min_width))
+        orientation, progressive = _jpeg_segments(data)
+        size = (min_width, min_height) if orientation >= 5 else (min_height, min_width)
+        image = _decode_jpeg(data, *size, progressive)
     elif data[:8] == _PNG_SIGNATURE:
         image, orientation = _decode_png(data)
     else:
@@ -71,6 +75,12 @@ def decode(data: bytes, min_height: int = 0, min_width: int = 0) -> np.ndarray:
 def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
     """`image` (uint8 [H, W, 3]) at another size: area means where it shrinks, linear where not."""
     rows, columns = image.shape[:2]
+    low, high = _TWO_STEP
+    if low * height <= rows <= high * height and low * width <= columns <= high * width:
+        # To twice the size, where two pixels cover the step, then means of 2 x 2: within a grey
+        # level of the area mean and 2.4 times as fast, as OpenCV has SIMD code for both steps.
+        image = cv2.resize(image, (2 * width, 2 * height), interpolation=cv2.INTER_LINEAR)
+        return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
     smaller = (min(width, columns), min(height, rows))
     if smaller != (columns, rows):
         image = cv2.resize(image, smaller, interpolation=cv2.INTER_AREA)
@@ -87,13 +97,13 @@ def _check_size(height: int, width: int) -> None:
         )
 
 
-def _decode_jpeg(data: bytes, min_height: int, min_width: int) -> np.ndarray:
+def _decode_jpeg(data: bytes, min_height: int, min_width: int, progressive: bool) -> np.ndarray:
     try:
         height, width = simplejpeg.decode_jpeg_header(data, strict=False)[:2]
     except ValueError as error:
         raise ValueError(f"the JPEG is damaged in its header ({_phrase(error)})") from error
     _check_size(height, width)
-    if height * width * data.count(b"\xff\xda") > MAX_SCANNED_PIXELS:
+    if progressive and height * width * data.count(b"\xff\xda") > MAX_SCANNED_PIXELS:
         raise ValueError("the JPEG has far too many scans for its size")
     try:
         return simplejpeg.decode_jpeg(data, min_height=min_height, min_width=min_width)
@@ -132,21 +142,22 @@ def _decode_png(data: bytes) -> tuple[np.ndarray, int]:
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB), orientation
 
 
-def _jpeg_orientation(data: bytes) -> int:
-    """The EXIF orientation (1 to 8) among the segments before the image; 1 if there is none."""
-    position = 2
+def _jpeg_segments(data: bytes) -> tuple[int, bool]:
+    """EXIF orientation (1 to 8; 1 if there is none) and whether the JPEG is progressive."""
+    orientation, position = 1, 2
     while position + 4 <= len(data) and data[position] == 0xFF:
         marker = data[position + 1]
         if marker == 0xFF:  # Fill byte.
             position += 1
             continue
-        if marker in (0xD9, 0xDA):  # The end, or the image itself.
-            break
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # The frame header.
+            return orientation, marker in (0xC2, 0xC6, 0xCA, 0xCE)
         length = int.from_bytes(data[position + 2 : position + 4], "big")
         if marker == 0xE1 and data[position + 4 : position + 10] == b"Exif\0\0":
-            return _exif_orientation(data[position + 10 : position + 2 + length])
+            orientation = _exif_orientation(data[position + 10 : position + 2 + length])
         position += 2 + max(length, 2)
-    return 1
+    # Not walked through; libjpeg, which skips rubbish between segments, may still read it.
+    return orientation, True
 
 
 def _exif_orientation(tiff: bytes) -> int:
@@ -165,11 +176,6 @@ def _exif_orientation(tiff: bytes) -> int:
     except struct.error:
         pass
     return 1
-
-
-def _turned(orientation: int, height: int, width: int) -> tuple[int, int]:
-    """The size as stored of an image that is `height` x `width` when upright."""
-    return (width, height) if orientation >= 5 else (height, width)
 
 
 def _upright(image: np.ndarray, orientation: int) -> np.ndarray:

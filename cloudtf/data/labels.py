@@ -10,18 +10,15 @@ with a row is collected as a `Problem`, so that all can be reported together.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import posixpath
 import re
-import sys
 from typing import Callable, Iterator, Optional, Sequence
 
 import numpy as np
 
-from cloudtf import files
 from cloudtf.data import rle
+from cloudtf.data.csv_rows import read_rows
 from cloudtf.errors import UsageError, UserError
 
 FORMATS = ("kaggle_rle", "onehot", "list")
@@ -98,7 +95,7 @@ def read_labels(
       UserError: the file as a whole cannot be used. Problems of single rows are in the result.
       UsageError: `columns` or `classes` do not fit the header.
     """
-    header, rows = _read_csv(path)
+    header, rows = read_rows(path)
     for name in columns:
         if name not in header:
             raise UsageError(f"{path} has no column {name!r}; it has {', '.join(header)}.")
@@ -145,54 +142,6 @@ def check_class(name: str) -> None:
 def combination(label: np.ndarray, classes: Sequence[str]) -> str:
     """A label's classes joined by `|`; empty for none."""
     return "|".join(name for name, present in zip(classes, label) if present)
-
-
-def _read_csv(path: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Header, and (row number, cells) of each row that is not empty."""
-    text = files.read_text(path)
-    if "\0" in text:
-        row = text.count("\n", 0, text.index("\0")) + 1
-        raise UserError(f"{path} has a NUL byte in row {row}; it is no CSV, or damaged.")
-    first = next((line for line in text.splitlines() if line.strip()), "")
-    if not first:
-        raise UserError(f"{path} is empty; it must begin with a header row.")
-    delimiter = max(",;\t", key=first.count)
-    # The module's own limit, 131,072, is a large but possible mask.
-    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    rows: list[tuple[int, list[str]]] = []
-    header: list[str] = []
-    number = 0
-    try:
-        for number, cells in enumerate(reader, start=1):
-            if not any(cells):
-                continue
-            if not header:
-                header = [cell.strip() for cell in cells]
-                _check_header(path, header, delimiter)
-            elif len(cells) != len(header):
-                raise UserError(
-                    f"{path} row {number} has {len(cells)} cells, the header {len(header)}; "
-                    "mend the row."
-                )
-            else:
-                rows.append((number, cells))
-    except csv.Error as error:
-        raise UserError(f"{path} row {number + 1} is no CSV ({error}); mend the row.") from error
-    if not rows:
-        raise UserError(f"{path} has a header but no rows; there is nothing to convert.")
-    return header, rows
-
-
-def _check_header(path: str, header: list[str], delimiter: str) -> None:
-    if len(header) < 2:
-        raise UserError(
-            f"{path} has one column only ({header[0][:40]!r}); cells are separated by commas, "
-            "semicolons or tabs."
-        )
-    repeated = {name for name in header if header.count(name) > 1}
-    if repeated:
-        raise UserError(f"{path} has two columns named {min(repeated)!r}; rename one.")
 
 
 def _recognise(header: list[str], rows: list[tuple[int, list[str]]], columns: Sequence[str]) -> str:
