@@ -74,7 +74,8 @@ for name in [name for name in sys.modules if name.split(".")[0] == "cloudtf"]:
 sys.modules["cloudtf"] = None
 import tensorflow as tf
 import efficientnet.tfkeras
-np.save({str(tmp_path / "plain.npy")!r}, tf.keras.models.load_model({path!r}, compile=False)(images))
+model = tf.keras.models.load_model({path!r}, compile=False)
+np.save({str(tmp_path / "plain.npy")!r}, model(images))
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=200, capture_output=True)
     for name in ("ours.npy", "plain.npy"):

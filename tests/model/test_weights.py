@@ -133,7 +133,7 @@ def test_without_a_network_it_says_what_to_download(tmp_path, monkeypatch):
 
 
 def test_a_file_the_server_lacks_is_named(server, tmp_path):
-    with pytest.raises(UserError, match="cannot be downloaded .*Not Found"):
+    with pytest.raises(UserError, match="cannot be downloaded .*[Nn]ot found"):
         weights.fetch("efficientnetb0", "noisy-student", str(tmp_path))
 
 
