@@ -12,9 +12,9 @@ from cloudtf.errors import UserError
 def stratified_fraction(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:
     """Draws a share of the examples that is like the whole in every label combination.
 
-    Examples are put in order of their combination, at random within it, and taken at even steps:
-    each combination gives its share to within one example, and combinations too rare to be divided
-    are spread evenly (systematic sampling from an ordered list; Madow, 1949).
+    Examples are put in order of their combination, at random within it, and taken at even steps
+    (systematic sampling; Madow and Madow, 1944): each combination gives its share to within one
+    example, and those too rare to be divided together give theirs.
 
     Args:
       labels: 0 or 1, [N, C].
@@ -104,6 +104,12 @@ def grouped(
 
 
 def _by_combination(labels: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Indices of all examples sorted by label combination, shuffled within each."""
+    """Indices of all examples, those of a label combination together, shuffled within each."""
+    if not len(labels):
+        return np.zeros(0, np.int64)
+    kinds, kind = np.unique(labels, axis=0, return_inverse=True)
     order = random.permutation(len(labels))
-    return order[np.lexsort(labels[order].T[::-1])] if len(labels) else order
+    # The combinations come in random order: sorted ones alternate like binary numbers, and even
+    # steps through those could take a class always or never.
+    rank = random.permutation(len(kinds))[kind.reshape(-1)]
+    return order[np.argsort(rank[order], kind="stable")]
