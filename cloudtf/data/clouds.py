@@ -96,7 +96,7 @@ def flower(rng: np.random.Generator, height: int, width: int, scale: float) -> n
     field = np.zeros((height, width), np.uint8)
     spacing = rng.uniform(185, 225) * scale
     for x, y in _lattice(rng, height, width, spacing, jitter=0.16):
-        radius = spacing * rng.uniform(0.24, 0.36)
+        radius = spacing * rng.uniform(0.27, 0.37)
         _disc(field, x, y, 0.8 * radius, 235)
         for _ in range(9):
             angle, reach = rng.uniform(0, 2 * math.pi), rng.uniform(0.45, 0.8) * radius
@@ -107,7 +107,7 @@ def flower(rng: np.random.Generator, height: int, width: int, scale: float) -> n
                 rng.uniform(0.25, 0.45) * radius,
                 rng.uniform(190, 255),
             )
-    return _ragged(rng, field, blur=9, pitch=40, roughness=0.55)
+    return _ragged(rng, field, blur=9, pitch=40, roughness=0.45)
 
 
 def fish(rng: np.random.Generator, height: int, width: int, scale: float) -> np.ndarray:
@@ -123,7 +123,7 @@ def fish(rng: np.random.Generator, height: int, width: int, scale: float) -> np.
         length = width * rng.uniform(0.8, 1.15)
         start = (width - length) / 2 + rng.uniform(-0.1, 0.1) * width
         _skeleton(rng, field, start, middle, length, slope, scale)
-    return _ragged(rng, field, blur=4, pitch=26, roughness=0.6)
+    return _ragged(rng, field, blur=4, pitch=26, roughness=0.5)
 
 
 # The patterns by class name, in Kaggle's order. Each gives float32 [height, width], 0 where clear;

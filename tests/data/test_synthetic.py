@@ -117,11 +117,11 @@ def test_the_same_scene_is_drawn_at_every_size():
 
 def test_class_rates_are_near_the_real_ones():
     rng = np.random.default_rng(9)
-    labels = [synthetic.draw_labels(rng) for _ in range(20_000)]
+    labels = [synthetic.draw_labels(rng) for _ in range(6000)]
     assert all(labels)
     for name, count in KAGGLE_COUNTS.items():
         rate = sum(name in row for row in labels) / len(labels)
-        assert rate == pytest.approx(count / KAGGLE_IMAGES, abs=0.015)
+        assert rate == pytest.approx(count / KAGGLE_IMAGES, abs=0.02)
 
 
 def test_the_folder_has_the_shape_of_kaggles(small_set):
@@ -171,7 +171,7 @@ def test_cloud_lies_where_the_mask_says(name):
         inside.append(thickness[mask].mean())
         outside.append(thickness[~mask].mean())
     assert min(inside) > 0.1
-    assert np.mean(inside) > 8 * np.mean(outside)
+    assert np.mean(inside) > 6 * np.mean(outside)
 
 
 def test_regions_of_one_scene_hardly_overlap():
@@ -220,7 +220,7 @@ def test_texture_tells_the_classes_even_at_64_pixels(pictures):
 def test_submission_masks_are_350_by_525_with_false_and_missed_ones():
     config = SynthesizeConfig(output_dir="unused", **SMALL)
     false = missed = absent = present = 0
-    for index in range(60):
+    for index in range(40):
         _, truth = synthetic.draw_image(config, 1, index)
         guesses = synthetic.guess_masks(config, index)
         assert list(guesses) == CLASSES
