@@ -177,7 +177,8 @@ class _Builder:
             raise UsageError("--classes names a class twice.")
         self.known = set(classes)
         self.first_row: dict[str, int] = {}
-        self.present: dict[str, set[str]] = {}
+        # Image -> each class that its rows mention -> whether it is present.
+        self.said: dict[str, dict[str, bool]] = {}
         self.extra: dict[str, list[str]] = {}
         self.problems: list[Problem] = []
         self.dropped: set[str] = set()
@@ -212,7 +213,7 @@ class _Builder:
             # Two spellings of a file must not become two images.
             return self.image(posixpath.normpath(name), row, cells)
         self.first_row[name] = row
-        self.present[name] = set()
+        self.said[name] = {}
         self.extra[name] = [cells[i] for i in self._extra_at]
         return name
 
@@ -220,33 +221,35 @@ class _Builder:
         """Notes a class of an image; False (and a problem) if --classes does not list it."""
         if not self.learn(name, row, class_name):
             return False
-        self.present[name].add(class_name)
+        self.said[name][class_name] = True
         return True
 
     def learn(self, name: str, row: int, class_name: str) -> bool:
-        if class_name in self.known:
-            return True
-        if self.fixed:
-            self.problem(name, row, f"has the unknown class {class_name[:60]!r}")
-            return False
-        self._check_class(class_name)
-        self.known.add(class_name)
-        if len(self.known) > MAX_CLASSES:
-            raise UserError(
-                f"{self.path} names more than {MAX_CLASSES:,} classes; is it the right column?"
-            )
+        """Notes that there is such a class, present or not; the result as for `add`."""
+        if class_name not in self.known:
+            if self.fixed:
+                self.problem(name, row, f"has the unknown class {class_name[:60]!r}")
+                return False
+            self._check_class(class_name)
+            self.known.add(class_name)
+            if len(self.known) > MAX_CLASSES:
+                raise UserError(
+                    f"{self.path} names more than {MAX_CLASSES:,} classes; is it the right column?"
+                )
+        self.said[name].setdefault(class_name, False)
         return True
 
     def table(self) -> LabelTable:
-        classes = self.classes or tuple(sorted(self.known))
-        if not classes:
+        """The result; classes that only images with problems mention are not in it."""
+        names = tuple(name for name in self.first_row if name not in self.dropped)
+        classes = self.classes or tuple(sorted({c for name in names for c in self.said[name]}))
+        if not self.classes and not self.known:
             raise UserError(f"{self.path} names no class at all; there is nothing to learn.")
         index = {name: i for i, name in enumerate(classes)}
-        names = tuple(name for name in self.first_row if name not in self.dropped)
         labels = np.zeros((len(names), len(classes)), np.uint8)
         for row, name in enumerate(names):
-            for class_name in self.present[name]:
-                labels[row, index[class_name]] = 1
+            for class_name, present in self.said[name].items():
+                labels[row, index[class_name]] = present
         return LabelTable(
             names=names,
             labels=labels,
@@ -267,12 +270,13 @@ def _parse_rle(builder: _Builder, rows: list[tuple[int, list[str]]]) -> None:
         raise UserError(f"{builder.path} has no column EncodedPixels, as kaggle_rle has.")
     for row, name, class_name, cells in _image_and_class(builder, rows, both, pixels):
         mask = cells[pixels].strip()
+        if not mask:
+            continue
         try:
             rle.check(mask)
         except ValueError as error:
             builder.problem(name, row, f"({class_name}) has a malformed mask: {error}")
-            continue
-        if mask:
+        else:
             builder.add(name, row, class_name)
 
 

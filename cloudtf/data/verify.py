@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import collections
 import hashlib
+import re
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Iterator, Optional
+from typing import Any, Iterator
 
 from tqdm import tqdm
 
@@ -74,33 +75,41 @@ def _read_shard(
         return UserError(f"The shard {path} {reason}; remove it and run the same conversion again.")
 
     if files.sha256(path) != shard.sha256:
-        position = _first_bad_record(path)
-        where = "" if position is None else f" (record {position} is the first damaged)"
-        raise wrong(f"does not have the checksum in {records.MANIFEST_NAME}{where}")
-
-    def check(record: bytes) -> tuple[str, list[int], bytes]:
-        return _check_record(record, manifest)
-
+        damage = _first_damage(path)
+        raise wrong(
+            f"does not have the checksum in {records.MANIFEST_NAME}"
+            + (f" ({damage})" if damage else "")
+        )
     count = 0
     with ThreadPoolExecutor(workers or shards.usable_cores()) as pool:
-        outcomes = shards.map_ahead(pool, check, _records(path), 64)
-        while True:
-            try:
-                outcome = next(outcomes, None)
-            except ValueError as error:
-                raise wrong(f"has a bad record {count}: {error}") from error
-            if outcome is None:
-                break
-            count += 1
-            yield outcome
+        try:
+            for outcome in shards.map_ahead(
+                pool, lambda item: _check_record(*item, manifest), enumerate(_records(path)), 64
+            ):
+                yield outcome
+                count += 1
+        except ValueError as error:
+            raise wrong(f"has a bad record: {error}") from error
     if count != shard.num_examples:
         raise wrong(f"has {count} records, {records.MANIFEST_NAME} says {shard.num_examples}")
 
 
-def _check_record(record: bytes, manifest: records.Manifest) -> tuple[str, list[int], bytes]:
+def _check_record(
+    position: int, record: bytes, manifest: records.Manifest
+) -> tuple[str, list[int], bytes]:
     import tensorflow as tf
+    from google.protobuf.message import DecodeError
 
-    features = _features(tf.train.Example.FromString(record))
+    try:
+        features = _features(tf.train.Example.FromString(record))
+        return _check_features(features, manifest)
+    except (ValueError, TypeError, AttributeError, DecodeError) as error:
+        raise ValueError(f"record {position}: {error}") from error
+
+
+def _check_features(
+    features: dict[str, Any], manifest: records.Manifest
+) -> tuple[str, list[int], bytes]:
     encoded = features[records.ENCODED][0]
     digest = hashlib.sha256(encoded)
     if digest.hexdigest().encode() != features[records.SHA256][0]:
@@ -109,7 +118,9 @@ def _check_record(record: bytes, manifest: records.Manifest) -> tuple[str, list[
     stated = (features[records.HEIGHT][0], features[records.WIDTH][0])
     decoded = images.decode(encoded).shape[:2]
     if not size == stated == decoded:
-        raise ValueError(f"its image has {decoded[0]} x {decoded[1]} pixels")
+        raise ValueError(
+            f"its image has {decoded[0]} x {decoded[1]} pixels and says {stated[0]} x {stated[1]}"
+        )
     label = list(features[records.LABEL]) if manifest.classes else []
     if len(label) != len(manifest.classes) or not set(label) <= {0, 1}:
         raise ValueError(f"its label {label[:20]} is not {len(manifest.classes)} times 0 or 1")
@@ -132,21 +143,22 @@ def _features(example: Any) -> dict[str, Any]:
 def _records(path: str) -> Iterator[bytes]:
     import tensorflow as tf
 
+    position = 0
     try:
         for record in tf.data.TFRecordDataset(path):
             yield record.numpy()
+            position += 1
     except tf.errors.OpError as error:
-        raise ValueError(str(error.message).split(" [", 1)[0]) from error
+        # TensorFlow puts names of its operations before and after the reason.
+        reason = re.sub(r"^\{\{.*?\}\}\s*|\s*\[Op:.*", "", " ".join(error.message.split()))
+        raise ValueError(f"record {position}: {reason}") from error
 
 
-def _first_bad_record(path: str) -> Optional[int]:
-    """Where reading stops; None if every record agrees with its own checksum."""
-    reader = _records(path)
-    position = 0
-    while True:
-        try:
-            if next(reader, None) is None:
-                return None
-        except ValueError:
-            return position
-        position += 1
+def _first_damage(path: str) -> str:
+    """Where reading stops; empty if every record agrees with its own checksum."""
+    try:
+        for _ in _records(path):
+            pass
+    except ValueError as error:
+        return str(error)
+    return ""

@@ -92,22 +92,14 @@ def test_names_may_be_unicode_and_hold_commas_and_spaces(tmp_path):
     assert table.names == ("Wolken, früh 1.jpg", "雲_1.jpg")
 
 
-def test_a_million_rows_are_read_within_seconds(tmp_path):
-    lines = [
-        f"{i:07x}.jpg_{name},{mask}"
-        for i in range(250_000)
-        for name, mask in (
-            ("Fish", "264918 937 266318 937"),
-            ("Flower", ""),
-            ("Gravel", ""),
-            ("Sugar", "1 5"),
-        )
-    ]
+def test_two_hundred_thousand_rows_are_read_within_seconds(tmp_path):
+    masks = (("Fish", "264918 937 266318 937"), ("Flower", ""), ("Gravel", ""), ("Sugar", "1 5"))
+    lines = [f"{i:07x}.jpg_{name},{mask}" for i in range(50_000) for name, mask in masks]
     text = "Image_Label,EncodedPixels\n" + "\n".join(lines)
     start = time.process_time()
     table = read(tmp_path, text)
-    assert time.process_time() - start < 30  # About 7 s on a free core.
-    assert len(table.names) == 250_000 and (table.labels == (1, 0, 0, 1)).all()
+    assert time.process_time() - start < 15  # About 1 s on a free core.
+    assert len(table.names) == 50_000 and (table.labels == (1, 0, 0, 1)).all()
 
 
 def test_extra_columns_hold_no_classes_and_are_returned(tmp_path):
