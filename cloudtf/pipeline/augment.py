@@ -153,8 +153,10 @@ def apply_maps(images: tf.Tensor, maps: Maps) -> tf.Tensor:
       uint8 [B, H, W, C].
     """
     height, width, channels = images.shape[1:]
-    x = _reflect(maps.ax[:, None, :] + maps.bx[:, :, None], width)
-    y = _reflect(maps.ay[:, None, :] + maps.by[:, :, None], height)
+    # Distortion reaches at most 1.9 sides (1.4 from the centre), and a turn takes it anywhere.
+    reach = 1.5 * math.hypot(height, width) + max(height, width)
+    x = _reflect(maps.ax[:, None, :] + maps.bx[:, :, None], width, reach)
+    y = _reflect(maps.ay[:, None, :] + maps.by[:, :, None], height, reach)
     x0, y0 = tf.bitwise.right_shift(x, FRACTION_BITS), tf.bitwise.right_shift(y, FRACTION_BITS)
     fx, fy = tf.bitwise.bitwise_and(x, _ONE - 1), tf.bitwise.bitwise_and(y, _ONE - 1)
     # The far neighbour of the last pixel has weight zero; itself stands in for it.
@@ -176,13 +178,25 @@ def apply_maps(images: tf.Tensor, maps: Maps) -> tf.Tensor:
     return tf.cast(tf.clip_by_value(value, 0, 255), tf.uint8)
 
 
-def _reflect(position: tf.Tensor, size: int) -> tf.Tensor:
-    """Folds fixed-point positions into 0..size-1 by reflection at the centres of edge pixels."""
+def _reflect(position: tf.Tensor, size: int, reach: float) -> tf.Tensor:
+    """Folds fixed-point positions into 0..size-1 by reflection at the centres of edge pixels.
+
+    Args:
+      position: in 1/256 pixels, up to `reach` pixels to either side of zero.
+      size: pixels along this axis.
+      reach: bound of the positions, which says how many folds are needed.
+    """
+    if size == 1:
+        return tf.zeros_like(position)
     last = (size - 1) * _ONE
-    # Three folds reach three sizes to either side; no map of the allowed strengths goes further
-    # on images up to 5:1, and the clip keeps what a still longer one would reach inside.
-    folded = tf.abs(last - tf.abs(last - tf.abs(position)))
-    return tf.minimum(folded, last)
+    folded = tf.abs(position)
+    # The reflected image is even and repeats every 2 * last: folding at a multiple of that changes
+    # nothing but how far away a position can be, which it halves. One fold does for a square.
+    folds = max(1, math.ceil(math.log2(reach / (2 * (size - 1)))))
+    for k in range(folds, 0, -1):
+        folded = tf.abs((last << k) - folded)
+    # A position beyond `reach` stays inside all the same.
+    return tf.maximum(last - tf.abs(last - folded), 0)
 
 
 def augment(images: tf.Tensor, keys: tf.Tensor, *, ops: Augmentations, seed: int) -> tf.Tensor:

@@ -6,8 +6,9 @@ position in the stream is one number and a resumed run sees what the interrupted
 
 from __future__ import annotations
 
+import contextlib
 import os
-from typing import Callable, Optional, Sequence, Union
+from typing import Callable, Iterator, Optional, Sequence, Union
 
 import tensorflow as tf
 
@@ -132,6 +133,24 @@ class ImageDataset:
                 dataset = dataset.map(lambda images, labels, mask, _: (images, labels, mask))
         return dataset.prefetch(2).with_options(reading.options(self._threads))
 
+    @contextlib.contextmanager
+    def naming_damage(self, split: SplitNames) -> Iterator[None]:
+        """Around code that goes through batches: says which record made TensorFlow fail.
+
+        What is cached was checked when it was loaded. A split that is streamed from disk is read
+        by TensorFlow alone, whose errors name neither shard nor image; after one, the split is
+        read again to find the culprit.
+
+        Raises:
+          UserError: naming the shard or image. An error that has another cause is left as it is.
+        """
+        try:
+            yield
+        except reading.ERRORS_OF_DATA as error:
+            spec = self._spec(split)
+            reading.find_damage(self.data_dir, spec, len(self.classes), *self.image_shape, error)
+            raise
+
     def num_examples(self, split: SplitNames) -> int:
         """Examples in a split, or in several."""
         return self._spec(split).num_examples
@@ -190,14 +209,10 @@ class ImageDataset:
 
     def _table(self, spec: records.Split, cache: str) -> reading.Table:
         if spec.name not in self._tables:
-            self._tables[spec.name] = reading.load_table(
-                self.data_dir, spec, len(self.classes), self._threads
-            )
-        table = self._tables[spec.name]
-        if cache == "decoded" and table.decoded is None:
-            table = reading.decode_table(table, *self.image_shape, self._threads)
-            self._tables[spec.name] = table
-        return table
+            table = reading.load_table(self.data_dir, spec, len(self.classes), self._threads)
+            finish = reading.decode_table if cache == "decoded" else reading.check_sizes
+            self._tables[spec.name] = finish(table, *self.image_shape, self._threads)
+        return self._tables[spec.name]
 
     def _training(
         self,
@@ -254,11 +269,13 @@ class ImageDataset:
         readers = min(shards, 16)
 
         def epoch_records(epoch: tf.Tensor) -> tf.data.Dataset:
+            # The seed of this function's graph: without one, shuffle takes the process's.
+            tf.random.set_seed(seed)
             order = randomness.permutation(seed, epoch, shards)
             dataset = reading.stream(self.data_dir, spec, order, readers)
             dataset = dataset.shuffle(
                 min(SHUFFLE_BUFFER, spec.num_examples),
-                seed=tf.constant(seed, tf.int64) * 1_000_003 + epoch + 1,
+                seed=epoch,
                 reshuffle_each_iteration=False,
             )
             dataset = dataset.skip(remaining(epoch))

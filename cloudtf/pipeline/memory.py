@@ -12,19 +12,23 @@ CACHES = ("auto", "none", "encoded", "decoded")
 # gradients and the batches under way.
 SHARE = 0.4
 
+_MEMINFO = "/proc/meminfo"
+_CGROUP = "/sys/fs/cgroup"
+
 
 def free_bytes() -> int:
     """Memory that can be had without swapping, in bytes, the container's limit included."""
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     try:
-        with open("/proc/meminfo", encoding="ascii") as file:
-            lines = dict(line.split(":", 1) for line in file)
-        free = int(lines["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
-        pass  # Not Linux: the count of unused pages has to do, and is on the careful side.
+        free = _read_table(_MEMINFO)["MemAvailable:"] * 1024
+    except (OSError, KeyError):
+        # Not Linux: half of what the machine has is a guess on the careful side.
+        free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
     try:
-        limit = _read_integer("/sys/fs/cgroup/memory.max")
-        free = min(free, limit - _read_integer("/sys/fs/cgroup/memory.current"))
+        limit = _read_integer(f"{_CGROUP}/memory.max")
+        used = _read_integer(f"{_CGROUP}/memory.current")
+        # Pages of files that were read count as used, but make way when memory is wanted.
+        reclaimable = _read_table(f"{_CGROUP}/memory.stat").get("inactive_file", 0)
+        free = min(free, limit - used + reclaimable)
     except (OSError, ValueError):
         pass  # No limit ("max") or no cgroup.
     return max(free, 0)
@@ -33,6 +37,13 @@ def free_bytes() -> int:
 def _read_integer(path: str) -> int:
     with open(path, encoding="ascii") as file:
         return int(file.read())
+
+
+def _read_table(path: str) -> dict[str, int]:
+    """Lines of `name number` as a dictionary."""
+    with open(path, encoding="ascii") as file:
+        rows = [line.split() for line in file]
+    return {row[0]: int(row[1]) for row in rows if len(row) > 1 and row[1].isdigit()}
 
 
 def choose_cache(

@@ -16,13 +16,23 @@ from cloudtf.errors import UserError
 # Reads of this size keep remote storage busy; local files do not mind.
 _BUFFER_BYTES = 4 << 20
 
+# What TensorFlow raises for a record that is damaged or not what was promised.
+ERRORS_OF_DATA = (
+    tf.errors.DataLossError,
+    tf.errors.FailedPreconditionError,
+    tf.errors.InvalidArgumentError,
+    tf.errors.NotFoundError,
+    tf.errors.OutOfRangeError,
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class Table:
     """A split in memory.
 
     Attributes:
-      encoded: string [N], the JPEG bytes; empty where only names and labels were asked for.
+      encoded: string [N], the JPEG bytes; empty where only names and labels were asked for, and
+        where the images are decoded.
       labels: float32 [N, C].
       names: the N image names.
       decoded: uint8 [N, H, W, 3], or None where images are decoded as they are needed.
@@ -109,10 +119,7 @@ def load_table(
         whole = {k: tf.concat([b[k] for b in batches], axis=0) for k in keys} if batches else {}
         count = int(whole["name"].shape[0]) if whole else 0
         if count != shard.num_examples:
-            raise UserError(
-                f"The shard {path} holds {count} records where the manifest says "
-                f"{shard.num_examples}; convert the photographs again."
-            )
+            raise _count_error(path, count, shard.num_examples)
         return whole
 
     with concurrent.futures.ThreadPoolExecutor(max(threads, 2)) as pool:
@@ -120,8 +127,9 @@ def load_table(
     if not parts:
         raise UserError(f"The split {split.name!r} in {data_dir} has no examples.")
     names = np.concatenate([part["name"].numpy() for part in parts])
+    nothing = tf.constant([], tf.string)
     return Table(
-        encoded=tf.concat([part.get("encoded", []) for part in parts], axis=0),
+        encoded=tf.concat([part.get("encoded", nothing) for part in parts], axis=0),
         labels=tf.concat([part["label"] for part in parts], axis=0),
         names=tuple(name.decode("utf-8") for name in names),
     )
@@ -136,8 +144,47 @@ def shard_error(path: str, error: Exception) -> UserError:
     )
 
 
+def _count_error(path: str, found: int, expected: int) -> UserError:
+    return UserError(
+        f"The shard {path} holds {found} records where the manifest says {expected}; convert the "
+        "photographs again."
+    )
+
+
+def _image_error(name: str, height: int, width: int) -> UserError:
+    return UserError(
+        f"The record of {name} cannot be decoded as a {height}x{width} JPEG; find what is wrong "
+        "with `cloudtf convert --verify`."
+    )
+
+
+def check_sizes(table: Table, height: int, width: int, threads: int) -> Table:
+    """Looks at the head of each JPEG, which is quick, before they are used.
+
+    Returns:
+      The table.
+
+    Raises:
+      UserError: naming the first image that is no JPEG or has another size.
+    """
+    dataset = tf.data.Dataset.from_tensor_slices(table.encoded)
+    dataset = dataset.map(tf.io.extract_jpeg_shape, num_parallel_calls=threads)
+    dataset = dataset.batch(512).with_options(options(threads))
+    checked = 0
+    try:
+        for shapes in dataset.as_numpy_iterator():
+            wrong = np.flatnonzero((shapes[:, :2] != (height, width)).any(axis=1))
+            if len(wrong):
+                raise _image_error(table.names[checked + wrong[0]], height, width)
+            checked += len(shapes)
+    except tf.errors.OpError as error:
+        name = _first_undecodable(table, height, width, checked)
+        raise _image_error(name, height, width) from error
+    return table
+
+
 def decode_table(table: Table, height: int, width: int, threads: int) -> Table:
-    """Adds the decoded images to a table, one copy of each in memory.
+    """Replaces the JPEG bytes of a table by the images, one copy of each in memory.
 
     Raises:
       UserError: naming the image that cannot be decoded or has another size.
@@ -154,11 +201,10 @@ def decode_table(table: Table, height: int, width: int, threads: int) -> Table:
             filled += len(batch)
     except tf.errors.OpError as error:
         name = _first_undecodable(table, height, width, filled)
-        raise UserError(
-            f"The record of {name} cannot be decoded as a {height}x{width} JPEG; "
-            "find what is wrong with `cloudtf convert --verify`."
-        ) from error
-    return dataclasses.replace(table, decoded=tf.convert_to_tensor(images))
+        raise _image_error(name, height, width) from error
+    # tf.convert_to_tensor would copy, and on a machine with a GPU would move it there.
+    decoded = tf.experimental.dlpack.from_dlpack(images.__dlpack__())
+    return dataclasses.replace(table, encoded=tf.constant([], tf.string), decoded=decoded)
 
 
 def _aligned_array(shape: tuple[int, ...]) -> np.ndarray:
@@ -198,11 +244,14 @@ def stream(
     paths = tf.constant([files.join(data_dir, shard.name) for shard in split.shards])
     firsts = np.cumsum([0] + [shard.num_examples for shard in split.shards])[:-1]
     firsts = tf.constant(firsts, tf.int64)
+    counts = tf.constant([shard.num_examples for shard in split.shards], tf.int64)
     if order is None:
         order = tf.range(len(split.shards), dtype=tf.int64)
 
     def read(shard: tf.Tensor) -> tf.data.Dataset:
         dataset = tf.data.TFRecordDataset(paths[shard], buffer_size=_BUFFER_BYTES)
+        # Fewer or more would silently shift every later number and epoch.
+        dataset = dataset.apply(tf.data.experimental.assert_cardinality(counts[shard]))
         return dataset.enumerate(start=firsts[shard])
 
     shards = tf.data.Dataset.from_tensor_slices(order)
@@ -211,3 +260,42 @@ def stream(
     return shards.interleave(
         read, cycle_length=readers, num_parallel_calls=readers, deterministic=True
     )
+
+
+def find_damage(
+    data_dir: str,
+    split: records.Split,
+    num_classes: int,
+    height: int,
+    width: int,
+    cause: Exception,
+) -> None:
+    """Reads a split record by record, after TensorFlow met an error on the way.
+
+    Args:
+      data_dir: the folder of the records.
+      split: the split.
+      num_classes: C.
+      height: rows that every image must have.
+      width: columns.
+      cause: the error that was met.
+
+    Raises:
+      UserError: naming the first shard or image that is damaged. If none is, nothing is raised.
+    """
+    for shard in split.shards:
+        path = files.join(data_dir, shard.name)
+        count = 0
+        try:
+            for record in tf.data.TFRecordDataset(path, buffer_size=_BUFFER_BYTES):
+                parsed = parse(record[None], num_classes)
+                try:
+                    decode(parsed["encoded"][0], height, width)
+                except (tf.errors.OpError, ValueError):
+                    name = parsed["name"][0].numpy().decode("utf-8")
+                    raise _image_error(name, height, width) from cause
+                count += 1
+        except tf.errors.OpError as error:
+            raise shard_error(path, error) from cause
+        if count != shard.num_examples:
+            raise _count_error(path, count, shard.num_examples) from cause

@@ -1,0 +1,72 @@
+"""What the tests share: a small set of photographs, converted once a session."""
+
+import csv
+
+import cloudtf  # noqa: F401 - before TensorFlow: it chooses the Keras API
+
+# isort: split
+import cv2
+import numpy as np
+import pytest
+from sklearn.datasets import load_sample_image
+
+from cloudtf.data.convert import ConvertConfig, convert
+
+NUM_PHOTOGRAPHS = 60
+CLASSES = ("Fish", "Flower", "Gravel", "Sugar")
+# Each class is a disc of its own colour (RGB) on the photograph, so that a small network can learn.
+COLOURS = ((255, 40, 40), (40, 230, 60), (60, 60, 255), (250, 240, 40))
+
+
+@pytest.fixture(scope="session")
+def photograph():
+    """The Summer Palace, uint8 RGB [427, 640, 3]: sky, fine detail, strong edges."""
+    return load_sample_image("china.jpg")
+
+
+@pytest.fixture(scope="session")
+def photographs_dir(tmp_path_factory, photograph):
+    """A folder of 60 JPEGs, `images/photo_00.jpg`..., and `labels.csv`, one-hot."""
+    folder = tmp_path_factory.mktemp("photographs")
+    (folder / "images").mkdir()
+    generator = np.random.default_rng(0)
+    sources = (photograph, load_sample_image("flower.jpg"))
+    with (folder / "labels.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(("Image", *CLASSES))
+        for number in range(NUM_PHOTOGRAPHS):
+            # Every combination of classes, none at all included, at least three times.
+            label = [number >> bit & 1 for bit in range(len(CLASSES))]
+            source = sources[number % 2]
+            top = generator.integers(0, source.shape[0] - 96)
+            left = generator.integers(0, source.shape[1] - 96)
+            image = np.ascontiguousarray(source[top : top + 96, left : left + 96])
+            for present, colour in zip(label, COLOURS):
+                if present:
+                    center = generator.integers(16, 80, 2).tolist()
+                    cv2.circle(image, center, int(generator.integers(9, 15)), colour, -1)
+            name = f"photo_{number:02}.jpg"
+            cv2.imwrite(str(folder / "images" / name), image[..., ::-1])
+            rows.writerow((name, *label))
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def records_dir(tmp_path_factory, photographs_dir):
+    """`photographs_dir` as records at 64x64: 48 in `train`, 12 in `val`, four shards each.
+
+    Not to be changed by tests; `damaged_records` in tests/pipeline copies it.
+    """
+    folder = str(tmp_path_factory.mktemp("records") / "set")
+    convert(
+        ConvertConfig(
+            labels_csv=f"{photographs_dir}/labels.csv",
+            images_dir=f"{photographs_dir}/images",
+            output_dir=folder,
+            image_height=64,
+            image_width=64,
+            num_shards=4,
+            workers=2,
+        )
+    )
+    return folder
