@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from typing import Any, Sequence
 
 from cloudtf import files
@@ -22,12 +23,15 @@ def columns(class_names: Sequence[str]) -> list[str]:
 
 
 def write(path: str, rows: Sequence[Row], class_names: Sequence[str]) -> None:
-    """Writes `history.csv` whole; floats are written so that they read back exactly."""
+    """Writes `history.csv` whole.
+
+    Floats are written so that they read back exactly; one that does not exist (NaN) is left empty.
+    """
     text = io.StringIO()
     writer = csv.DictWriter(text, columns(class_names), restval="", lineterminator="\n")
     writer.writeheader()
     for row in rows:
-        writer.writerow({k: repr(v) if isinstance(v, float) else v for k, v in row.items()})
+        writer.writerow({name: _cell(value) for name, value in row.items()})
     files.write_text(path, text.getvalue())
 
 
@@ -39,3 +43,9 @@ def read(path: str) -> list[Row]:
         row.update({name: float(value) for name, value in raw.items() if value})
         rows.append(row)
     return rows
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, float):
+        return "" if math.isnan(value) else repr(value)
+    return value

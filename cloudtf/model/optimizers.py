@@ -73,9 +73,15 @@ def make_optimizer(
     return optimizer
 
 
-def effective_learning_rate(optimizer: tf.keras.optimizers.legacy.Optimizer) -> float:
-    """The rate that the next update will use: `learning_rate` x the schedule's factor."""
-    return float(optimizer._decayed_lr(tf.float32))
+def effective_learning_rate(optimizer: tf.keras.optimizers.Optimizer) -> float:
+    """The rate that the next update will use: `learning_rate` x the schedule's factor.
+
+    For an optimizer that was not made here it is the rate in force.
+    """
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # Under loss scaling.
+    if hasattr(optimizer, "_decayed_lr"):
+        return float(optimizer._decayed_lr(tf.float32))
+    return float(optimizer.learning_rate)
 
 
 class _Scheduled:

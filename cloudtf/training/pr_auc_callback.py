@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any, Callable, Iterable, Optional, Sequence
 
 import tensorflow as tf
@@ -77,30 +76,20 @@ class PrAucCallback(tf.keras.callbacks.Callback):
         self._info = dict(info or {})
         self._writer: Optional[tf.summary.SummaryWriter] = None
         self._tensorboard = tensorboard and run_dir is not None
-        self._began = time.perf_counter()
-
-    def on_epoch_begin(self, epoch: int, logs: Optional[dict[str, float]] = None) -> None:
-        """Starts the clock of the epoch."""
-        self._began = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: Optional[dict[str, float]] = None) -> None:
         """Scores, records, and decides. `epoch` counts from 0, the history from 1."""
         logs = logs or {}
-        scorer = self._scorer or scoring.Scorer(self.model)
-        self._scorer = scorer
         row: history.Row = {"epoch": epoch + 1, "stage": self.stage}
         row["loss"] = float(logs.get("loss", float("nan")))
-        scored = scorer.dataset(self._validation)
-        row["val_loss"] = (
-            scoring.mean_loss(self._loss, scored)
-            if self._loss is not None
-            else float(logs.get("val_loss", float("nan")))
-        )
+        scored, figures = self.measure(self._validation)
+        if self._loss is not None:
+            row["val_loss"] = scoring.mean_loss(self._loss, scored)
+        else:
+            row["val_loss"] = float(logs.get("val_loss", float("nan")))
         if self._training is not None:
-            train = scorer.dataset(self._training)
-            row.update(self._figures("train", train))
-        figures = pr_auc.score(scored.labels, scored.scores, self.class_names)
-        row.update(self._figures("val", scored, figures))
+            row.update(_columns("train", self.measure(self._training)[1]))
+        row.update(_columns("val", figures))
         row["learning_rate"] = effective_learning_rate(self.model.optimizer)
         if "images_per_second" in logs:
             row["images_per_second"] = float(logs["images_per_second"])
@@ -114,6 +103,13 @@ class PrAucCallback(tf.keras.callbacks.Callback):
         elif decision.lower_rate:
             rate = self.model.optimizer.learning_rate
             rate.assign(rate * self.plateau_factor)
+
+    def measure(self, batches: Iterable) -> tuple[scoring.Scores, pr_auc.PrAuc]:
+        """Scores every example of some batches with the model as it is."""
+        if self._scorer is None:
+            self._scorer = scoring.Scorer(self.model)
+        scored = self._scorer.dataset(batches)
+        return scored, pr_auc.score(scored.labels, scored.scores, self.class_names)
 
     def begin_stage(self, stage: str) -> None:
         """Starts counting anew; the best score over all stages stays the one to beat."""
@@ -135,18 +131,6 @@ class PrAucCallback(tf.keras.callbacks.Callback):
         self.rows = [dict(row) for row in state["rows"]]
         self.best = state["best"]
         self.patience.restore(state["patience"])
-
-    def _figures(
-        self, split: str, scored: scoring.Scores, figures: Optional[pr_auc.PrAuc] = None
-    ) -> history.Row:
-        figures = figures or pr_auc.score(scored.labels, scored.scores, self.class_names)
-        row = {f"{split}_pr_auc_{name}": v for name, v in figures.pr_auc.items()}
-        row[f"{split}_pr_auc_mean"] = figures.mean_pr_auc
-        row.update(
-            {f"{split}_average_precision_{n}": v for n, v in figures.average_precision.items()}
-        )
-        row[f"{split}_average_precision_mean"] = figures.mean_average_precision
-        return row
 
     def _keep(self, epoch: int, figures: pr_auc.PrAuc) -> None:
         self.best = {
@@ -183,3 +167,12 @@ class PrAucCallback(tf.keras.callbacks.Callback):
                     if isinstance(value, float):
                         tf.summary.scalar(name, value)
             self._writer.flush()
+
+
+def _columns(split: str, figures: pr_auc.PrAuc) -> history.Row:
+    row = {f"{split}_pr_auc_{name}": value for name, value in figures.pr_auc.items()}
+    row[f"{split}_pr_auc_mean"] = figures.mean_pr_auc
+    for name, value in figures.average_precision.items():
+        row[f"{split}_average_precision_{name}"] = value
+    row[f"{split}_average_precision_mean"] = figures.mean_average_precision
+    return row

@@ -212,7 +212,6 @@ class _Run:
     def _train_epoch(self, stage: _Stage, step: TrainStep, batches: Iterator) -> None:
         progress, config = self.progress, self.config
         every_steps, every_seconds = _checkpoint_interval(config.checkpoint_every)
-        self.callback.on_epoch_begin(progress.total_epochs)
         began, first_step = time.perf_counter(), progress.step
         saved_at, saved_step = began, progress.step
         bar = tqdm(
