@@ -269,8 +269,9 @@ class ImageDataset:
         readers = min(shards, 16)
 
         def epoch_records(epoch: tf.Tensor) -> tf.data.Dataset:
-            # The seed of this function's graph: without one, shuffle takes the process's.
-            tf.random.set_seed(seed)
+            # The seed of this function's graph: without one, shuffle would mix in the process's.
+            # (Beside a seed of zero it refuses a tensor.)
+            tf.random.set_seed(1 + seed % (2**31 - 2))
             order = randomness.permutation(seed, epoch, shards)
             dataset = reading.stream(self.data_dir, spec, order, readers)
             dataset = dataset.shuffle(

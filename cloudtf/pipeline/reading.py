@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
+import re
 from typing import Optional
 
 import numpy as np
@@ -23,6 +24,11 @@ ERRORS_OF_DATA = (
     tf.errors.InvalidArgumentError,
     tf.errors.NotFoundError,
     tf.errors.OutOfRangeError,
+)
+
+# In TensorFlow's messages: nodes and ops, the place in the pipeline, the place in a batch.
+_NOT_FOR_PEOPLE = re.compile(
+    r"\{\{.*?\}\}|\[Op:.*|Error in user-defined .*? iterator: \S+: |Name: <unknown>, |, Index: \d+"
 )
 
 
@@ -137,7 +143,9 @@ def load_table(
 
 def shard_error(path: str, error: Exception) -> UserError:
     """The sentence for a shard that TensorFlow could not read."""
-    reason = str(getattr(error, "message", error)).splitlines()[0][:160]
+    reason = str(getattr(error, "message", error)).splitlines()[0]
+    reason = _NOT_FOR_PEOPLE.sub("", reason)
+    reason = reason.replace(f"{path}; ", "").strip(" .")[:160]
     return UserError(
         f"The shard {path} is damaged ({reason}); find what is wrong with "
         "`cloudtf convert --verify`, or convert the photographs again."
