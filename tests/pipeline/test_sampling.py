@@ -137,6 +137,24 @@ def test_brightness_and_contrast_stay_within_their_limits():
     assert np.abs(127.5 * factors + contrast.offset / 256 - 127.5).max() < 0.3
 
 
+def test_how_strongly_does_not_hang_on_whether():
+    def strengths(name):
+        maps = sample(only(name, augment_probability=0.5), keys_of(2000))
+        found = {
+            "rotation": degrees(maps) / 20,
+            "grid_distortion": ((maps.ax[:, 11] - maps.ax[:, 0]) / 256 / 11 - 1) / 0.3,
+            "brightness": maps.offset / 256 / 25.5,
+            "contrast": (maps.gain / 256 - 1) / 0.2,
+        }[name]
+        return found[np.abs(found) > 0.02]
+
+    for name in ("rotation", "grid_distortion", "brightness", "contrast"):
+        found = strengths(name)
+        assert 850 < len(found) < 1110
+        counts = np.histogram(found, 4, (-1.03, 1.03))[0]
+        assert (np.abs(counts - len(found) / 4) < 5 * math.sqrt(len(found) * 3 / 16)).all()
+
+
 def test_epochs_seeds_and_examples_draw_different_maps():
     drawn = [
         np.concatenate([np.ravel(m) for m in sample(ALL, np.array([[epoch, example]]), seed)])
