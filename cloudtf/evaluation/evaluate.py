@@ -64,7 +64,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     check_matches(path, info, config.data_dir, data.classes, data.image_shape)
     split = config.split or info.get("val_split", "val")
     scorer = scoring.Scorer(saving.load_model(path), flips=config.tta)
-    scored = scorer.dataset(data.batches(split, config.batch_size, with_keys=True))
+    with data.naming_damage(split):
+        scored = scorer.dataset(data.batches(split, config.batch_size, with_keys=True))
     names = data.names(split)
     figures = pr_auc.score(scored.labels, scored.scores, data.classes)
     chosen = thresholds.choose(

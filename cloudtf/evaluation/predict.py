@@ -65,7 +65,8 @@ def predict(config: PredictConfig) -> int:
         data = open_dataset(config.data_dir, cache="none")
         check_matches(path, info, config.data_dir, data.classes, data.image_shape)
         split = config.split or (next(iter(data.splits)) if len(data.splits) == 1 else "test")
-        scored = scorer.dataset(data.batches(split, config.batch_size, with_keys=True))
+        with data.naming_damage(split):
+            scored = scorer.dataset(data.batches(split, config.batch_size, with_keys=True))
         all_names = data.names(split)
         names, scores = [all_names[number] for number in scored.numbers], scored.scores
     else:

@@ -35,7 +35,8 @@ def preview(config: PreviewConfig) -> None:
 
     data = open_dataset(config.data_dir, cache="none")
     count = min(config.num_images, data.num_examples(config.split))
-    images, labels, *_ = next(iter(data.batches(config.split, count, max_examples=count)))
+    with data.naming_damage(config.split):
+        images, labels, *_ = next(iter(data.batches(config.split, count, max_examples=count)))
     compiled = tf.function(
         lambda batch, keys: augment.augment(batch, keys, ops=config, seed=config.seed),
         jit_compile=True,

@@ -120,7 +120,9 @@ class TrainConfig(Augmentations):
     )
     steps_per_execution: int = setting(1, "Steps run in one call.", minimum=1, topic="hardware")
 
-    seed: int = setting(0, "Of weights, order, augmentation and dropout.", minimum=0, topic="run")
+    seed: int = setting(
+        0, "Of weights, order, augmentation and dropout.", minimum=0, maximum=2**32 - 1, topic="run"
+    )
     deterministic: bool = setting(
         False, "The same results to the bit on the same machine; slower on GPU.", topic="run"
     )

@@ -148,9 +148,10 @@ class _Run:
         if self.progress.callback is not None:
             self.callback.restore(self.progress.callback)
         self._describe(num_examples)
-        for index, stage in enumerate(self.stages):
-            if index >= self.progress.stage and stage.epochs:
-                self._train_stage(index, stage, replica_batch)
+        with self.data.naming_damage(self.train_splits), self.data.naming_damage(self.val_split):
+            for index, stage in enumerate(self.stages):
+                if index >= self.progress.stage and stage.epochs:
+                    self._train_stage(index, stage, replica_batch)
         self.progress.finished = True
         self._save()
         return self.result()
@@ -274,7 +275,7 @@ class _Run:
         training = None
         if config.train_metric_examples:
             training = self.data.batches(
-                self.train_splits[0], batch, max_examples=config.train_metric_examples
+                self.train_splits, batch, max_examples=config.train_metric_examples
             )
         return PrAucCallback(
             self.data.batches(self.val_split, batch),
