@@ -20,6 +20,12 @@ JOURNAL_NAME = ".convert_progress.json"
 # Rewriting the journal after each of very many small shards would cost more than remaking a few.
 _SECONDS_BETWEEN_SAVES = 0.5
 
+# What `files.replacing` calls a file that a killed run did not finish.
+_LEFTOVER = (
+    rf"\.?({shards.NAME_PATTERN}|{re.escape(records.MANIFEST_NAME)}|{re.escape(JOURNAL_NAME)})"
+    r"\.\d+\.tmp(\.\w+)?"
+)
+
 _SAME_LABELS = "examples_sha256"
 
 
@@ -46,8 +52,10 @@ class Journal:
             self._clear()
         elif not self._take_manifest():
             self._take_journal()
-        if not self.complete:
-            self._remove_leftovers()
+        self._remove_leftovers()
+        if self.complete:
+            files.remove(self._path(JOURNAL_NAME))  # Of a run killed just before it did this.
+        else:
             self._save()
             files.remove(self._path(records.MANIFEST_NAME))
 
@@ -145,5 +153,5 @@ class Journal:
 
     def _remove_leftovers(self) -> None:
         for name in files.list_dir(self.data_dir):
-            if shards.is_leftover(name):
+            if re.fullmatch(_LEFTOVER, name):
                 files.remove(self._path(name))

@@ -7,7 +7,6 @@ import dataclasses
 import hashlib
 import itertools
 import os
-import re
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Callable, Iterable, Iterator, Optional, TypeVar
 
@@ -83,11 +82,6 @@ def plan(split: str, examples: Iterable[int], num_shards: int, bytes_each: int) 
         ShardPlan(f"{split}-{i:05d}-of-{num_shards:05d}.tfrecord", split, examples[a:b])
         for i, (a, b) in enumerate(zip(edges, edges[1:]))
     ]
-
-
-def is_leftover(name: str) -> bool:
-    """Whether a file name is that of a shard which a killed run did not finish."""
-    return bool(re.fullmatch(rf"\.?{NAME_PATTERN}\.\d+\.tmp(\.tfrecord)?", name))
 
 
 def write(

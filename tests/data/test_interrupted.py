@@ -105,7 +105,13 @@ def test_shards_that_are_in_place_are_kept_and_leftovers_removed(source, finishe
     }
     (output / "dataset.json").unlink()
     (output / ".convert_progress.json").write_text(json.dumps(journal))
-    (output / ".train-00007-of-00012.tfrecord.123.tmp.tfrecord").write_bytes(b"half")
+    for name in (
+        ".train-00007-of-00012.tfrecord.123.tmp.tfrecord",
+        "train-00007-of-00012.tfrecord.123.tmp",
+        ".dataset.json.123.tmp.json",
+        "..convert_progress.json.123.tmp.json",
+    ):
+        (output / name).write_bytes(b"half")
     # In the journal, but not what it says: must be made again.
     (output / done[2]["name"]).write_bytes(b"spoilt")
     before = {shard["name"]: (output / shard["name"]).stat().st_ino for shard in done}
@@ -120,6 +126,13 @@ def test_a_finished_set_is_left_as_it_is(source, made, capsys):
     convert(config(source, made))
     assert "is complete already" in capsys.readouterr().out
     assert {p.name: p.stat().st_mtime_ns for p in made.iterdir()} == before
+
+
+def test_a_run_killed_at_its_very_end_leaves_nothing_behind(source, made, finished):
+    (made / ".convert_progress.json").write_text('{"settings": {}, "shards": {}}')
+    (made / ".dataset.json.123.tmp.json").write_text("{")
+    convert(config(source, made))
+    assert content(made) == content(finished)
 
 
 def test_a_shard_that_went_missing_or_was_cut_is_made_again(source, made, finished, capsys):
