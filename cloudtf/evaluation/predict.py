@@ -92,7 +92,7 @@ def _folder_batches(
     def load(name: str) -> np.ndarray:
         path = files.join(images_dir, name)
         try:
-            return images.resize(images.decode(files.read_bytes(path), *shape), *shape)
+            return images.load(files.read_bytes(path), *shape)
         except ValueError as error:
             raise UserError(
                 f"The image {path} cannot be read: {error}; mend or remove it."
