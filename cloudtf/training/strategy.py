@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 
@@ -22,6 +23,12 @@ def make_strategy(name: str = "auto", tpu: str = "local") -> tf.distribute.Strat
     Raises:
       UserError: the hardware is not there, or TF_CONFIG is not usable.
     """
+    # These two before TensorFlow looks at its devices: a cluster cannot be joined any more then.
+    if name == "multi_worker":
+        _check_tf_config()
+        return _multi_worker_strategy()
+    if name == "tpu" or (name == "auto" and _on_tpu_vm()):
+        return _tpu_strategy(tpu)
     gpus = tf.config.list_logical_devices("GPU")
     if name == "auto":
         name = _detect(len(gpus))
@@ -41,12 +48,7 @@ def make_strategy(name: str = "auto", tpu: str = "local") -> tf.distribute.Strat
                 f"--strategy=mirrored needs two GPUs or more, and TensorFlow sees {len(gpus)}; "
                 "use --strategy=gpu or --strategy=cpu."
             )
-        return tf.distribute.MirroredStrategy([device.name for device in devices])
-    if name == "multi_worker":
-        _check_tf_config()
-        return tf.distribute.MultiWorkerMirroredStrategy()
-    if name == "tpu":
-        return _tpu_strategy(tpu)
+        return _mirrored_strategy(tuple(device.name for device in devices))
     raise UsageError(f"--strategy={name} is not a strategy.")
 
 
@@ -91,10 +93,30 @@ def accelerator(strategy: tf.distribute.Strategy) -> str:
     return next((kind for kind in ("TPU", "GPU") if kind in device), "CPU")
 
 
-def _detect(num_gpus: int) -> str:
+def _on_tpu_vm() -> bool:
     # TPU VMs say so in their environment; asking the resolver costs a minute elsewhere.
-    if any(variable in os.environ for variable in ("TPU_NAME", "TPU_ACCELERATOR_TYPE")):
-        return "tpu"
+    return any(variable in os.environ for variable in ("TPU_NAME", "TPU_ACCELERATOR_TYPE"))
+
+
+# One a process: a second one over the same devices would repeat the first one's collective keys.
+@functools.cache
+def _mirrored_strategy(devices: tuple[str, ...]) -> tf.distribute.Strategy:
+    return tf.distribute.MirroredStrategy(list(devices))
+
+
+@functools.cache
+def _multi_worker_strategy() -> tf.distribute.Strategy:
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    except (tf.errors.OpError, ValueError, TypeError) as error:
+        reason = str(error).splitlines()[0][:200]
+        raise UserError(
+            f"--strategy=multi_worker: this worker cannot start as TF_CONFIG says ({reason}); "
+            "check its address, and that no other process uses the port."
+        ) from error
+
+
+def _detect(num_gpus: int) -> str:
     if num_gpus > 1:
         return "mirrored"
     return "gpu" if num_gpus else "cpu"
@@ -112,9 +134,10 @@ def _check_tf_config() -> None:
         )
     try:
         config = json.loads(text)
-        workers = config["cluster"]
-        workers[config["task"]["type"]][int(config["task"]["index"])]
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+        hosts, index = config["cluster"][config["task"]["type"]], int(config["task"]["index"])
+        if not isinstance(hosts, list) or not 0 <= index < len(hosts):
+            raise ValueError(f"there is no host number {index} in {hosts!r}")
+    except (ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"TF_CONFIG does not name this worker ({type(error).__name__}: {error}); it must look "
             f"like {example}."
