@@ -13,11 +13,15 @@ import json
 import math
 import os
 import posixpath
+import re
 import shutil
 import tempfile
 from typing import Any, Iterator
 
 from cloudtf.errors import UserError
+
+# The temporary names of `replacing`.
+_LEFTOVER = re.compile(r"\..+\.\d+\.tmp(\..*)?")
 
 
 def is_remote(path: str) -> bool:
@@ -84,7 +88,7 @@ def remove(path: str) -> None:
         if exists(path):
             _gfile().remove(path)
         return
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         os.remove(path)
 
 
@@ -174,8 +178,11 @@ def replacing(path: str) -> Iterator[str]:
         local = os.path.join(folder, basename(path))
         yield local
         staged = f"{path}.{os.getpid()}.tmp"
-        _gfile().copy(local, staged, overwrite=True)
-        move(staged, path)
+        try:
+            _gfile().copy(local, staged, overwrite=True)
+            move(staged, path)
+        except Exception as error:
+            raise UserError(f"The file {path} cannot be written: {_reason(error)}.") from error
 
 
 def write_bytes(path: str, content: bytes) -> None:
@@ -202,6 +209,23 @@ def _finite(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def flush(path: str) -> None:
+    """Waits until a local file is on the disk; others see to that themselves."""
+    if not is_remote(path):
+        _flush(path)
+
+
+def remove_leftovers(directory: str) -> None:
+    """Removes what `replacing` left in a local folder when its process was killed.
+
+    Only for a folder in which no other process is writing.
+    """
+    if not is_remote(directory):
+        for name in list_dir(directory):
+            if _LEFTOVER.fullmatch(name):
+                remove(join(directory, name))
 
 
 def _flush(path: str) -> None:

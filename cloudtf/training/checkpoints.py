@@ -30,6 +30,7 @@ class Progress:
       finished: nothing is left to do.
       callback: the state of the PR-AUC callback.
       settings: the flags of the run.
+      records: what the records were, to notice when others are put in their place.
     """
 
     stage: int = 0
@@ -42,13 +43,15 @@ class Progress:
     finished: bool = False
     callback: Optional[dict[str, Any]] = None
     settings: Optional[dict[str, Any]] = None
+    records: Optional[str] = None
 
 
 class CheckpointFolder:
     """The folder `checkpoints/` of a run.
 
     Each checkpoint is written to a temporary folder and moved into place; only then are older
-    ones removed. `state.json` is written last and marks it as whole where a move is not atomic.
+    ones removed. Remote folders cannot be moved as one; there `state.json`, which is written last,
+    marks a checkpoint as whole.
     """
 
     def __init__(self, run_dir: str) -> None:
@@ -61,7 +64,8 @@ class CheckpointFolder:
         if progress.finished:
             name += "-finished"
         final = files.join(self._folder, name)
-        temporary = files.join(self._folder, f".{name}.tmp")
+        remote = files.is_remote(final)
+        temporary = final if remote else files.join(self._folder, f".{name}.tmp")
         files.remove_tree(temporary)
         files.make_dirs(temporary)
         try:
@@ -71,11 +75,15 @@ class CheckpointFolder:
                 f"The checkpoint {final} cannot be written ({str(error).splitlines()[0][:160]}); "
                 "make room and run the same command again to go on from the last one."
             ) from error
+        for part in files.list_dir(temporary):
+            files.flush(files.join(temporary, part))
         files.write_json(files.join(temporary, _STATE), dataclasses.asdict(progress))
-        files.remove_tree(final)
-        files.move(temporary, final)
-        for other in self._names():
-            if other != name:
+        if not remote:
+            files.remove_tree(final)
+            files.move(temporary, final)
+        # What killed processes left half done goes too.
+        for other in files.list_dir(self._folder):
+            if other != name and other.lstrip(".").startswith(_PREFIX):
                 files.remove_tree(files.join(self._folder, other))
 
     def latest(self) -> Optional[tuple[str, Progress]]:
@@ -115,11 +123,16 @@ class RunLock:
             return self
         import fcntl
 
-        self._descriptor = os.open(self._path, os.O_CREAT | os.O_RDWR, 0o644)
         try:
+            self._descriptor = os.open(self._path, os.O_CREAT | os.O_RDWR, 0o644)
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            os.close(self._descriptor)
+            self.__exit__()
+            if not isinstance(error, BlockingIOError):
+                raise UserError(
+                    f"The lock {self._path} cannot be taken ({error.strerror}); give a --run_dir "
+                    "that can be written to."
+                ) from error
             raise UserError(
                 f"Another run is at work in {files.dirname(self._path)}; wait for it, or give "
                 "another --run_dir."
@@ -129,3 +142,4 @@ class RunLock:
     def __exit__(self, *_: Any) -> None:
         if self._descriptor is not None:
             os.close(self._descriptor)
+            self._descriptor = None
