@@ -8,6 +8,7 @@ import math
 from typing import Any, Sequence
 
 from cloudtf import files
+from cloudtf.errors import UserError
 
 Row = dict[str, Any]
 
@@ -36,13 +37,41 @@ def write(path: str, rows: Sequence[Row], class_names: Sequence[str]) -> None:
 
 
 def read(path: str) -> list[Row]:
-    """Reads `history.csv`: numbers as floats (`epoch` as int), empty cells left out."""
+    """Reads `history.csv`: numbers as floats (`epoch` as int), empty cells left out.
+
+    Raises:
+      UserError: the file is missing or is not a history.
+    """
     rows = []
-    for raw in csv.DictReader(io.StringIO(files.read_text(path))):
-        row: Row = {"epoch": int(raw.pop("epoch")), "stage": raw.pop("stage")}
-        row.update({name: float(value) for name, value in raw.items() if value})
-        rows.append(row)
+    try:
+        for raw in csv.DictReader(io.StringIO(files.read_text(path))):
+            row: Row = {"epoch": int(raw.pop("epoch")), "stage": raw.pop("stage")}
+            row.update({name: float(value) for name, value in raw.items() if value})
+            rows.append(row)
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        raise UserError(
+            f"Row {len(rows) + 1} of {path} is damaged ({type(error).__name__}: {error}); "
+            "remove the file, or train again."
+        ) from error
     return rows
+
+
+def from_json(state: dict[str, Any]) -> dict[str, Any]:
+    """The callback's state from a checkpoint: null, which JSON has for NaN, is NaN again.
+
+    Args:
+      state: with `rows` (a list of rows) and `best` (the content of `best.json`, or None).
+    """
+
+    def numbers(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: numbers(item) for key, item in value.items()}
+        return math.nan if value is None else value
+
+    restored = dict(state)
+    restored["rows"] = [numbers(row) for row in state.get("rows", [])]
+    restored["best"] = numbers(state["best"]) if state.get("best") else None
+    return restored
 
 
 def _cell(value: Any) -> Any:

@@ -126,7 +126,8 @@ class PrAucCallback(tf.keras.callbacks.Callback):
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Takes back what `state` gave."""
+        """Takes back what `state` gave, also after a way through JSON."""
+        state = history.from_json(state)
         self.stage = state["stage"]
         self.rows = [dict(row) for row in state["rows"]]
         self.best = state["best"]

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
+import json
 import math
-import signal
-import threading
 import time
 from typing import Any, Iterator, Optional
 
+import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
 from cloudtf import files, settings
 from cloudtf.errors import UsageError, UserError
-from cloudtf.evaluation import scoring
+from cloudtf.evaluation import history, scoring
 from cloudtf.model import losses, network, optimizers
 from cloudtf.pipeline.dataset import ImageDataset, open_dataset
 from cloudtf.training import strategy as strategies
@@ -23,6 +24,7 @@ from cloudtf.training.checkpoints import CheckpointFolder, Progress, RunLock
 from cloudtf.training.config import TrainConfig
 from cloudtf.training.pr_auc_callback import PrAucCallback
 from cloudtf.training.step import TrainStep
+from cloudtf.training.stopping import StopRequests
 
 # Settings that may differ when a run goes on: they change how long or how fast, not what.
 _MAY_CHANGE = {
@@ -56,14 +58,6 @@ class TrainResult:
     history: list[dict[str, Any]]
 
 
-class Interrupted(UserError):
-    """The run was told to stop, has saved itself and can go on."""
-
-    def __init__(self, message: str, exit_status: int) -> None:
-        super().__init__(message)
-        self.exit_status = exit_status
-
-
 @dataclasses.dataclass(frozen=True)
 class _Stage:
     name: str
@@ -87,7 +81,8 @@ def train(config: TrainConfig) -> TrainResult:
     data = open_dataset(config.data_dir, config.cache)
     strategy = strategies.make_strategy(config.strategy, config.tpu)
     files.make_dirs(config.run_dir)
-    with RunLock(config.run_dir), _StopRequests(config.max_minutes) as requests:
+    with RunLock(config.run_dir), StopRequests(config.max_minutes) as requests:
+        files.remove_leftovers(config.run_dir)
         run = _Run(config, data, strategy, requests, began)
         return run.result() if run.progress.finished else run.train()
 
@@ -98,7 +93,7 @@ class _Run:
         config: TrainConfig,
         data: ImageDataset,
         strategy: tf.distribute.Strategy,
-        requests: _StopRequests,
+        requests: StopRequests,
         began: float,
     ) -> None:
         self.config, self.data, self.strategy = config, data, strategy
@@ -114,8 +109,7 @@ class _Run:
         self.weights, self.progress = found or (None, Progress())
         if found is not None:
             self._check_resumable()
-        else:
-            files.write_text(files.join(config.run_dir, "flags.txt"), settings.to_flagfile(config))
+        self.progress.records = self._fingerprint()
         self.progress.settings = dataclasses.asdict(config)
         if self._patience_regained():
             self.progress.stopped_early = False
@@ -147,6 +141,8 @@ class _Run:
         self.callback = self._make_callback()
         if self.progress.callback is not None:
             self.callback.restore(self.progress.callback)
+        # Also when going on: settings that may change are those of the last start.
+        files.write_text(files.join(config.run_dir, "flags.txt"), settings.to_flagfile(config))
         self._describe(num_examples)
         with self.data.naming_damage(self.train_splits), self.data.naming_damage(self.val_split):
             for index, stage in enumerate(self.stages):
@@ -157,7 +153,7 @@ class _Run:
         return self.result()
 
     def result(self) -> TrainResult:
-        state = self.progress.callback or {}
+        state = history.from_json(self.progress.callback or {})
         best = state.get("best")
         if best is None:
             raise UserError(
@@ -245,6 +241,7 @@ class _Run:
                 )
                 stopping = self.requests.pending()
                 if (due or stopping) and progress.step < self.steps_per_epoch:
+                    self._check_weights()
                     self._save()
                     saved_at, saved_step = time.perf_counter(), progress.step
                     self.requests.check(config.run_dir)
@@ -254,6 +251,7 @@ class _Run:
             "loss": progress.loss_sum / progress.step,
             "images_per_second": images / seconds if images else math.nan,
         }
+        self._check_weights()
         self.callback.on_epoch_end(progress.total_epochs, logs)
         _print_epoch(self.callback)
         progress.epoch += 1
@@ -266,7 +264,15 @@ class _Run:
         self.folder.save(self.checkpoint, self.progress)
 
     def _restore(self) -> None:
-        self.checkpoint.read(self.weights).assert_existing_objects_matched().expect_partial()
+        try:
+            status = self.checkpoint.read(self.weights)
+            status.assert_existing_objects_matched().expect_partial()
+        except (tf.errors.OpError, AssertionError, ValueError) as error:
+            folder = files.dirname(self.weights)
+            raise UserError(
+                f"The checkpoint {folder} cannot be read ({str(error).splitlines()[0][:160]}); "
+                f"remove it, and the same command begins anew in {self.config.run_dir}."
+            ) from error
         self.weights = None
 
     def _make_callback(self) -> PrAucCallback:
@@ -317,12 +323,27 @@ class _Run:
     def _check_finite(self, values: Any) -> None:
         for i, value in enumerate(values):
             if not math.isfinite(value):
-                rate = optimizers.effective_learning_rate(self.model.optimizer)
-                raise UserError(
-                    f"The loss is {value} at step {self.progress.total_steps + i + 1} (learning "
-                    f"rate {rate:.3g}); nothing of it was saved. Try a --learning_rate ten times "
-                    "smaller, or train without --mixed_precision."
-                )
+                self._refuse(f"The loss is {value}", self.progress.total_steps + i + 1)
+
+    def _check_weights(self) -> None:
+        """Before anything is kept: the last update may have spoilt what the loss did not show."""
+        for variable in [*self.model.variables, *self.model.optimizer.variables()]:
+            if variable.dtype.is_floating and not np.isfinite(variable.numpy()).all():
+                self._refuse(f"{variable.name} is not finite", self.progress.total_steps)
+
+    def _refuse(self, what: str, step: int) -> None:
+        rate = optimizers.effective_learning_rate(self.model.optimizer)
+        raise UserError(
+            f"{what} at step {step} (learning rate {rate:.3g}); nothing of it was saved. Try a "
+            "learning rate ten times smaller, or train without --mixed_precision."
+        )
+
+    def _fingerprint(self) -> str:
+        """Of the records that the run reads: checksums of shards, class names, image size."""
+        used = [self.data.manifest.split(s) for s in (*self.train_splits, self.val_split)]
+        sums = [[split.name, [shard.sha256 for shard in split.shards]] for split in used]
+        text = json.dumps([self.data.classes, self.data.image_shape, sums])
+        return hashlib.sha256(text.encode()).hexdigest()
 
     def _check_resumable(self) -> None:
         config, old = self.config, self.progress.settings or {}
@@ -339,11 +360,19 @@ class _Run:
                     f"--{name}={value} differs from the {before} that the run in {config.run_dir} "
                     "began with; give the old value to go on, or another --run_dir."
                 )
+        if self.progress.records not in (None, self._fingerprint()):
+            raise UserError(
+                f"The records in {config.data_dir} are not those that the run in {config.run_dir} "
+                "began with; put the old ones back to go on, or give another --run_dir."
+            )
 
     def _has_more_epochs(self) -> bool:
         """Whether a finished run has been given more epochs, or more patience."""
-        last = self.stages[self.progress.stage]
-        return self.progress.epoch < last.epochs and not self.progress.stopped_early
+        stage = self.progress.stage
+        if any(later.epochs for later in self.stages[stage + 1 :]):
+            return True
+        more = self.progress.epoch < self.stages[stage].epochs
+        return more and not self.progress.stopped_early
 
     def _patience_regained(self) -> bool:
         waited = (self.progress.callback or {}).get("patience", {}).get("epochs_since_best", 0)
@@ -359,54 +388,6 @@ class _Run:
                 f"Going on after step {self.progress.total_steps} "
                 f"({self.progress.total_epochs} epochs done)."
             )
-
-
-class _StopRequests:
-    """Turns SIGTERM, Ctrl-C and a time limit into a clean stop between two steps."""
-
-    def __init__(self, max_minutes: Optional[float]) -> None:
-        self._deadline = time.monotonic() + 60 * max_minutes if max_minutes else math.inf
-        self._signal: Optional[int] = None
-        self._old: dict[int, Any] = {}
-
-    def __enter__(self) -> _StopRequests:
-        # Python takes signals in its main thread only.
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._old[number] = signal.signal(number, self._note)
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        for number, handler in self._old.items():
-            with contextlib.suppress(TypeError):
-                signal.signal(number, handler)
-
-    def _note(self, number: int, _frame: Any) -> None:
-        if self._signal is not None and number == signal.SIGINT:
-            raise KeyboardInterrupt  # The second Ctrl-C does not wait for the step.
-        self._signal = number
-
-    def pending(self) -> bool:
-        """Whether the run is to stop."""
-        return self._signal is not None or time.monotonic() >= self._deadline
-
-    def check(self, run_dir: str) -> None:
-        """Leaves, once the run has been saved.
-
-        Raises:
-          Interrupted: with exit status 143 (SIGTERM), 130 (Ctrl-C) or 75 (time limit).
-        """
-        if not self.pending():
-            return
-        reasons = {
-            signal.SIGTERM: ("told to stop (SIGTERM)", 143),
-            signal.SIGINT: ("interrupted", 130),
-            None: ("--max_minutes is over", 75),
-        }
-        reason, status = reasons[self._signal]
-        raise Interrupted(
-            f"{reason}; all is saved in {run_dir}, run the same command to go on.", status
-        )
 
 
 @contextlib.contextmanager
@@ -431,15 +412,32 @@ def _precision(mixed: bool, strategy: tf.distribute.Strategy) -> Iterator[None]:
 
 
 def _splits(config: TrainConfig, data: ImageDataset) -> tuple[tuple[str, ...], str]:
+    """The splits to train on and the one to validate on.
+
+    Raises:
+      UserError: they are not there or have no labels, or no class could be judged on the latter.
+    """
+    if not data.classes:
+        raise UserError(
+            f"The records in {config.data_dir} have no labels; convert the photographs with "
+            "--labels_csv to train on them."
+        )
     if config.fold is None:
-        data.manifest.split(config.train_split)
-        data.manifest.split(config.val_split)
+        others, held_out = (config.train_split,), config.val_split
         if config.train_split == config.val_split:
             raise UserError("--train_split and --val_split are the same.")
-        return (config.train_split,), config.val_split
-    held_out = f"fold{config.fold}"
-    data.manifest.split(held_out)
-    others = tuple(name for name in data.splits if name.startswith("fold") and name != held_out)
+    else:
+        held_out = f"fold{config.fold}"
+        others = tuple(name for name in data.splits if name.startswith("fold") and name != held_out)
+    for name in (*others, held_out):
+        data.manifest.split(name)
+    spec = data.manifest.split(held_out)
+    if all(spec.class_counts.get(name, 0) in (0, spec.num_examples) for name in data.classes):
+        raise UserError(
+            f"No class has both positives and negatives in the split {held_out!r} of "
+            f"{config.data_dir}, so PR-AUC is undefined and no model could be chosen; convert "
+            "with a larger --val_fraction, or name another split."
+        )
     return others, held_out
 
 
