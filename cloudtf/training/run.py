@@ -267,7 +267,7 @@ class _Run:
         try:
             status = self.checkpoint.read(self.weights)
             status.assert_existing_objects_matched().expect_partial()
-        except (tf.errors.OpError, AssertionError, ValueError) as error:
+        except Exception as error:  # TensorFlow has many for a damaged file, IndexError among them.
             folder = files.dirname(self.weights)
             raise UserError(
                 f"The checkpoint {folder} cannot be read ({str(error).splitlines()[0][:160]}); "
@@ -432,7 +432,8 @@ def _splits(config: TrainConfig, data: ImageDataset) -> tuple[tuple[str, ...], s
     for name in (*others, held_out):
         data.manifest.split(name)
     spec = data.manifest.split(held_out)
-    if all(spec.class_counts.get(name, 0) in (0, spec.num_examples) for name in data.classes):
+    counts = spec.class_counts.values()
+    if counts and all(count in (0, spec.num_examples) for count in counts):
         raise UserError(
             f"No class has both positives and negatives in the split {held_out!r} of "
             f"{config.data_dir}, so PR-AUC is undefined and no model could be chosen; convert "
