@@ -84,7 +84,10 @@ def train(config: TrainConfig) -> TrainResult:
     with RunLock(config.run_dir), StopRequests(config.max_minutes) as requests:
         files.remove_leftovers(config.run_dir)
         run = _Run(config, data, strategy, requests, began)
-        return run.result() if run.progress.finished else run.train()
+        if run.progress.finished:
+            print(f"The run in {config.run_dir} is finished; more --epochs would go on with it.")
+            return run.result()
+        return run.train()
 
 
 class _Run:

@@ -1,0 +1,308 @@
+"""Runs that are killed, stopped and started again, in processes of their own.
+
+`KILLING` runs `cloudtf train` and kills its own process with SIGKILL at a given point; `SESSION`
+makes several runs in one process, which saves the start of TensorFlow for each.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from cloudtf.commands import app
+
+# 48 examples, 6 steps an epoch: 6 steps of the head, then 18 of the whole network.
+FLAGS = (
+    "--model=tiny",
+    "--weights=none",
+    "--batch_size=8",
+    "--head_epochs=1",
+    "--epochs=3",
+    "--learning_rate=0.02",
+    "--head_learning_rate=0.02",
+    "--dropout=0.3",
+    "--plateau_patience=1",
+    "--deterministic",
+    "--checkpoint_every=2",
+    "--notensorboard",
+)
+
+KILLING = """
+import os, signal, sys
+from cloudtf import files
+from cloudtf.commands import app
+from cloudtf.model import saving
+from cloudtf.training import checkpoints, pr_auc_callback, step
+
+where, at, *arguments = sys.argv[1:]
+seen = 0
+
+def die_at_the_time(kind):
+    global seen
+    seen += kind == where
+    if kind == where and seen == int(at):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+def before(owner, name, kind):
+    original = getattr(owner, name)
+    def patched(*positional, **named):
+        die_at_the_time(kind)
+        return original(*positional, **named)
+    setattr(owner, name, patched)
+
+before(step.TrainStep, "__call__", "step")
+before(pr_auc_callback.PrAucCallback, "_write", "before_history")
+
+write_json = files.write_json
+def weights_without_state(path, value):
+    if path.endswith("state.json"):
+        die_at_the_time("half_checkpoint")
+    write_json(path, value)
+files.write_json = weights_without_state
+
+remove_tree = files.remove_tree
+def old_beside_new(path):
+    if files.basename(path).startswith("step-") and files.exists(path):
+        die_at_the_time("two_checkpoints")
+    remove_tree(path)
+files.remove_tree = old_beside_new
+
+move = files.move
+def half_a_model(source, target):
+    if target.endswith("best.keras"):
+        with open(source, "r+b") as file:
+            file.truncate(files.size(source) // 2)
+        die_at_the_time("half_model")
+    move(source, target)
+files.move = half_a_model
+
+sys.exit(app.main(["train", *arguments]))
+"""
+
+SESSION = """
+import contextlib, io, json, os, signal, sys
+from cloudtf.commands import app
+from cloudtf.training import step
+
+plan = json.loads(sys.argv[1])
+call = step.TrainStep.__call__
+send_at = {}
+
+def patched(self, iterator, count):
+    patched.steps += 1
+    for number in send_at.pop(str(patched.steps), ()):
+        os.kill(os.getpid(), number)
+    return call(self, iterator, count)
+
+step.TrainStep.__call__ = patched
+results = []
+for arguments, signals in plan:
+    patched.steps, send_at = 0, dict(signals)
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        status = app.main(["train", *arguments])
+    results.append({"status": status, "out": out.getvalue(), "err": err.getvalue(),
+                    "steps": patched.steps})
+print("RESULT" + json.dumps(results))
+"""
+
+
+def start(command, **options):
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", **options
+    )
+
+
+def train_command(arguments):
+    return [sys.executable, "-m", "cloudtf", "train", *arguments]
+
+
+def finish(process, status=0):
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == status, err
+    assert "Traceback" not in err
+    return out, err
+
+
+def arguments_for(records_dir, run_dir, *more):
+    return [f"--data_dir={records_dir}", f"--run_dir={run_dir}", *FLAGS, *more]
+
+
+def checkpoint_names(run_dir):
+    folder = pathlib.Path(run_dir, "checkpoints")
+    return sorted(os.listdir(folder)) if folder.exists() else []
+
+
+def history_of(run_dir):
+    """The cells of `history.csv`, as text, without the speeds."""
+    with (pathlib.Path(run_dir) / "history.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        del row["images_per_second"]
+    return rows
+
+
+def assert_same_results(run_dir, other_dir):
+    import tensorflow as tf
+
+    from cloudtf.model import saving
+
+    run, other = pathlib.Path(run_dir), pathlib.Path(other_dir)
+    assert history_of(run) == history_of(other)
+    assert (run / "best.json").read_bytes() == (other / "best.json").read_bytes()
+    assert checkpoint_names(run) == checkpoint_names(other) == ["step-000000024-finished"]
+    prefixes = [
+        str(f / "checkpoints" / "step-000000024-finished" / "weights") for f in (run, other)
+    ]
+    readers = [tf.train.load_checkpoint(prefix) for prefix in prefixes]
+    names = readers[0].get_variable_to_shape_map()
+    assert names == readers[1].get_variable_to_shape_map()
+    assert any("optimizer" in name and "/m/" in name for name in names), "the moments are in it"
+    for name in names:
+        values = [reader.get_tensor(name) for reader in readers]
+        assert np.array_equal(*values), name
+    data = [pathlib.Path(f"{prefix}.data-00000-of-00001").read_bytes() for prefix in prefixes]
+    assert data[0] == data[1]
+    models = [saving.load_model(str(folder / "best.keras")) for folder in (run, other)]
+    for weights in zip(*(model.get_weights() for model in models)):
+        assert np.array_equal(*weights)
+    infos = [saving.read_info(str(folder / "best.keras")) for folder in (run, other)]
+    assert infos[0] == infos[1]
+    assert infos[0]["best"] == json.loads((run / "best.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def background(records_dir, tmp_path_factory):
+    """Two processes under way while the first test does its kills; see the next two fixtures."""
+    folder = tmp_path_factory.mktemp("background")
+    unbroken, stopped = str(folder / "unbroken"), str(folder / "stopped")
+    arguments = arguments_for(records_dir, stopped, "--checkpoint_every=1000")
+    plan = [
+        (arguments, {"3": [signal.SIGTERM]}),
+        (arguments, {"5": [signal.SIGINT]}),
+        ([*arguments, "--max_minutes=0.0001"], {}),
+        (arguments, {}),
+        (arguments, {}),
+        ([*arguments, "--batch_size=16"], {}),
+        ([*arguments, "--resume=never"], {}),
+        ([*arguments, "--epochs=4"], {}),
+    ]
+    processes = [
+        start(train_command(arguments_for(records_dir, unbroken))),
+        start([sys.executable, "-c", SESSION, json.dumps(plan)]),
+    ]
+    yield unbroken, stopped, processes
+    for process in processes:
+        process.kill()
+
+
+@pytest.fixture(scope="module")
+def unbroken(background):
+    """The folder of a run that was never killed."""
+    finish(background[2][0])
+    return background[0]
+
+
+@pytest.fixture(scope="module")
+def stopped(background):
+    """A run that is stopped, goes on, ends, is changed and prolonged: its folder, and results."""
+    out, _ = finish(background[2][1])
+    return background[1], json.loads(out.split("RESULT")[1])
+
+
+def test_a_run_killed_at_many_points_ends_as_one_never_killed(
+    records_dir, background, tmp_path, capfd, request
+):
+    run_dir = str(tmp_path / "run")
+    arguments = arguments_for(records_dir, run_dir)
+
+    def halted():
+        """A process that has just saved something new, and holds its breath."""
+        before = checkpoint_names(run_dir)
+        process = start(train_command(arguments))
+        deadline = time.monotonic() + 120
+        while checkpoint_names(run_dir) == before and time.monotonic() < deadline:
+            time.sleep(0.005)
+        process.send_signal(signal.SIGSTOP)
+        assert process.poll() is None
+        return process
+
+    # SIGTERM, in the head's epoch. Before that: no second run beside the first.
+    process = halted()
+    capfd.readouterr()
+    second = [argument for argument in arguments if argument != "--deterministic"]
+    assert app.main(["train", *second]) == 1
+    assert f"Another run is at work in {run_dir}" in capfd.readouterr().err
+    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGCONT)
+    finish(process, status=143)
+
+    def killed(where, at):
+        process = start([sys.executable, "-c", KILLING, where, str(at), *arguments])
+        process.communicate(timeout=240)
+        assert process.returncode == -signal.SIGKILL, f"not killed: {where} {at}"
+        assert not any("finished" in name for name in checkpoint_names(run_dir))
+
+    # At the end of the head's epoch, with half of best.keras written.
+    killed("half_model", 1)
+    assert [name for name in os.listdir(run_dir) if name.endswith(".tmp.keras")]
+    assert not os.path.exists(f"{run_dir}/best.keras")
+    # In the whole network's first epoch, weights written and their state not; then with the new
+    # checkpoint beside the old one.
+    killed("half_checkpoint", 2)
+    assert [name for name in checkpoint_names(run_dir) if name.startswith(".step-")]
+    killed("two_checkpoints", 2)
+    assert checkpoint_names(run_dir) == ["step-000000008", "step-000000010"]
+    # In a step, and then with best.keras and best.json in place and the history not.
+    killed("step", 4)
+    assert checkpoint_names(run_dir) == ["step-000000012"]
+    killed("before_history", 1)
+    assert checkpoint_names(run_dir) == ["step-000000016"]
+    # From outside, whatever it is doing.
+    process = halted()
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+
+    finish(start(train_command(arguments)))
+    assert_same_results(run_dir, request.getfixturevalue("unbroken"))
+    assert not [name for name in os.listdir(run_dir) if ".tmp" in name]
+
+
+def test_signals_and_time_limits_save_and_leave_and_more_epochs_go_on(stopped, unbroken):
+    run_dir, results = stopped
+    terminated, interrupted, limited, ended, again, other, never, longer = results
+    assert (terminated["status"], terminated["steps"]) == (143, 3)
+    assert "told to stop (SIGTERM); all is saved in" in terminated["err"]
+    assert "run the same command to go on" in terminated["err"]
+    # Steps 4 to 8: the head's other three and two of the whole network.
+    assert (interrupted["status"], interrupted["steps"]) == (130, 5)
+    assert "Going on after step 3 (0 epochs done)." in interrupted["out"]
+    assert (limited["status"], limited["steps"]) == (75, 1)
+    assert "--max_minutes is over; all is saved" in limited["err"]
+    assert "Going on after step 8 (1 epochs done)." in limited["out"]
+    assert (ended["status"], ended["steps"]) == (0, 24 - 9)
+
+    assert (again["status"], again["steps"]) == (0, 0)
+    assert "finished" in again["out"]
+    assert re.search(r"mean +\d\.\d{4} +\d\.\d{4}", again["out"])
+    assert other["status"] == 1 and "--batch_size=16 differs from the 8" in other["err"]
+    assert never["status"] == 1 and "drop --resume=never" in never["err"]
+    for result in (terminated, interrupted, limited, other, never):
+        assert len([line for line in result["err"].splitlines() if "cloudtf train:" in line]) == 1
+
+    assert (longer["status"], longer["steps"]) == (0, 6)
+    assert [row["epoch"] for row in history_of(run_dir)] == ["1", "2", "3", "4", "5"]
+    assert history_of(run_dir)[:4] == history_of(unbroken)
+    assert checkpoint_names(run_dir) == ["step-000000030-finished"]
+    assert "--epochs=4" in pathlib.Path(run_dir, "flags.txt").read_text()
