@@ -27,7 +27,6 @@ def preview(config: PreviewConfig) -> None:
       UserError: the records are missing or damaged.
     """
     import numpy as np
-    import tensorflow as tf
 
     from cloudtf.evaluation import plots
     from cloudtf.pipeline import augment
@@ -37,14 +36,10 @@ def preview(config: PreviewConfig) -> None:
     count = min(config.num_images, data.num_examples(config.split))
     with data.naming_damage(config.split):
         images, labels, *_ = next(iter(data.batches(config.split, count, max_examples=count)))
-    compiled = tf.function(
-        lambda batch, keys: augment.augment(batch, keys, ops=config, seed=config.seed),
-        jit_compile=True,
-    )
     versions = []
     for epoch in range(config.versions):
         keys = np.stack([np.full(count, epoch), np.arange(count)], axis=1).astype(np.int32)
-        versions.append(compiled(images, keys).numpy())
+        versions.append(augment.augment(images, keys, ops=config, seed=config.seed).numpy())
     titles = [
         ", ".join(name for name, present in zip(data.classes, row) if present)
         for row in labels.numpy()

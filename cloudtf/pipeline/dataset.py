@@ -300,12 +300,12 @@ class ImageDataset:
     ) -> tf.data.Dataset:
         if not augmentations.augmentations:
             return dataset
-        compiled = tf.function(
-            lambda images, keys: augment.augment(images, keys, ops=augmentations, seed=seed),
-            jit_compile=True,
-        )
         return dataset.map(
-            lambda images, labels, keys: (compiled(images, keys), labels, keys),
+            lambda images, labels, keys: (
+                augment.augment(images, keys, ops=augmentations, seed=seed),
+                labels,
+                keys,
+            ),
             num_parallel_calls=self._threads,
         )
 

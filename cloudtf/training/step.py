@@ -52,16 +52,10 @@ class TrainStep:
 
         if jit_compile:
             gradients = tf.function(gradients, jit_compile=True)
-        augmented = tf.function(
-            lambda images, keys: augment.augment(
-                images, keys, ops=device_augmentations, seed=augment_seed
-            ),
-            jit_compile=True,
-        )
 
         def replica_step(images: tf.Tensor, labels: tf.Tensor, keys: tf.Tensor) -> tf.Tensor:
             if device_augmentations is not None:
-                images = augmented(images, keys)
+                images = augment.augment(images, keys, ops=device_augmentations, seed=augment_seed)
             value, found = gradients(images, labels, optimizer.iterations)
             optimizer.apply_gradients(zip(found, model.trainable_variables))
             return value
