@@ -13,8 +13,8 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-# Read by TensorFlow when it is imported. From 2.16 on the Keras 2 API is the package tf_keras; up to
-# 2.15 it is TensorFlow's own, and asking for the package there without having it is an error.
+# Read by TensorFlow when it is imported. From 2.16 on the Keras 2 API is the package tf_keras; up
+# to 2.15 it is its own, and asking for the package there without having it is an error.
 if importlib.util.find_spec("tf_keras") is not None:
     os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 # What its C++ parts print is not for users: what matters reaches them as exceptions.
