@@ -32,4 +32,16 @@ cloudtf postprocess --submission="$demo/photographs/sample_submission.csv" \
   --predictions="$demo/predictions_test.csv" --thresholds="$demo/run/thresholds.json" \
   --output="$demo/submission.csv"
 
+step "Scores on the validation photographs (a coin would have 0.53)"
+python - "$demo/run/metrics.json" <<'PYTHON'
+import json, sys
+
+metrics = json.load(open(sys.argv[1]))
+for name, value in metrics["pr_auc"].items():
+    average = metrics["average_precision"][name]
+    print(f"{name:<8} PR-AUC {value:.4f}  average precision {average:.4f}")
+if metrics["average_precision"]["mean"] < 0.80:
+    sys.exit("The network has not learnt: the mean average precision is under 0.80.")
+PYTHON
+
 printf '\nDone in %d s. Open %s\n' "$((SECONDS - began))" "$demo/run/report.html"
