@@ -1,0 +1,92 @@
+"""The data of the benchmarks: synthetic photographs and the records made of them, kept on disk."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from typing import Iterator
+
+from cloudtf.data import records, synthetic
+from cloudtf.data.convert import ConvertConfig, convert
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Sends what is printed, progress bars included, to nowhere."""
+    with contextlib.ExitStack() as stack:
+        nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
+        stack.enter_context(contextlib.redirect_stdout(nowhere))
+        stack.enter_context(contextlib.redirect_stderr(nowhere))
+        yield
+
+
+def folder(work_dir: str | None) -> str:
+    """The folder for the data: what was asked for, or one of the machine's temporary ones."""
+    path = work_dir or os.path.join(tempfile.gettempdir(), "cloudtf-benchmarks")
+    os.makedirs(path, exist_ok=True)
+    return path
+
+
+def photographs(work_dir: str, count: int, height: int, width: int) -> str:
+    """A folder with `train_images/` and `train.csv`, drawn at the first call."""
+    path = os.path.join(work_dir, f"photographs-{count}-{height}x{width}")
+    if not os.path.exists(os.path.join(path, "train.csv")):
+        print(f"Drawing {count} photographs of {width} x {height} in {path}.")
+        with quiet():
+            synthetic.synthesize(
+                synthetic.SynthesizeConfig(
+                    output_dir=path,
+                    num_images=count,
+                    num_test_images=0,
+                    image_height=height,
+                    image_width=width,
+                    overwrite=True,
+                )
+            )
+    return path
+
+
+def photograph_paths(path: str) -> list[str]:
+    """The files in a folder made by `photographs`, sorted."""
+    images = os.path.join(path, "train_images")
+    return sorted(os.path.join(images, name) for name in os.listdir(images))
+
+
+def converted(photographs_dir: str, size: int = 224, quality: int = 95) -> str:
+    """Records of a folder of photographs, all in the split `train`."""
+    path = f"{photographs_dir}-records-{size}"
+    if not os.path.exists(os.path.join(path, records.MANIFEST_NAME)):
+        with quiet():
+            convert(
+                ConvertConfig(
+                    labels_csv=os.path.join(photographs_dir, "train.csv"),
+                    images_dir=os.path.join(photographs_dir, "train_images"),
+                    output_dir=path,
+                    image_height=size,
+                    image_width=size,
+                    jpeg_quality=quality,
+                    val_fraction=0.0,
+                    overwrite=True,
+                )
+            )
+    return path
+
+
+def as_files(records_dir: str) -> list[str]:
+    """The JPEGs of a set of records as files, for peers that read files: their sorted paths."""
+    path = f"{records_dir}-files"
+    done = os.path.join(path, "done")
+    if not os.path.exists(done):
+        import tensorflow as tf
+
+        from cloudtf.pipeline import reading
+
+        manifest = records.read_manifest(records_dir)
+        table = reading.load_table(records_dir, manifest.split("train"), len(manifest.classes), 2)
+        os.makedirs(path, exist_ok=True)
+        for name, encoded in zip(table.names, table.encoded.numpy()):
+            tf.io.write_file(os.path.join(path, name), encoded)
+        with open(done, "w", encoding="utf-8"):
+            pass
+    return sorted(os.path.join(path, name) for name in os.listdir(path) if name != "done")

@@ -1,0 +1,448 @@
+"""What the benchmarks share: cases run in alternation, their statistics, tables and JSON.
+
+Noise on a shared machine is larger than many differences worth knowing. So each case lives in a
+process of its own, all take turns (A B C, C B A, A B C, ...), only one runs at a time, and what is
+reported is the median over the turns, and for a pair of cases the median of the ratios of turns
+that were neighbours, with its bootstrap interval.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import gc
+import importlib.metadata
+import json
+import multiprocessing
+import os
+import platform
+import sys
+import time
+import traceback
+from typing import Any, Callable, Iterable, Iterator, Optional, Sequence
+
+import numpy as np
+from absl import app, flags
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("work_dir", None, "Folder for the data, kept for the next run.")
+flags.DEFINE_string("json", None, "Also write the numbers to this file.")
+flags.DEFINE_integer("rounds", 30, "Turns of each case.", lower_bound=1)
+flags.DEFINE_float("seconds", 1.0, "About how long a turn is.", lower_bound=0.01)
+flags.DEFINE_list("cases", [], "Only cases whose name has one of these words in it.")
+
+_PACKAGES = (
+    "tensorflow-cpu",
+    "tensorflow",
+    "tensorflow-addons",
+    "numpy",
+    "opencv-python-headless",
+    "simplejpeg",
+    "pillow",
+    "albumentations",
+    "torch",
+    "nvidia-dali-cuda120",
+    "scikit-learn",
+)
+_WARM_UP_BATCHES = 4
+_BOOTSTRAP_SAMPLES = 5000
+
+
+class Missing(Exception):
+    """A peer cannot run here; the message says what is not there."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Turn:
+    """One measurement.
+
+    Attributes:
+      seconds: taken by `items`, after the start.
+      items: images, steps or whatever is counted.
+      start: seconds from nothing to the steady state, not part of `seconds`.
+    """
+
+    seconds: float
+    items: int
+    start: float = 0.0
+
+
+# Measures about so many items.
+Measure = Callable[[int], Turn]
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """Something to measure.
+
+    Attributes:
+      name: as in the tables.
+      prepare: a function of a module, called in the case's own process with `arguments`. It loads
+        what it needs, or raises ImportError or `Missing`.
+      arguments: picklable keyword arguments.
+      multiple: items of a turn are a multiple of this (a batch; an epoch).
+      items: items of a turn, if not chosen by time.
+    """
+
+    name: str
+    prepare: Callable[..., Measure]
+    arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
+    multiple: int = 1
+    items: Optional[int] = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """Items a second of one case at each turn, and the median seconds to its start."""
+
+    name: str
+    rates: tuple[float, ...]
+    start: float
+
+    @property
+    def median(self) -> float:
+        """The median rate."""
+        return float(np.median(self.rates))
+
+    @property
+    def quartiles(self) -> tuple[float, float]:
+        """The rates at 25% and 75%."""
+        low, high = np.percentile(self.rates, (25, 75))
+        return float(low), float(high)
+
+
+@dataclasses.dataclass(frozen=True)
+class Ratio:
+    """One case against another.
+
+    Attributes:
+      name: as in the table.
+      median: of the pairs' ratios.
+      low, high: its 95% interval.
+      pairs: how many pairs.
+      target: what is aimed at; None if nothing.
+      at_most: whether the target is an upper bound.
+    """
+
+    name: str
+    median: float
+    low: float
+    high: float
+    pairs: int
+    target: Optional[float] = None
+    at_most: bool = False
+
+    @property
+    def reached(self) -> Optional[bool]:
+        """Whether the median reaches the target."""
+        if self.target is None:
+            return None
+        return self.median <= self.target if self.at_most else self.median >= self.target
+
+
+def run(main: Callable[[], None]) -> None:
+    """Runs a benchmark's `main` after its flags are parsed."""
+
+    def checked(arguments: list[str]) -> None:
+        if len(arguments) > 1:
+            raise app.UsageError(f"{arguments[1]!r} is not a flag.")
+        main()
+
+    app.run(checked)
+
+
+def timed_batches(make: Callable[[], Iterator], batch_size: int, images: int) -> Turn:
+    """Takes batches from a fresh iterator, counting its start apart.
+
+    The start includes some batches, so that what lies ready in queues is used up.
+
+    Args:
+      make: gives an endless iterator.
+      batch_size: images a batch.
+      images: to take, after the start.
+    """
+    began = time.perf_counter()
+    iterator = make()
+    for _ in range(_WARM_UP_BATCHES):
+        next(iterator)
+    started = time.perf_counter()
+    count = max(1, round(images / batch_size))
+    for _ in range(count):
+        next(iterator)
+    ended = time.perf_counter()
+    del iterator
+    gc.collect()
+    return Turn(ended - started, count * batch_size, started - began)
+
+
+def alternate(cases: Sequence[Case]) -> tuple[dict[str, Result], list[str]]:
+    """Measures cases in turns.
+
+    Returns:
+      The results by name, and a sentence about each case that could not be run.
+    """
+    wanted = [c for c in cases if not FLAGS.cases or any(w in c.name for w in FLAGS.cases)]
+    workers: list[_Worker] = []
+    notes = []
+    try:
+        for case in wanted:
+            worker = _Worker(case)
+            problem = worker.get_ready(FLAGS.seconds)
+            if problem:
+                notes.append(f"{case.name}: {problem}.")
+                worker.stop()
+            else:
+                workers.append(worker)
+        for turn in range(FLAGS.rounds):
+            print(f"\rround {turn + 1}/{FLAGS.rounds}", end="", file=sys.stderr, flush=True)
+            for worker in workers if turn % 2 == 0 else reversed(workers):
+                worker.measure()
+        print(file=sys.stderr)
+    finally:
+        for worker in workers:
+            worker.stop()
+    return {worker.case.name: worker.result() for worker in workers}, notes
+
+
+class _Worker:
+    """A case in its process."""
+
+    def __init__(self, case: Case) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.case = case
+        self._connection, theirs = context.Pipe()
+        # Not a daemon: torch's loader has worker processes of its own.
+        self._process = context.Process(target=_serve, args=(theirs, case))
+        self._process.start()
+        theirs.close()
+        self._turns: list[Turn] = []
+        self._items = 0
+
+    def get_ready(self, seconds: float) -> str:
+        """Waits for the process, warms it up and chooses the turns' length; or what is wrong."""
+        state = self._receive()
+        if state is not None:
+            return str(state)
+        first = self._ask(self.case.items or self.case.multiple)
+        if not isinstance(first, Turn):
+            return str(first)
+        self._items = self.case.items or self._in(seconds, first)
+        if self.case.items is None:
+            # The first turn compiles and fills caches, so it says little about speed.
+            second = self._ask(self._items)
+            if isinstance(second, Turn):
+                self._items = self._in(seconds, second)
+        return ""
+
+    def measure(self) -> None:
+        turn = self._ask(self._items)
+        if not isinstance(turn, Turn):
+            raise RuntimeError(f"{self.case.name}: {turn}")
+        self._turns.append(turn)
+
+    def result(self) -> Result:
+        rates = tuple(turn.items / turn.seconds for turn in self._turns)
+        return Result(self.case.name, rates, float(np.median([t.start for t in self._turns])))
+
+    def stop(self) -> None:
+        with contextlib.suppress(OSError):  # It may be dead.
+            self._connection.send(None)
+        self._process.join(20)
+        if self._process.is_alive():
+            self._process.kill()
+
+    def _in(self, seconds: float, turn: Turn) -> int:
+        items = turn.items / turn.seconds * seconds
+        return self.case.multiple * max(1, round(items / self.case.multiple))
+
+    def _ask(self, items: int) -> Any:
+        self._connection.send(items)
+        return self._receive()
+
+    def _receive(self) -> Any:
+        try:
+            return self._connection.recv()
+        except EOFError:
+            return "its process died"
+
+
+def _serve(connection: Any, case: Case) -> None:
+    """The case's process: a turn for each number received."""
+    try:
+        measure = case.prepare(**case.arguments)
+    except (ImportError, Missing) as error:
+        connection.send(f"not run, {' '.join(str(error).split())[:120]}")
+        return
+    except Exception as error:  # noqa: BLE001 - told to the parent
+        traceback.print_exc()
+        connection.send(f"failed, {type(error).__name__}: {' '.join(str(error).split())[:120]}")
+        return
+    connection.send(None)
+    while True:
+        items = connection.recv()
+        if items is None:
+            return
+        try:
+            connection.send(measure(items))
+        except Exception as error:  # noqa: BLE001 - told to the parent
+            traceback.print_exc()
+            connection.send(f"failed, {type(error).__name__}: {error}")
+
+
+def ratio(
+    results: dict[str, Result],
+    name: str,
+    other: str,
+    target: Optional[float] = None,
+    at_most: bool = False,
+) -> Optional[Ratio]:
+    """How many times as fast one case was as another; None where one of them was not run."""
+    if name not in results or other not in results:
+        return None
+    pairs = np.array(results[name].rates) / np.array(results[other].rates)
+    return ratio_of_pairs(f"{name} / {other}", pairs, target, at_most)
+
+
+def ratio_of_pairs(
+    name: str, pairs: np.ndarray, target: Optional[float] = None, at_most: bool = False
+) -> Ratio:
+    """The median of ratios and its 95% percentile-bootstrap interval (Efron, 1979)."""
+    random = np.random.default_rng(0)
+    chosen = random.integers(0, len(pairs), (_BOOTSTRAP_SAMPLES, len(pairs)))
+    low, high = np.percentile(np.median(pairs[chosen], axis=1), (2.5, 97.5))
+    return Ratio(
+        name, float(np.median(pairs)), float(low), float(high), len(pairs), target, at_most
+    )
+
+
+def machine() -> dict[str, Any]:
+    """Where and when this runs, and with what."""
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        models = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {
+        "date": datetime.date.today().isoformat(),
+        "cpu": models[0] if models else platform.processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gb": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9, 1),
+        "load_average": round(os.getloadavg()[0], 2),
+        "system": platform.platform(terse=True),
+        "python": platform.python_version(),
+        "versions": versions,
+    }
+
+
+def describe(facts: dict[str, Any]) -> str:
+    """`machine()` as a line or two."""
+    versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
+    return (
+        f"{facts['date']}, {facts['cores']} x {facts['cpu']}, {facts['memory_gb']} GB, load "
+        f"average {facts['load_average']} at the start; Python {facts['python']}, {versions}."
+    )
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A Markdown table; columns after the first are aligned to the right."""
+    cells = [[str(cell) for cell in row] for row in (header, *rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
+    aligned = [
+        "| "
+        + " | ".join(c.ljust(w) if not i else c.rjust(w) for i, (c, w) in enumerate(row))
+        + " |"
+        for row in ([*zip(row, widths)] for row in cells)
+    ]
+    rule = "|" + "|".join(
+        "-" * (w + 2) if not i else "-" * (w + 1) + ":" for i, w in enumerate(widths)
+    )
+    return "\n".join([aligned[0], rule + "|", *aligned[1:]])
+
+
+def cases_table(results: dict[str, Result], unit: str) -> str:
+    """The cases: median, quartiles, seconds to the first batches."""
+    return table(
+        ("case", unit, "quartiles", "start, s"),
+        (
+            (
+                result.name,
+                number(result.median),
+                "–".join(number(q) for q in result.quartiles),
+                f"{result.start:.2f}",
+            )
+            for result in results.values()
+        ),
+    )
+
+
+def ratios_table(ratios: Sequence[Optional[Ratio]]) -> str:
+    """The ratios: median of the pairs, interval, target."""
+    rows = []
+    for found in ratios:
+        if found is None:
+            continue
+        target = "" if found.target is None else f"{'≤' if found.at_most else '≥'} {found.target:g}"
+        reached = {None: "", True: "yes", False: "no"}[found.reached]
+        interval = f"{found.low:.3g}–{found.high:.3g}"
+        rows.append((found.name, f"{found.median:.3g}", interval, found.pairs, target, reached))
+    return table(("ratio", "median", "95% interval", "pairs", "target", "reached"), rows)
+
+
+def number(value: float) -> str:
+    """A rate with three or four significant digits."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def report(
+    name: str,
+    facts: dict[str, Any],
+    unit: str,
+    results: dict[str, Result],
+    ratios: Sequence[Optional[Ratio]],
+    notes: Sequence[str] = (),
+    more: Optional[dict[str, Any]] = None,
+) -> None:
+    """Prints the tables and, with --json, writes all numbers."""
+    print(describe(facts), "\n")
+    if results:
+        print(cases_table(results, unit), "\n")
+    if any(found is not None for found in ratios):
+        print(ratios_table(ratios), "\n")
+    for note in notes:
+        print(f"- {note}")
+    write_json(
+        {
+            "benchmark": name,
+            "machine": facts,
+            "unit": unit,
+            "rounds": FLAGS.rounds,
+            "cases": {
+                result.name: {
+                    "median": result.median,
+                    "quartiles": result.quartiles,
+                    "start_seconds": result.start,
+                    "turns": result.rates,
+                }
+                for result in results.values()
+            },
+            "ratios": [
+                {**dataclasses.asdict(found), "reached": found.reached}
+                for found in ratios
+                if found is not None
+            ],
+            "notes": list(notes),
+            **(more or {}),
+        }
+    )
+
+
+def write_json(content: dict[str, Any]) -> None:
+    """Writes to --json, if it was given."""
+    if FLAGS.json:
+        with open(FLAGS.json, "w", encoding="utf-8") as file:
+            json.dump(content, file, indent=1)
+            file.write("\n")
