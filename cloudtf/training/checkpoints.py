@@ -60,9 +60,10 @@ class CheckpointFolder:
     def save(self, checkpoint: tf.train.Checkpoint, progress: Progress) -> None:
         """Writes a checkpoint and then drops the ones before it."""
         files.make_dirs(self._folder)
-        name = f"{_PREFIX}{progress.total_steps:09d}"
-        if progress.finished:
-            name += "-finished"
+        # In order of time as in the alphabet. Neither word may be missing: where folders are only
+        # prefixes, as on ram://, removing `step-8` would touch `step-8-finished`.
+        word = "finished" if progress.finished else "active"
+        name = f"{_PREFIX}{progress.total_steps:09d}-{word}"
         final = files.join(self._folder, name)
         remote = files.is_remote(final)
         temporary = final if remote else files.join(self._folder, f".{name}.tmp")
