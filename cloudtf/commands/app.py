@@ -123,7 +123,9 @@ def _overview() -> str:
 
 def _help(name: str, module: ModuleType) -> str:
     width = min(shutil.get_terminal_size().columns, 100)
-    lines = [f"cloudtf {name}: {(module.__doc__ or '').strip()}"]
+    about = f"cloudtf {name}: {(module.__doc__ or '').strip()}"
+    paragraphs = [textwrap.fill(" ".join(p.split()), width) for p in about.split("\n\n")]
+    lines = ["\n\n".join(paragraphs)]
     topics: dict[str, list[dataclasses.Field]] = {}
     for field in dataclasses.fields(module.CONFIG):
         if "help" in field.metadata:
