@@ -1,0 +1,157 @@
+"""File access: whole writes, remote paths, and sentences in place of tracebacks."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+
+import pytest
+
+from cloudtf import files
+from cloudtf.errors import UserError
+
+
+@pytest.fixture(params=["local", "ram"])
+def folder(request, tmp_path):
+    """A folder of this test's own, on the disk and in TensorFlow's memory."""
+    path = str(tmp_path) if request.param == "local" else f"ram://{tmp_path.name}"
+    files.make_dirs(path)
+    return path
+
+
+def test_what_is_written_is_read_back(folder):
+    path = files.join(folder, "deep", "a.txt")
+    files.make_dirs(files.dirname(path))
+    files.write_text(path, "naïve ☁\r\n")
+    assert files.read_text(path) == "naïve ☁\r\n"
+    assert files.read_bytes(path) == "naïve ☁\r\n".encode()
+    assert files.size(path) == len("naïve ☁\r\n".encode())
+    assert files.basename(path) == "a.txt"
+    assert files.exists(path) and files.is_dir(files.dirname(path)) and not files.is_dir(path)
+    assert files.list_dir(files.dirname(path)) == ["a.txt"]
+    assert files.sha256(path) == hashlib.sha256("naïve ☁\r\n".encode()).hexdigest()
+
+
+def test_a_write_that_fails_leaves_the_old_content_and_no_temporary_file(folder):
+    path = files.join(folder, "model.keras")
+    files.write_bytes(path, b"old")
+    with pytest.raises(RuntimeError, match="in the middle"), files.replacing(path) as temporary:
+        # Writers choose their format by the extension.
+        assert temporary.endswith(".keras")
+        with open(temporary, "wb") as file:
+            file.write(b"half of the new")
+        raise RuntimeError("in the middle")
+    assert files.read_bytes(path) == b"old"
+    assert files.list_dir(folder) == ["model.keras"]
+    files.write_bytes(path, b"new")
+    assert files.read_bytes(path) == b"new"
+    assert files.list_dir(folder) == ["model.keras"]
+
+
+def test_a_file_appears_only_when_it_is_whole(tmp_path):
+    path = str(tmp_path / "a.csv")
+    with files.replacing(path) as temporary:
+        assert os.path.dirname(temporary) == str(tmp_path), "a rename cannot cross file systems"
+        with open(temporary, "w") as file:
+            file.write("x")
+        assert not os.path.exists(path)
+    assert os.listdir(tmp_path) == ["a.csv"]
+
+
+def test_a_file_is_flushed_before_it_is_moved(tmp_path, monkeypatch):
+    calls = []
+    flush, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda fd: (calls.append("flush"), flush(fd)))
+    monkeypatch.setattr(os, "replace", lambda *names: (calls.append("move"), replace(*names)))
+    files.write_text(str(tmp_path / "a"), "x")
+    # The file, its new name, and the folder that holds the name.
+    assert calls == ["flush", "move", "flush"]
+
+
+def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch):
+    path = str(tmp_path / "a.json")
+    files.write_json(path, {"a": 1})
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match=r"a\.json cannot be written: No space left on device\."):
+        files.write_json(path, {"a": 2})
+    assert files.read_json(path) == {"a": 1}
+    assert os.listdir(tmp_path) == ["a.json"]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_number_that_does_not_exist_is_null_in_json(folder, value):
+    path = files.join(folder, "a.json")
+    files.write_json(path, {"mean": value, "list": [1.5, (value,)], "Ä": {"deep": value}})
+    assert files.read_json(path) == {"mean": None, "list": [1.5, [None]], "Ä": {"deep": None}}
+    text = files.read_text(path)
+    assert "NaN" not in text and "Infinity" not in text and "Ä" in text
+    assert json.loads(text, parse_constant=pytest.fail)
+
+
+def test_floats_read_back_exactly(folder):
+    values = [0.1, 1 / 3, 5e-324, 0.30000000000000004]
+    files.write_json(files.join(folder, "a.json"), values)
+    assert files.read_json(files.join(folder, "a.json")) == values
+
+
+def test_what_is_missing_or_not_what_it_should_be_is_one_sentence(folder):
+    missing = files.join(folder, "nothing.json")
+    for read in (files.read_bytes, files.read_text, files.read_json):
+        with pytest.raises(UserError, match=r"nothing\.json cannot be read"):
+            read(missing)
+    with pytest.raises(UserError, match=r"The folder .*nothing\.json cannot be listed"):
+        files.list_dir(missing)
+    files.write_bytes(files.join(folder, "latin"), b"caf\xe9")
+    with pytest.raises(UserError, match=r"latin is not UTF-8 text \(byte 3\)"):
+        files.read_text(files.join(folder, "latin"))
+    files.write_text(files.join(folder, "half.json"), '{"a": ')
+    with pytest.raises(UserError, match=r"half\.json is not JSON"):
+        files.read_json(files.join(folder, "half.json"))
+
+
+def test_a_path_that_cannot_be_written_to_is_one_sentence(tmp_path):
+    files.write_text(str(tmp_path / "file"), "x")
+    for path in (tmp_path / "file" / "a.json", tmp_path / "missing" / "a.json"):
+        with pytest.raises(UserError, match=r"a\.json cannot be written"):
+            files.write_json(str(path), {})
+    with pytest.raises(UserError, match=r"The folder .*file/sub cannot be made"):
+        files.make_dirs(str(tmp_path / "file" / "sub"))
+    with pytest.raises(UserError, match=r"nosuch://x/a\.json cannot be written"):
+        files.write_json("nosuch://x/a.json", {})
+
+
+def test_a_byte_order_mark_is_not_part_of_the_text(folder):
+    files.write_bytes(files.join(folder, "a.csv"), b"\xef\xbb\xbfImage")
+    assert files.read_text(files.join(folder, "a.csv")) == "Image"
+
+
+def test_removing_what_is_not_there_is_fine(folder):
+    files.remove(files.join(folder, "nothing"))
+    files.remove_tree(files.join(folder, "nothing"))
+    files.make_dirs(files.join(folder, "a", "b"))
+    files.write_text(files.join(folder, "a", "b", "c"), "x")
+    files.remove_tree(files.join(folder, "a"))
+    assert not files.exists(files.join(folder, "a", "b", "c"))
+
+
+def test_only_the_leftovers_of_killed_writers_are_removed(tmp_path):
+    kept = ["best.keras", ".lock", "notes.12.tmp", ".hidden.tmp", "a.tmp.keras"]
+    left = [".best.keras.4711.tmp.keras", ".history.csv.12.tmp.csv", ".flags.12.tmp"]
+    for name in kept + left:
+        (tmp_path / name).write_text("x")
+    files.remove_leftovers(str(tmp_path))
+    assert sorted(os.listdir(tmp_path)) == sorted(kept)
+
+
+def test_paths_with_a_scheme_are_joined_with_slashes():
+    assert files.join("gs://bucket/a", "b", "c.txt") == "gs://bucket/a/b/c.txt"
+    assert files.dirname("gs://bucket/a/b.txt") == "gs://bucket/a"
+    assert files.dirname("b.txt") == "."
+    assert files.basename("gs://bucket/a/") == "a"
+    assert files.is_remote("gs://bucket") and not files.is_remote("/local:/x")
