@@ -126,7 +126,7 @@ def _help(name: str, module: ModuleType) -> str:
     about = f"cloudtf {name}: {(module.__doc__ or '').strip()}"
     paragraphs = [textwrap.fill(" ".join(p.split()), width) for p in about.split("\n\n")]
     lines = ["\n\n".join(paragraphs)]
-    topics: dict[str, list[dataclasses.Field]] = {}
+    topics: dict[str, list[dataclasses.Field]] = {"main": []}
     for field in dataclasses.fields(module.CONFIG):
         if "help" in field.metadata:
             topics.setdefault(field.metadata["topic"], []).append(field)

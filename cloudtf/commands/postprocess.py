@@ -1,4 +1,4 @@
-"""empties the masks of a submission that the classifier disbelieves.
+"""Empty the masks of a submission that the classifier disbelieves.
 
 A mask is emptied where the image's probability of that class is under the class's recall
 threshold. Everything is paired by image name, and a mismatch is refused.
