@@ -68,6 +68,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         scored = scorer.dataset(data.batches(split, config.batch_size, with_keys=True))
     names = data.names(split)
     figures = pr_auc.score(scored.labels, scored.scores, data.classes)
+    if figures.undefined:
+        print(figures.warning(f"examples of {split}"))
     chosen = thresholds.choose(
         scored.labels, scored.scores, data.classes, config.recall_target, config.precision_target
     )

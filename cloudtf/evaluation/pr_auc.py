@@ -46,6 +46,19 @@ class PrAuc:
         """The classes that have no area and are left out of the means."""
         return tuple(name for name, area in self.pr_auc.items() if not math.isfinite(area))
 
+    def warning(self, examples: str) -> str:
+        """A sentence on the undefined classes, for people; empty if there are none.
+
+        Args:
+          examples: what was scored, such as `validation examples`.
+        """
+        if not self.undefined:
+            return ""
+        return (
+            f"Warning: no PR-AUC for {', '.join(self.undefined)}, which all or none of the "
+            f"{examples} show; left out of the mean."
+        )
+
 
 def score(labels: np.ndarray, scores: np.ndarray, class_names: Sequence[str]) -> PrAuc:
     """The exact areas for every class.

@@ -76,6 +76,7 @@ class PrAucCallback(tf.keras.callbacks.Callback):
         self._info = dict(info or {})
         self._writer: Optional[tf.summary.SummaryWriter] = None
         self._tensorboard = tensorboard and run_dir is not None
+        self._warned = False
 
     def on_epoch_end(self, epoch: int, logs: Optional[dict[str, float]] = None) -> None:
         """Scores, records, and decides. `epoch` counts from 0, the history from 1."""
@@ -93,6 +94,9 @@ class PrAucCallback(tf.keras.callbacks.Callback):
         row["learning_rate"] = effective_learning_rate(self.model.optimizer)
         if "images_per_second" in logs:
             row["images_per_second"] = float(logs["images_per_second"])
+        if figures.undefined and not self._warned:
+            print(figures.warning("validation examples"))
+            self._warned = True
         self.rows.append(row)
         decision = self.patience.update(figures.mean_pr_auc)
         if decision.is_best:
