@@ -70,3 +70,27 @@ def records_dir(tmp_path_factory, photographs_dir):
         )
     )
     return folder
+
+
+@pytest.fixture(scope="session")
+def trained_run(tmp_path_factory, records_dir):
+    """The run folder of a small network that has learnt `records_dir` a little; not to be changed
+    by tests."""
+    from cloudtf.training.config import TrainConfig
+    from cloudtf.training.run import train
+
+    run_dir = str(tmp_path_factory.mktemp("trained") / "run")
+    train(
+        TrainConfig(
+            data_dir=records_dir,
+            run_dir=run_dir,
+            model="tiny",
+            weights="none",
+            head_epochs=0,
+            epochs=8,
+            batch_size=8,
+            learning_rate=0.02,
+            batch_norm_momentum=0.8,
+        )
+    )
+    return run_dir

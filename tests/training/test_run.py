@@ -1,0 +1,456 @@
+"""Whole training runs of a small network: what they write, repeat, refuse and survive."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cloudtf import files, settings
+from cloudtf.commands import app
+from cloudtf.data.convert import ConvertConfig, convert
+from cloudtf.errors import UsageError, UserError
+from cloudtf.evaluation import history
+from cloudtf.model import saving
+from cloudtf.training import step as step_module
+from cloudtf.training.config import TrainConfig
+from cloudtf.training.run import train
+
+CLASSES = ("Fish", "Flower", "Gravel", "Sugar")
+
+
+def config_of(data_dir, run_dir, **changes):
+    given = {
+        "data_dir": str(data_dir),
+        "run_dir": str(run_dir),
+        "model": "tiny",
+        "weights": "none",
+        "epochs": 1,
+        "batch_size": 8,
+        "tensorboard": False,
+        "train_metric_examples": 0,
+    }
+    return TrainConfig(**{**given, **changes})
+
+
+def converted(photographs_dir, output_dir, **changes):
+    """Records at 32x32 of the 60 photographs, or of those that a table of labels names."""
+    settings = {
+        "labels_csv": f"{photographs_dir}/labels.csv",
+        "images_dir": f"{photographs_dir}/images",
+        "output_dir": str(output_dir),
+        "image_height": 32,
+        "image_width": 32,
+        "num_shards": 2,
+    }
+    convert(ConvertConfig(**{**settings, **changes}))
+    return str(output_dir)
+
+
+def labels_file(photographs_dir, path, change):
+    """A copy of the label table with `change(row)` made to every row (a dict of ints)."""
+    with open(f"{photographs_dir}/labels.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    with open(path, "w", newline="") as file:
+        writer = csv.DictWriter(file, [])
+        for number, row in enumerate(rows):
+            row = change(number, row)
+            if not writer.fieldnames:
+                writer.fieldnames = list(row)
+                writer.writeheader()
+            writer.writerow(row)
+    return str(path)
+
+
+# What a run writes.
+
+
+def test_a_run_leaves_all_that_is_promised(trained_run, records_dir):
+    assert set(os.listdir(trained_run)) == {
+        ".lock", "best.json", "best.keras", "checkpoints", "flags.txt", "history.csv",
+        "pr_auc_history.png", "tensorboard",
+    }  # fmt: skip
+    rows = history.read(f"{trained_run}/history.csv")
+    assert [row["epoch"] for row in rows] == list(range(1, len(rows) + 1))
+    names = [*CLASSES, "mean"]
+    for row in rows:
+        assert row["stage"] == "whole"
+        wanted = {"loss", "val_loss", "learning_rate", "images_per_second"}
+        wanted |= {f"{split}_pr_auc_{name}" for split in ("train", "val") for name in names}
+        assert wanted <= set(row)
+        assert all(math.isfinite(row[name]) for name in wanted)
+    assert rows[-1]["loss"] < rows[0]["loss"]
+    best = json.loads(pathlib.Path(trained_run, "best.json").read_text())
+    assert best["pr_auc"]["mean"] == max(row["val_pr_auc_mean"] for row in rows)
+    assert rows[best["epoch"] - 1]["val_pr_auc_mean"] == best["pr_auc"]["mean"]
+    info = saving.read_info(f"{trained_run}/best.keras")
+    assert info["classes"] == list(CLASSES)
+    assert info["best"] == best
+
+
+def test_the_written_flags_reproduce_the_run(trained_run):
+    state = pathlib.Path(trained_run, "checkpoints").glob("*/state.json")
+    used = json.loads(next(iter(state)).read_text())["settings"]
+    config = app.parse(TrainConfig, [f"--flagfile={trained_run}/flags.txt"])
+    assert json.loads(json.dumps(config.__dict__)) == used
+    assert settings.to_flagfile(config) == pathlib.Path(trained_run, "flags.txt").read_text()
+
+
+def test_every_number_is_in_tensorboard_too(trained_run):
+    events = [
+        event
+        for path in pathlib.Path(trained_run, "tensorboard").iterdir()
+        for event in tf.compat.v1.train.summary_iterator(str(path))
+    ]
+    found = {
+        (event.step, value.tag): float(tf.make_ndarray(value.tensor))
+        for event in events
+        for value in event.summary.value
+    }
+    for row in history.read(f"{trained_run}/history.csv"):
+        for name, value in row.items():
+            if name not in ("epoch", "stage"):
+                np.testing.assert_allclose(found[row["epoch"], name], value, rtol=1e-6)
+
+
+# Runs that repeat each other.
+
+SESSION = """
+import json, sys
+from cloudtf.training.config import TrainConfig
+from cloudtf.training.run import train
+data_dir, run_dir = sys.argv[1:]
+result = {}
+for name, changes in {
+    "one": {}, "again": {}, "seed": {"seed": 2}, "four": {"steps_per_execution": 4},
+    "device": {"augment_on": "device"}, "streamed": {"cache": "encoded"},
+}.items():
+    result[name] = train(TrainConfig(**{
+        "data_dir": data_dir, "run_dir": f"{run_dir}/{name}", "model": "tiny", "weights": "none",
+        "head_epochs": 1, "epochs": 1, "batch_size": 8, "dropout": 0.2, "seed": 1,
+        "deterministic": True, "tensorboard": False, **changes})).history
+    for row in result[name]:
+        del row["images_per_second"]
+print("RESULT" + json.dumps(result))
+"""
+
+
+@pytest.fixture(scope="module")
+def repeated(records_dir, tmp_path_factory):
+    """Histories of runs that differ in one setting each, in one deterministic process."""
+    folder = str(tmp_path_factory.mktemp("repeated"))
+    done = subprocess.run(
+        [sys.executable, "-c", SESSION, records_dir, folder],
+        capture_output=True,
+        encoding="utf-8",
+        timeout=250,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.split("RESULT")[1]), folder
+
+
+def test_the_same_seed_gives_the_same_history_to_the_bit(repeated):
+    found, folder = repeated
+    assert found["one"] == found["again"]
+    texts = []
+    for name in ("one", "again"):
+        with open(f"{folder}/{name}/history.csv", newline="") as file:
+            rows = list(csv.DictReader(file))
+        texts.append([{k: v for k, v in row.items() if k != "images_per_second"} for row in rows])
+    assert texts[0] == texts[1]
+    best = [pathlib.Path(folder, name, "best.json").read_bytes() for name in ("one", "again")]
+    assert best[0] == best[1]
+
+
+def test_another_seed_gives_another_history(repeated):
+    found, _ = repeated
+    assert all(one["loss"] != other["loss"] for one, other in zip(found["one"], found["seed"]))
+
+
+@pytest.mark.parametrize("other", ["four", "device", "streamed"])
+def test_where_and_how_steps_run_does_not_change_the_result(repeated, other):
+    found, _ = repeated
+    for one, row in zip(found["one"], found[other]):
+        assert row["learning_rate"] == one["learning_rate"]
+        np.testing.assert_allclose(row["loss"], one["loss"], rtol=1e-4)
+        np.testing.assert_allclose(row["val_loss"], one["val_loss"], rtol=1e-3)
+
+
+# Numbers that are not finite.
+
+
+def poisoned(monkeypatch, at):
+    """Makes a weight NaN after step `at` of the run."""
+    call, seen = step_module.TrainStep.__call__, []
+
+    def patched(self, iterator, count):
+        values = call(self, iterator, count)
+        seen.append(count)
+        if sum(seen) == at:
+            model = self.model_for_test()
+            kernel = model.get_layer("probabilities").kernel
+            kernel.assign(kernel * math.nan)
+        return values
+
+    init = step_module.TrainStep.__init__
+
+    def remembering(self, model, *positional, **named):
+        self.model_for_test = lambda: model
+        init(self, model, *positional, **named)
+
+    monkeypatch.setattr(step_module.TrainStep, "__init__", remembering)
+    monkeypatch.setattr(step_module.TrainStep, "__call__", patched)
+
+
+def assert_all_that_was_kept_is_finite(run_dir):
+    for folder in pathlib.Path(run_dir, "checkpoints").iterdir():
+        reader = tf.train.load_checkpoint(str(folder / "weights"))
+        for name, dtype in reader.get_variable_to_dtype_map().items():
+            if dtype.is_floating:
+                assert np.isfinite(reader.get_tensor(name)).all(), name
+    if files.exists(f"{run_dir}/best.keras"):
+        for weight in saving.load_model(f"{run_dir}/best.keras").get_weights():
+            assert np.isfinite(weight).all()
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_nothing_of_it_is_kept(
+    records_dir, tmp_path, monkeypatch
+):
+    run_dir = tmp_path / "run"
+    train(config_of(records_dir, run_dir))
+    poisoned(monkeypatch, at=3)
+    changes = {"epochs": 2, "learning_rate": 3e-4, "checkpoint_every": "2"}
+    with pytest.raises(UserError) as caught:
+        train(config_of(records_dir, run_dir, **changes))
+    assert "The loss is nan at step 10 (learning rate 3.05e-05); nothing" in str(caught.value)
+    assert "Try a learning rate ten times smaller" in str(caught.value)
+    assert [path.name for path in (run_dir / "checkpoints").iterdir()] == ["step-000000008-active"]
+    assert_all_that_was_kept_is_finite(run_dir)
+    monkeypatch.undo()
+    assert len(train(config_of(records_dir, run_dir, **changes)).history) == 2
+
+
+@pytest.mark.parametrize("at", [4, 6])
+def test_weights_that_are_not_finite_are_never_saved(records_dir, tmp_path, monkeypatch, at):
+    """Spoilt by the last step before a checkpoint, or of an epoch: no loss has shown it yet."""
+    poisoned(monkeypatch, at)
+    with pytest.raises(UserError, match=rf"probabilities/kernel:0 is not finite at step {at} \("):
+        train(config_of(records_dir, tmp_path / "run", checkpoint_every="2"))
+    names = [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()]
+    assert names == [f"step-{at - 2:09d}-active"]
+    assert not (tmp_path / "run" / "best.keras").exists()
+    assert_all_that_was_kept_is_finite(tmp_path / "run")
+
+
+# Data of all kinds.
+
+
+def test_a_fold_is_held_out_and_the_others_are_trained_on(photographs_dir, tmp_path, capsys):
+    data_dir = converted(photographs_dir, tmp_path / "records", folds=3)
+    capsys.readouterr()
+    train(config_of(data_dir, tmp_path / "run", fold=1, train_metric_examples=10))
+    manifest = json.loads((tmp_path / "records" / "dataset.json").read_text())
+    held_out = manifest["splits"]["fold1"]["num_examples"]
+    assert f"{60 - held_out} training examples" in capsys.readouterr().out
+    assert saving.read_info(str(tmp_path / "run" / "best.keras"))["val_split"] == "fold1"
+    with pytest.raises(UserError, match="There is no split 'fold7'.*fold0, fold1, fold2"):
+        train(config_of(data_dir, tmp_path / "other", fold=7))
+
+
+def test_a_batch_may_be_larger_than_the_set(photographs_dir, tmp_path):
+    data_dir = converted(photographs_dir, tmp_path / "records", max_examples=10)
+    result = train(config_of(data_dir, tmp_path / "run", batch_size=32, epochs=2))
+    assert len(result.history) == 2
+    assert all(math.isfinite(row["loss"]) for row in result.history)
+
+
+def test_a_set_of_one_class_is_trained_on(photographs_dir, tmp_path):
+    table = labels_file(
+        photographs_dir,
+        tmp_path / "labels.csv",
+        lambda n, row: {k: row[k] for k in ("Image", "Fish")},
+    )
+    data_dir = converted(photographs_dir, tmp_path / "records", labels_csv=table)
+    result = train(config_of(data_dir, tmp_path / "run"))
+    assert list(result.best["pr_auc"]) == ["Fish", "mean"]
+    assert result.best["pr_auc"]["Fish"] == result.best["pr_auc"]["mean"]
+
+
+def test_a_class_without_positives_is_left_out_and_stays_so_when_the_run_goes_on(
+    photographs_dir, tmp_path, capsys
+):
+    table = labels_file(
+        photographs_dir,
+        tmp_path / "labels.csv",
+        lambda number, row: {**row, "Sugar": 0, "part": "val" if number % 5 == 0 else "train"},
+    )
+    data_dir = converted(
+        photographs_dir, tmp_path / "records", labels_csv=table, split_column="part",
+        classes=CLASSES,
+    )  # fmt: skip
+    run_dir = tmp_path / "run"
+    warning = (
+        "Warning: no PR-AUC for Sugar, which all or none of the validation examples show; left "
+        "out of the mean.\n"
+    )
+    capsys.readouterr()
+    first = train(config_of(data_dir, run_dir))
+    assert capsys.readouterr().out.count(warning) == 1
+    assert math.isnan(first.best["pr_auc"]["Sugar"])
+    others = [first.best["pr_auc"][name] for name in CLASSES[:3]]
+    np.testing.assert_allclose(first.best["pr_auc"]["mean"], np.mean(others))
+    assert json.loads((run_dir / "best.json").read_text())["pr_auc"]["Sugar"] is None
+    # A finished run, read back from JSON, prints its table; and goes on.
+    flags = ["train", f"--flagfile={run_dir}/flags.txt"]
+    assert app.main(flags) == 0
+    out = capsys.readouterr().out
+    assert "is finished" in out and "Sugar      nan" in out
+    assert app.main([*flags, "--epochs=2"]) == 0
+    assert capsys.readouterr().out.count(warning) == 1
+    rows = history.read(str(run_dir / "history.csv"))
+    assert [row["epoch"] for row in rows] == [1, 2]
+    assert all("val_pr_auc_Sugar" not in row for row in rows), "empty cells"
+    assert app.main(["evaluate", f"--run_dir={run_dir}", f"--data_dir={data_dir}"]) == 0
+    assert (
+        "no PR-AUC for Sugar, which all or none of the examples of val" in capsys.readouterr().out
+    )
+    metrics = json.loads((run_dir / "metrics.json").read_text())
+    assert metrics["pr_auc"]["Sugar"] is None and metrics["pr_auc"]["mean"] is not None
+    chosen = json.loads((run_dir / "thresholds.json").read_text())
+    assert chosen["Sugar"]["recall"]["threshold"] is None
+
+
+def test_a_set_on_which_no_class_can_be_judged_is_refused_before_training(
+    photographs_dir, tmp_path
+):
+    table = labels_file(
+        photographs_dir,
+        tmp_path / "labels.csv",
+        lambda number, row: {"Image": row["Image"], "Fish": int(number >= 12),
+                             "part": "val" if number < 12 else "train"},
+    )  # fmt: skip
+    data_dir = converted(
+        photographs_dir, tmp_path / "records", labels_csv=table, split_column="part"
+    )
+    with pytest.raises(UserError, match="No class has both positives and negatives in the split"):
+        train(config_of(data_dir, tmp_path / "run"))
+
+
+def test_records_without_labels_are_refused(photographs_dir, tmp_path):
+    data_dir = converted(photographs_dir, tmp_path / "records", labels_csv=None)
+    with pytest.raises(UserError, match="have no labels; convert the photographs with"):
+        train(config_of(data_dir, tmp_path / "run"))
+
+
+def test_splits_that_are_not_there_or_the_same_are_refused(records_dir, tmp_path):
+    with pytest.raises(UserError, match="There is no split 'dev'.*train, val"):
+        train(config_of(records_dir, tmp_path / "run", val_split="dev"))
+    with pytest.raises(UserError, match="--train_split and --val_split are the same"):
+        train(config_of(records_dir, tmp_path / "run", val_split="train"))
+    with pytest.raises(UserError, match=r"There is no dataset\.json in"):
+        train(config_of(tmp_path, tmp_path / "run"))
+
+
+def test_half_precision_is_refused_where_it_is_emulated(records_dir, tmp_path):
+    with pytest.raises(UsageError, match="--mixed_precision is for GPUs and TPUs"):
+        train(config_of(records_dir, tmp_path / "run", mixed_precision=True, strategy="cpu"))
+
+
+# Run folders that are not as they were left.
+
+
+@pytest.fixture
+def small(photographs_dir, tmp_path):
+    """A finished run of one epoch on records of its own: (data_dir, run_dir)."""
+    data_dir = converted(photographs_dir, tmp_path / "records", max_examples=16)
+    run_dir = str(tmp_path / "run")
+    train(config_of(data_dir, run_dir))
+    return data_dir, run_dir
+
+
+def test_a_damaged_checkpoint_is_one_sentence(small):
+    data_dir, run_dir = small
+    (folder,) = pathlib.Path(run_dir, "checkpoints").iterdir()
+    weights, index = folder / "weights.data-00000-of-00001", folder / "weights.index"
+    whole, whole_index = weights.read_bytes(), index.read_bytes()
+    longer = config_of(data_dir, run_dir, epochs=2)
+    flipped = bytearray(whole)
+    flipped[len(flipped) // 2] ^= 1
+    for path, content in (
+        (weights, whole[: len(whole) // 2]),
+        (weights, bytes(flipped)),
+        (index, whole_index[:100]),
+        (weights, None),
+    ):
+        path.write_bytes(content) if content is not None else path.unlink()
+        with pytest.raises(UserError, match=r"The checkpoint .*finished cannot be read \(.*remove"):
+            train(longer)
+        weights.write_bytes(whole)
+        index.write_bytes(whole_index)
+    state = folder / "state.json"
+    said = state.read_text()
+    for text, sentence in (("{", "is not JSON"), ('{"steps": 3}', "not of this version")):
+        state.write_text(text)
+        with pytest.raises(UserError, match=sentence):
+            train(longer)
+    state.write_text(said)
+    assert len(train(longer).history) == 2
+
+
+def test_half_a_checkpoint_is_passed_over_and_leftovers_go(small):
+    data_dir, run_dir = small
+    checkpoints = pathlib.Path(run_dir, "checkpoints")
+    for name in (".step-000000001-active.tmp", "step-000000999-active"):
+        (checkpoints / name).mkdir()
+        (checkpoints / name / "weights.index").write_text("half")
+    pathlib.Path(run_dir, ".best.keras.4711.tmp.keras").write_text("half")
+    assert len(train(config_of(data_dir, run_dir, epochs=2)).history) == 2
+    assert len(list(checkpoints.iterdir())) == 1
+    assert ".tmp" not in " ".join(os.listdir(run_dir))
+
+
+def test_other_records_in_the_place_of_the_old_ones_are_refused(small, photographs_dir):
+    data_dir, run_dir = small
+    converted(photographs_dir, data_dir, max_examples=16, seed=1, overwrite=True)
+    with pytest.raises(UserError, match="are not those that the run in .* began with"):
+        train(config_of(data_dir, run_dir, epochs=2))
+
+
+def test_the_lock_of_a_dead_process_is_not_in_the_way(small, tmp_path):
+    data_dir, run_dir = small
+    script = (
+        "import fcntl, os, signal\n"
+        f"file = open({run_dir + '/.lock'!r}, 'w')\n"
+        "fcntl.flock(file, fcntl.LOCK_EX)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", script]).returncode == -9
+    assert len(train(config_of(data_dir, run_dir, epochs=2)).history) == 2
+
+
+def test_a_stage_may_be_added_to_a_finished_run_of_the_head(photographs_dir, tmp_path):
+    data_dir = converted(photographs_dir, tmp_path / "records", max_examples=16)
+    run_dir = tmp_path / "run"
+    train(config_of(data_dir, run_dir, head_epochs=1, epochs=0))
+    result = train(config_of(data_dir, run_dir, head_epochs=1, epochs=1))
+    assert [row["stage"] for row in result.history] == ["head", "whole"]
+
+
+def test_more_patience_goes_on_with_a_run_that_was_stopped_early(small):
+    data_dir, run_dir = small
+    # A rate of almost zero: the score stays, so that patience runs out.
+    changes = {"learning_rate": 1e-9, "epochs": 6, "early_stopping_patience": 1}
+    stopped = f"{run_dir}-stopped"
+    first = train(config_of(data_dir, stopped, **changes))
+    assert len(first.history) < 6
+    assert len(train(config_of(data_dir, stopped, **changes)).history) == len(first.history)
+    longer = {**changes, "early_stopping_patience": 2}
+    assert len(train(config_of(data_dir, stopped, **longer)).history) > len(first.history)
