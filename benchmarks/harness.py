@@ -82,14 +82,12 @@ class Case:
         what it needs, or raises ImportError or `Missing`.
       arguments: picklable keyword arguments.
       multiple: items of a turn are a multiple of this (a batch; an epoch).
-      items: items of a turn, if not chosen by time.
     """
 
     name: str
     prepare: Callable[..., Measure]
     arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
     multiple: int = 1
-    items: Optional[int] = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,8 +174,14 @@ def timed_batches(make: Callable[[], Iterator], batch_size: int, images: int) ->
     return Turn(ended - started, count * batch_size, started - began)
 
 
-def alternate(cases: Sequence[Case]) -> tuple[dict[str, Result], list[str]]:
+def alternate(
+    cases: Sequence[Case], items: Optional[int] = None
+) -> tuple[dict[str, Result], list[str]]:
     """Measures cases in turns.
+
+    Args:
+      cases: those that --cases does not leave out are measured.
+      items: of every turn; None: as many as take --seconds.
 
     Returns:
       The results by name, and a sentence about each case that could not be run.
@@ -188,7 +192,7 @@ def alternate(cases: Sequence[Case]) -> tuple[dict[str, Result], list[str]]:
     try:
         for case in wanted:
             worker = _Worker(case)
-            problem = worker.get_ready(FLAGS.seconds)
+            problem = worker.get_ready(items, FLAGS.seconds)
             if problem:
                 notes.append(f"{case.name}: {problem}.")
                 worker.stop()
@@ -219,20 +223,17 @@ class _Worker:
         self._turns: list[Turn] = []
         self._items = 0
 
-    def get_ready(self, seconds: float) -> str:
-        """Waits for the process, warms it up and chooses the turns' length; or what is wrong."""
-        state = self._receive()
-        if state is not None:
-            return str(state)
-        first = self._ask(self.case.items or self.case.multiple)
-        if not isinstance(first, Turn):
-            return str(first)
-        self._items = self.case.items or self._in(seconds, first)
-        if self.case.items is None:
-            # The first turn compiles and fills caches, so it says little about speed.
-            second = self._ask(self._items)
-            if isinstance(second, Turn):
-                self._items = self._in(seconds, second)
+    def get_ready(self, items: Optional[int], seconds: float) -> str:
+        """Waits for the process, warms it up and sets the turns' length; or says what is wrong."""
+        problem = self._receive()
+        # The first turn compiles and fills caches, so that it says little about speed.
+        for _ in range(1 if items else 2):
+            if problem is not None:
+                return str(problem)
+            turn = self._ask(items or max(self._items, self.case.multiple))
+            if not isinstance(turn, Turn):
+                return str(turn)
+            self._items = items or self._in(seconds, turn)
         return ""
 
     def measure(self) -> None:
