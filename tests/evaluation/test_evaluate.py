@@ -1,0 +1,250 @@
+"""Evaluation of a trained model: every file, and how they agree with one another."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import re
+import shutil
+
+import numpy as np
+import pytest
+from sklearn.metrics import auc, average_precision_score, precision_recall_curve
+
+from cloudtf.commands import app
+from cloudtf.data.convert import ConvertConfig, convert
+from cloudtf.errors import UserError
+from cloudtf.evaluation.evaluate import EvaluateConfig, evaluate
+from cloudtf.evaluation.preview import PreviewConfig, preview
+from cloudtf.pipeline.dataset import open_dataset
+from cloudtf.submission import predictions
+
+CLASSES = ["Fish", "Flower", "Gravel", "Sugar"]
+
+
+@pytest.fixture(scope="module")
+def output(trained_run, records_dir, tmp_path_factory):
+    """The folder of an evaluation, and what it returned."""
+    folder = str(tmp_path_factory.mktemp("evaluation") / "results")
+    metrics = evaluate(EvaluateConfig(data_dir=records_dir, run_dir=trained_run, output_dir=folder))
+    return folder, metrics
+
+
+def read_json(folder, name):
+    return json.loads(pathlib.Path(folder, name).read_text())
+
+
+def labels_by_name(records_dir, split="val"):
+    data = open_dataset(records_dir)
+    return dict(zip(data.names(split), data.labels(split).numpy()))
+
+
+def test_all_promised_files_are_written(output):
+    folder, _ = output
+    assert set(os.listdir(folder)) == {
+        "metrics.json", "thresholds.json", "predictions_val.csv", "pr_auc_history.png",
+        "report.html", *(f"pr_curve_{name}.png" for name in CLASSES),
+    }  # fmt: skip
+
+
+def test_the_metrics_are_those_of_the_written_predictions(output, records_dir):
+    folder, returned = output
+    metrics = read_json(folder, "metrics.json")
+    assert metrics == returned
+    assert metrics["examples"] == 12 and metrics["split"] == "val"
+    names, scores, classes = predictions.read(f"{folder}/predictions_val.csv")
+    assert classes == CLASSES
+    truth = labels_by_name(records_dir)
+    assert sorted(names) == sorted(truth), "every example once"
+    labels = np.array([truth[name] for name in names])
+    areas, averages = [], []
+    for index, name in enumerate(CLASSES):
+        precision, recall, _ = precision_recall_curve(labels[:, index], scores[:, index])
+        areas.append(auc(recall, precision))
+        averages.append(average_precision_score(labels[:, index], scores[:, index]))
+        assert metrics["pr_auc"][name] == pytest.approx(areas[-1], abs=1e-12)
+        assert metrics["average_precision"][name] == pytest.approx(averages[-1], abs=1e-12)
+    assert metrics["pr_auc"]["mean"] == pytest.approx(np.mean(areas), abs=1e-12)
+    assert metrics["average_precision"]["mean"] == pytest.approx(np.mean(averages), abs=1e-12)
+
+
+def test_the_metrics_are_those_of_the_best_epoch(output, trained_run):
+    _, metrics = output
+    best = read_json(trained_run, "best.json")
+    assert metrics["pr_auc"]["mean"] == pytest.approx(best["pr_auc"]["mean"], abs=1e-6)
+
+
+def test_the_thresholds_hold_on_the_written_predictions(output, records_dir):
+    folder, _ = output
+    chosen = read_json(folder, "thresholds.json")
+    names, scores, _ = predictions.read(f"{folder}/predictions_val.csv")
+    truth = labels_by_name(records_dir)
+    labels = np.array([truth[name] for name in names]) > 0
+    assert list(chosen) == CLASSES
+    reached = 0
+    for index, name in enumerate(CLASSES):
+        for kind, target in (("recall", 0.94), ("precision", 0.90)):
+            entry = chosen[name][kind]
+            assert set(entry) == {"target", "threshold", "precision", "recall"}
+            assert entry["target"] == target
+            if entry["threshold"] is None:
+                assert kind == "precision"
+                continue
+            reached += 1
+            # Exactly: a class is present where the score is at least the threshold.
+            present = scores[:, index] >= entry["threshold"]
+            right = (present & labels[:, index]).sum()
+            assert entry["recall"] == right / labels[:, index].sum()
+            assert entry["precision"] == right / present.sum()
+            assert entry[kind] >= target
+    assert reached >= len(CLASSES)
+
+
+def test_a_precision_that_no_threshold_reaches_is_null(output):
+    """Of labels turned round: the highest score is then a false one."""
+    from cloudtf.evaluation import thresholds
+
+    names, scores, _ = predictions.read(f"{output[0]}/predictions_val.csv")
+    labels = np.zeros_like(scores)
+    labels[np.argsort(scores[:, 0])[:3], 0] = 1
+    entry = thresholds.choose(labels[:, :1], scores[:, :1], ["Fish"])["Fish"]["precision"]
+    assert entry["threshold"] is None and entry["recall"] is None
+
+
+def test_the_report_is_one_page_that_needs_nothing_else(output):
+    text = pathlib.Path(output[0], "report.html").read_text()
+    assert text.startswith("<!DOCTYPE html>") or text.startswith("<!doctype html>")
+    sources = re.findall(r"""(?:src|href)\s*=\s*["']([^"']*)""", text)
+    assert len([s for s in sources if s.startswith("data:image/png;base64,")]) >= 5
+    assert not [s for s in sources if not s.startswith(("data:", "#"))]
+    assert "url(http" not in text and "@import" not in text
+    for name in CLASSES:
+        assert name in text
+    assert "--learning_rate" in text, "the flags of the run"
+
+
+def test_the_run_folder_is_the_default_and_a_model_may_be_named(
+    trained_run, records_dir, tmp_path, capsys
+):
+    run_dir = tmp_path / "run"
+    shutil.copytree(trained_run, run_dir)
+    assert app.main(["evaluate", f"--run_dir={run_dir}", f"--data_dir={records_dir}"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("12 examples of val\n")
+    assert re.search(r"^mean +[01]\.\d{4} +[01]\.\d{4}$", out, re.M)
+    assert out.endswith(f"Open {run_dir}/report.html\n")
+    first = (run_dir / "metrics.json").read_bytes()
+    # A model on its own: no history beside it.
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    shutil.copy(run_dir / "best.keras", alone)
+    arguments = [f"--model={alone}/best.keras", f"--data_dir={records_dir}"]
+    assert app.main(["evaluate", *arguments]) == 0
+    assert (alone / "metrics.json").read_bytes() == first
+    assert not (alone / "pr_auc_history.png").exists()
+
+
+def test_another_split_gets_predictions_of_its_own(trained_run, records_dir, tmp_path):
+    metrics = evaluate(
+        EvaluateConfig(
+            data_dir=records_dir,
+            run_dir=trained_run,
+            split="train",
+            output_dir=str(tmp_path),
+            recall_target=1.0,
+        )
+    )
+    assert metrics["split"] == "train" and metrics["examples"] == 48
+    names, scores, _ = predictions.read(f"{tmp_path}/predictions_train.csv")
+    truth = labels_by_name(records_dir, "train")
+    assert set(names) == set(truth)
+    chosen = read_json(tmp_path, "thresholds.json")
+    for index, name in enumerate(CLASSES):
+        positives = [scores[i, index] for i, n in enumerate(names) if truth[n][index]]
+        assert chosen[name]["recall"]["threshold"] == min(positives)
+
+
+def test_flips_are_averaged_when_asked_for(trained_run, records_dir, tmp_path, output):
+    evaluate(
+        EvaluateConfig(
+            data_dir=records_dir, run_dir=trained_run, output_dir=str(tmp_path), tta=True
+        )
+    )
+    flipped = predictions.read(f"{tmp_path}/predictions_val.csv")
+    plain = predictions.read(f"{output[0]}/predictions_val.csv")
+    assert flipped[0] == plain[0]
+    difference = np.abs(flipped[1] - plain[1])
+    assert 0 < difference.max() < 0.5
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"classes": ("Sugar", "Gravel", "Flower", "Fish")},
+         "knows the classes Fish, Flower, Gravel, Sugar, the records in .* have Sugar, Gravel"),
+        ({"image_height": 48, "image_width": 80},
+         "takes images of 64x64, the records in .* have 48x80; convert with --image_height=64"),
+    ],
+)  # fmt: skip
+def test_records_that_the_model_was_not_made_for_are_refused(
+    trained_run, photographs_dir, tmp_path, changes, sentence
+):
+    settings = {"image_height": 64, "image_width": 64, **changes}
+    convert(
+        ConvertConfig(
+            labels_csv=f"{photographs_dir}/labels.csv",
+            images_dir=f"{photographs_dir}/images",
+            output_dir=str(tmp_path / "records"),
+            num_shards=1,
+            **settings,
+        )
+    )
+    with pytest.raises(UserError, match=sentence):
+        evaluate(EvaluateConfig(data_dir=str(tmp_path / "records"), run_dir=trained_run))
+
+
+def test_what_is_missing_or_damaged_is_one_sentence(trained_run, records_dir, tmp_path):
+    def judge(**changes):
+        evaluate(EvaluateConfig(**{"data_dir": records_dir, "run_dir": str(run_dir), **changes}))
+
+    run_dir = tmp_path / "run"
+    with pytest.raises(UserError, match=r"There is no model .*run/best\.keras; train one first"):
+        judge()
+    shutil.copytree(trained_run, run_dir)
+    with pytest.raises(UserError, match="There is no split 'dev'"):
+        judge(split="dev")
+    for text in ("rubbish\n1\n", "epoch,stage,loss\nfirst,whole,1\n", "epoch,stage,loss\n1,a,x\n"):
+        (run_dir / "history.csv").write_text(text)
+        with pytest.raises(UserError, match=r"Row 1 of .*history\.csv is damaged"):
+            judge()
+    (run_dir / "best.keras").write_bytes((run_dir / "best.keras").read_bytes()[:5000])
+    with pytest.raises(UserError, match=r"best\.keras is damaged"):
+        judge()
+
+
+def test_the_preview_shows_originals_and_versions(records_dir, tmp_path):
+    import cv2
+
+    sizes = []
+    for versions in (1, 3):
+        path = tmp_path / f"{versions}.png"
+        preview(
+            PreviewConfig(data_dir=records_dir, output=str(path), num_images=3, versions=versions)
+        )
+        sizes.append(cv2.imread(str(path)).shape[:2])
+    assert sizes[1][1] > sizes[0][1], "more versions, a wider picture"
+    again = tmp_path / "again.png"
+    preview(PreviewConfig(data_dir=records_dir, output=str(again), num_images=3, versions=3))
+    assert np.array_equal(cv2.imread(str(again)), cv2.imread(str(tmp_path / "3.png")))
+    with pytest.raises(UserError, match="There is no split 'dev'"):
+        preview(PreviewConfig(data_dir=records_dir, output=str(again), split="dev"))
+
+
+def test_the_preview_shows_all_there_are_when_there_are_fewer(records_dir, tmp_path):
+    path = str(tmp_path / "all.png")
+    config = PreviewConfig(
+        data_dir=records_dir, output=path, split="val", num_images=64, versions=1
+    )
+    preview(config)
+    assert os.path.getsize(path) > 10_000

@@ -1,0 +1,127 @@
+"""Every example is scored once, whatever the batch and the number of replicas."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cloudtf.evaluation import scoring
+from cloudtf.model import losses
+
+
+def position_model():
+    """Two scores that depend on where an image is bright, so that flips change them."""
+    image = tf.keras.Input((4, 6, 3), dtype="uint8")
+    x = tf.keras.layers.Rescaling(1 / 255)(image)
+    x = tf.keras.layers.Flatten()(x)
+    dense = tf.keras.layers.Dense(2, "sigmoid")
+    model = tf.keras.Model(image, dense(x))
+    generator = np.random.default_rng(1)
+    model.set_weights([generator.normal(size=(72, 2)), np.zeros(2)])
+    return model
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(0).integers(0, 256, (13, 4, 6, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def labels():
+    return np.random.default_rng(2).integers(0, 2, (13, 2)).astype(np.float32)
+
+
+def padded(images, labels, batch_size):
+    for start in range(0, len(images), batch_size):
+        x, y = images[start : start + batch_size], labels[start : start + batch_size]
+        pad = [(0, batch_size - len(x))]
+        numbers = np.arange(start, start + len(x), dtype=np.int32)
+        yield (
+            np.pad(x, pad + [(0, 0)] * 3, constant_values=9),
+            np.pad(y, [*pad, (0, 0)], constant_values=1),
+            np.pad(np.ones(len(x), np.float32), pad),
+            np.pad(np.stack([0 * numbers, numbers], 1), [*pad, (0, 0)], constant_values=-1),
+        )
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 8, 13, 20])
+def test_padding_is_left_out_and_numbers_stay_with_their_scores(images, labels, batch_size):
+    model = position_model()
+    found = scoring.Scorer(model).dataset(padded(images, labels, batch_size))
+    assert found.numbers.tolist() == list(range(13))
+    assert np.array_equal(found.labels, labels)
+    assert found.scores.dtype == np.float32
+    np.testing.assert_allclose(found.scores, model(images).numpy(), rtol=1e-5)
+
+
+def test_batches_may_come_without_mask_and_numbers(images, labels):
+    found = scoring.Scorer(position_model()).dataset([(images, labels)])
+    assert found.scores.shape == (13, 2)
+    assert set(found.numbers) == {-1}
+
+
+def test_flips_are_averaged(images):
+    model = position_model()
+    found = scoring.Scorer(model, flips=True).images(images)
+    views = [images, images[:, ::-1], images[:, :, ::-1], images[:, ::-1, ::-1]]
+    np.testing.assert_allclose(found, np.mean([model(v).numpy() for v in views], axis=0), rtol=1e-5)
+    assert np.abs(found - scoring.Scorer(model).images(images)).max() > 0.01
+
+
+def test_the_loss_is_the_mean_over_all_examples(images, labels):
+    scores = position_model()(images).numpy()
+    clipped = np.clip(scores.astype(np.float64), 1e-7, 1 - 1e-7)
+    expected = -np.mean(labels * np.log(clipped) + (1 - labels) * np.log(1 - clipped))
+    found = scoring.mean_loss(losses.get_loss("bce"), scoring.Scores(np.arange(13), labels, scores))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+SCRIPT = """
+import json, sys
+import numpy as np
+import cloudtf
+import tensorflow as tf
+from cloudtf.evaluation import scoring
+from cloudtf.pipeline.dataset import open_dataset
+from cloudtf.training.strategy import make_strategy
+
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 4)
+data_dir, model_path = sys.argv[1:]
+strategy = make_strategy("mirrored")
+with strategy.scope():
+    model = cloudtf.load_model(model_path)
+alone = cloudtf.load_model(model_path)
+data = open_dataset(data_dir)
+result = {"replicas": strategy.num_replicas_in_sync}
+for name, scorer in (("four", scoring.Scorer(model, strategy)), ("one", scoring.Scorer(alone))):
+    # 13 examples in batches of 8, and in batches that four replicas cannot share evenly.
+    for size in (8, 6):
+        batches = data.batches("train", size, max_examples=13, with_keys=True)
+        scored = scorer.dataset(batches)
+        result[f"{name} {size}"] = [
+            scored.numbers.tolist(), scored.labels.tolist(), scored.scores.tolist()]
+print("RESULT" + json.dumps(result))
+"""
+
+
+def test_four_replicas_score_thirteen_examples_once_each(records_dir, trained_run):
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, records_dir, f"{trained_run}/best.keras"],
+        capture_output=True,
+        encoding="utf-8",
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout.split("RESULT")[1])
+    assert result["replicas"] == 4
+    one = result["one 8"]
+    assert one[0] == list(range(13))
+    for name in ("four 8", "four 6", "one 6"):
+        assert result[name][:2] == one[:2]
+        np.testing.assert_allclose(result[name][2], one[2], rtol=1e-5)
