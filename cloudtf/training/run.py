@@ -243,7 +243,8 @@ class _Run:
                     time.perf_counter() - saved_at >= every_seconds
                 )
                 stopping = self.requests.pending()
-                if (due or stopping) and progress.step < self.steps_per_epoch:
+                # An epoch's last step is saved once the epoch is judged, unless time is short.
+                if stopping or (due and progress.step < self.steps_per_epoch):
                     self._check_weights()
                     self._save()
                     saved_at, saved_step = time.perf_counter(), progress.step

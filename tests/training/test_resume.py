@@ -184,7 +184,7 @@ def background(records_dir, tmp_path_factory):
     unbroken, stopped = str(folder / "unbroken"), str(folder / "stopped")
     arguments = arguments_for(records_dir, stopped, "--checkpoint_every=1000")
     plan = [
-        (arguments, {"3": [signal.SIGTERM]}),
+        (arguments, {"6": [signal.SIGTERM]}),  # In the last step of the head's epoch.
         (arguments, {"5": [signal.SIGINT]}),
         ([*arguments, "--max_minutes=0.0001"], {}),
         (arguments, {}),
@@ -276,16 +276,17 @@ def test_a_run_killed_at_many_points_ends_as_one_never_killed(
 def test_signals_and_time_limits_save_and_leave_and_more_epochs_go_on(stopped, unbroken):
     run_dir, results = stopped
     terminated, interrupted, limited, ended, again, other, never, longer = results
-    assert (terminated["status"], terminated["steps"]) == (143, 3)
+    assert (terminated["status"], terminated["steps"]) == (143, 6)
+    assert "epoch " not in terminated["out"], "it left without judging the epoch"
     assert "told to stop (SIGTERM); all is saved in" in terminated["err"]
     assert "run the same command to go on" in terminated["err"]
-    # Steps 4 to 8: the head's other three and two of the whole network.
+    # Steps 7 to 11, of the whole network.
     assert (interrupted["status"], interrupted["steps"]) == (130, 5)
-    assert "Going on after step 3 (0 epochs done)." in interrupted["out"]
+    assert "Going on after step 6 (0 epochs done)." in interrupted["out"]
     assert (limited["status"], limited["steps"]) == (75, 1)
     assert "--max_minutes is over; all is saved" in limited["err"]
-    assert "Going on after step 8 (1 epochs done)." in limited["out"]
-    assert (ended["status"], ended["steps"]) == (0, 24 - 9)
+    assert "Going on after step 11 (1 epochs done)." in limited["out"]
+    assert (ended["status"], ended["steps"]) == (0, 24 - 12)
 
     assert (again["status"], again["steps"]) == (0, 0)
     assert "finished" in again["out"]
