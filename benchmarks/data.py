@@ -53,9 +53,9 @@ def photograph_paths(path: str) -> list[str]:
     return sorted(os.path.join(images, name) for name in os.listdir(images))
 
 
-def converted(photographs_dir: str, size: int = 224, quality: int = 95) -> str:
-    """Records of a folder of photographs, all in the split `train`."""
-    path = f"{photographs_dir}-records-{size}"
+def converted(photographs_dir: str, size: int = 224, val_fraction: float = 0.0) -> str:
+    """Records of a folder of photographs: the split `train`, and `val` if it is given a share."""
+    path = f"{photographs_dir}-records-{size}{'-val' if val_fraction else ''}"
     if not os.path.exists(os.path.join(path, records.MANIFEST_NAME)):
         with quiet():
             convert(
@@ -65,8 +65,7 @@ def converted(photographs_dir: str, size: int = 224, quality: int = 95) -> str:
                     output_dir=path,
                     image_height=size,
                     image_width=size,
-                    jpeg_quality=quality,
-                    val_fraction=0.0,
+                    val_fraction=val_fraction,
                     overwrite=True,
                 )
             )

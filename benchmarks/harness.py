@@ -291,6 +291,35 @@ def _serve(connection: Any, case: Case) -> None:
             connection.send(f"failed, {type(error).__name__}: {error}")
 
 
+def in_process(function: Callable[..., Any], **arguments: Any) -> Any:
+    """Calls a function of a module in a process of its own.
+
+    Raises:
+      RuntimeError: it failed there.
+    """
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_call, args=(theirs, function, arguments))
+    process.start()
+    theirs.close()
+    try:
+        succeeded, value = ours.recv()
+    except EOFError:
+        succeeded, value = False, "its process died"
+    process.join()
+    if not succeeded:
+        raise RuntimeError(f"{function.__name__}: {value}")
+    return value
+
+
+def _call(connection: Any, function: Callable[..., Any], arguments: dict[str, Any]) -> None:
+    try:
+        connection.send((True, function(**arguments)))
+    except Exception as error:  # noqa: BLE001 - told to the parent
+        traceback.print_exc()
+        connection.send((False, f"{type(error).__name__}: {error}"))
+
+
 def ratio(
     results: dict[str, Result],
     name: str,
