@@ -1,7 +1,7 @@
 """Runs that are killed, stopped and started again, in processes of their own.
 
-`KILLING` runs `cloudtf train` and kills its own process with SIGKILL at a given point; `SESSION`
-makes several runs in one process, which saves the start of TensorFlow for each.
+`RUNNER` begins a process a run, which may kill itself with SIGKILL at a given point; `SESSION`
+makes several runs in one process, to save time.
 """
 
 from __future__ import annotations
@@ -37,52 +37,74 @@ FLAGS = (
     "--notensorboard",
 )
 
-KILLING = """
-import os, signal, sys
+# Reads lines of JSON, [arguments, where to die, at which time], and answers each with the number of
+# the process that it has begun, and then with how that ended. It forks before TensorFlow has begun
+# anything, so that only its import is shared.
+RUNNER = """
+import json, os, signal, sys
 from cloudtf import files
 from cloudtf.commands import app
-from cloudtf.model import saving
-from cloudtf.training import pr_auc_callback
+from cloudtf.training import pr_auc_callback, run
 
-where, at, *arguments = sys.argv[1:]
-seen = 0
+def hooks(where, at):
+    seen = 0
 
-def die_at_the_time(kind):
-    global seen
-    seen += kind == where
-    if kind == where and seen == int(at):
-        os.kill(os.getpid(), signal.SIGKILL)
+    def die_at_the_time(kind):
+        nonlocal seen
+        seen += kind == where
+        if kind == where and seen == at:
+            os.kill(os.getpid(), signal.SIGKILL)
 
-write = pr_auc_callback.PrAucCallback._write
-def best_without_history(self, row):
-    die_at_the_time("before_history")
-    write(self, row)
-pr_auc_callback.PrAucCallback._write = best_without_history
+    write = pr_auc_callback.PrAucCallback._write
+    def best_without_history(self, row):
+        die_at_the_time("before_history")
+        write(self, row)
+    pr_auc_callback.PrAucCallback._write = best_without_history
 
-write_json = files.write_json
-def weights_without_state(path, value):
-    if path.endswith("state.json"):
-        die_at_the_time("half_checkpoint")
-    write_json(path, value)
-files.write_json = weights_without_state
+    write_json = files.write_json
+    def weights_without_state(path, value):
+        if path.endswith("state.json"):
+            die_at_the_time("half_checkpoint")
+        write_json(path, value)
+    files.write_json = weights_without_state
 
-remove_tree = files.remove_tree
-def old_beside_new(path):
-    if files.basename(path).startswith("step-") and files.exists(path):
-        die_at_the_time("two_checkpoints")
-    remove_tree(path)
-files.remove_tree = old_beside_new
+    remove_tree = files.remove_tree
+    def old_beside_new(path):
+        if files.basename(path).startswith("step-") and files.exists(path):
+            die_at_the_time("two_checkpoints")
+        remove_tree(path)
+    files.remove_tree = old_beside_new
 
-move = files.move
-def half_a_model(source, target):
-    if target.endswith("best.keras"):
-        with open(source, "r+b") as file:
-            file.truncate(files.size(source) // 2)
-        die_at_the_time("half_model")
-    move(source, target)
-files.move = half_a_model
+    move = files.move
+    def half_a_model(source, target):
+        if target.endswith("best.keras"):
+            with open(source, "r+b") as file:
+                file.truncate(files.size(source) // 2)
+            die_at_the_time("half_model")
+        move(source, target)
+    files.move = half_a_model
 
-sys.exit(app.main(["train", *arguments]))
+def say(value):
+    print(json.dumps(value), flush=True)
+
+answers = os.dup(1)
+os.dup2(2, 1)  # What the runs print.
+sys.stdout = os.fdopen(answers, "w")
+for line in sys.stdin:
+    arguments, where, at = json.loads(line)
+    child = os.fork()
+    if child == 0:
+        sys.stdout = sys.stderr
+        if where:
+            hooks(where, at)
+        status = 99
+        try:
+            status = app.main(["train", *arguments])
+        finally:
+            sys.stderr.flush()
+            os._exit(status)
+    say(child)
+    say(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 
 SESSION = """
@@ -216,37 +238,74 @@ def stopped(background):
     return background[1], json.loads(out.split("RESULT")[1])
 
 
+class Runner:
+    """Runs `cloudtf train` in processes that may die."""
+
+    def __init__(self, folder):
+        self.log = folder / "runs.log"
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", RUNNER],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                encoding="utf-8",
+            )
+
+    def begin(self, arguments, where="", at=0):
+        """The number of a new process."""
+        self.process.stdin.write(json.dumps([arguments, where, at]) + "\n")
+        self.process.stdin.flush()
+        return self._answer()
+
+    def status(self):
+        """How it ended: its exit status, or minus the signal that killed it."""
+        return self._answer()
+
+    def _answer(self):
+        line = self.process.stdout.readline()
+        assert line, self.log.read_text()
+        return json.loads(line)
+
+
+@pytest.fixture
+def runner(tmp_path):
+    runner = Runner(tmp_path)
+    yield runner
+    runner.process.stdin.close()
+    runner.process.wait()
+
+
 def test_a_run_killed_at_many_points_ends_as_one_never_killed(
-    records_dir, background, tmp_path, capfd, request
+    records_dir, background, runner, tmp_path, capfd, request
 ):
     run_dir = str(tmp_path / "run")
     arguments = arguments_for(records_dir, run_dir)
 
     def halted():
-        """A process that has just saved something new, and holds its breath."""
+        """The number of a process that has just saved something new, and holds its breath."""
         before = checkpoint_names(run_dir)
-        process = start(train_command(arguments))
+        child = runner.begin(arguments)
         deadline = time.monotonic() + 120
         while checkpoint_names(run_dir) == before and time.monotonic() < deadline:
             time.sleep(0.005)
-        process.send_signal(signal.SIGSTOP)
-        assert process.poll() is None
-        return process
+        os.kill(child, signal.SIGSTOP)
+        return child
 
     # SIGTERM, in the head's epoch. Before that: no second run beside the first.
-    process = halted()
+    child = halted()
     capfd.readouterr()
     second = [argument for argument in arguments if argument != "--deterministic"]
     assert app.main(["train", *second]) == 1
     assert f"Another run is at work in {run_dir}" in capfd.readouterr().err
-    process.send_signal(signal.SIGTERM)
-    process.send_signal(signal.SIGCONT)
-    finish(process, status=143)
+    os.kill(child, signal.SIGTERM)
+    os.kill(child, signal.SIGCONT)
+    assert runner.status() == 143
+    assert "all is saved" in runner.log.read_text()
 
     def killed(where, at):
-        process = start([sys.executable, "-c", KILLING, where, str(at), *arguments])
-        process.communicate(timeout=240)
-        assert process.returncode == -signal.SIGKILL, f"not killed: {where} {at}"
+        runner.begin(arguments, where, at)
+        assert runner.status() == -signal.SIGKILL, runner.log.read_text()
         assert not any("finished" in name for name in checkpoint_names(run_dir))
 
     # At the end of the head's epoch, with half of best.keras written.
@@ -263,12 +322,12 @@ def test_a_run_killed_at_many_points_ends_as_one_never_killed(
     killed("before_history", 1)
     assert checkpoint_names(run_dir)[-1] == "step-000000010-active"
     # From outside, in a step.
-    process = halted()
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
+    os.kill(halted(), signal.SIGKILL)
+    assert runner.status() == -signal.SIGKILL
 
-    finish(start(train_command(arguments)))
+    runner.begin(arguments)
+    assert runner.status() == 0
+    assert "Traceback" not in runner.log.read_text()
     assert_same_results(run_dir, request.getfixturevalue("unbroken"))
     assert not [name for name in os.listdir(run_dir) if ".tmp" in name]
 
