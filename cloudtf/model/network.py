@@ -161,8 +161,6 @@ class _Layers:
 def _efficientnet(
     name: str, shape: tuple[int, int, int], batch_norm: Callable[..., Any]
 ) -> tf.keras.Model:
-    # Importing it registers the objects that a saved model needs.
-    import efficientnet.tfkeras  # noqa: F401
     from efficientnet import model as package
 
     build = getattr(package, name.replace("efficientnetb", "EfficientNetB"))

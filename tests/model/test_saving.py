@@ -14,6 +14,12 @@ from cloudtf.model import network, saving
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
 INFO = {"classes": ["Fish", "Zucker ü"], "epoch": 3, "pr_auc": {"mean": 0.1 + 0.2, "Fish": None}}
 
+# https://github.com/python/cpython/issues/127847: zipfile's seek, which Keras's own loader needs.
+needs_zip_seeks = pytest.mark.skipif(
+    (3, 12) <= sys.version_info < (3, 12, 9) or (3, 13) <= sys.version_info < (3, 13, 2),
+    reason="Keras cannot read .keras files with this release of Python",
+)
+
 
 def with_random_state(model):
     """Weights and averages away from their initial values, so that nothing can hide."""
@@ -59,29 +65,31 @@ def test_a_model_comes_back_with_equal_weights_and_predictions(saved, tiny):
     assert loaded.get_layer("body").get_layer("block_drop").rate == 0.2
 
 
-def test_a_new_process_predicts_the_same_to_the_bit_with_and_without_cloudtf(b0, tmp_path):
+@pytest.mark.parametrize("loader", ["cloudtf", pytest.param("keras", marks=needs_zip_seeks)])
+def test_a_new_process_predicts_the_same_to_the_bit_with_and_without_cloudtf(b0, loader, tmp_path):
     path = str(tmp_path / "b0.keras")
     saving.save_model(b0, path, INFO)
     np.save(tmp_path / "images.npy", IMAGES)
-    code = f"""
+    load = {
+        "cloudtf": f"from cloudtf.model import saving; model = saving.load_model({path!r})",
+        "keras": f"""
 import sys
-import numpy as np
-images = np.load({str(tmp_path / "images.npy")!r})
-from cloudtf.model import saving
-np.save({str(tmp_path / "ours.npy")!r}, saving.load_model({path!r})(images))
-for name in [name for name in sys.modules if name.split(".")[0] == "cloudtf"]:
-    del sys.modules[name]
 sys.modules["cloudtf"] = None
 import tensorflow as tf
 import efficientnet.tfkeras
 model = tf.keras.models.load_model({path!r}, compile=False)
-np.save({str(tmp_path / "plain.npy")!r}, model(images))
+""",
+    }
+    code = f"""
+import numpy as np
+{load[loader]}
+np.save({str(tmp_path / "found.npy")!r}, model(np.load({str(tmp_path / "images.npy")!r})))
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=200, capture_output=True)
-    for name in ("ours.npy", "plain.npy"):
-        np.testing.assert_array_equal(np.load(tmp_path / name), b0(IMAGES))
+    np.testing.assert_array_equal(np.load(tmp_path / "found.npy"), b0(IMAGES))
 
 
+@needs_zip_seeks
 def test_plain_keras_loads_the_tiny_network_too(saved, tiny):
     import efficientnet.tfkeras  # noqa: F401
 
