@@ -83,6 +83,7 @@ def test_the_whole_job_runs_on_paths_that_only_tensorflow_knows(tmp_path, monkey
     assert os.listdir(tmp_path) == [], "nothing was written beside it"
 
 
+@pytest.mark.slow
 def test_the_console_command_goes_the_whole_way_on_local_paths(tmp_path):
     command = os.path.join(os.path.dirname(sys.executable), "cloudtf")
     if not os.path.exists(command):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import glob
 import importlib
+import importlib.metadata
 import json
 import os
 import pathlib
@@ -116,6 +117,21 @@ def test_importing_the_package_is_quick_and_leaves_tensorflow_alone():
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert done.stdout.strip() == "False", done.stderr
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.8
+
+
+@pytest.mark.parametrize("start", [["-m", "cloudtf"], [str(ROOT / "tools/make_tfrecords.py")]])
+def test_the_ways_to_start_it_give_the_same_sentences_and_status(start):
+    words = ["--nonsense"] if "tools" in start[0] else ["convert", "--nonsense"]
+    done = subprocess.run([sys.executable, *start, *words], capture_output=True, encoding="utf-8")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr == "cloudtf convert: Unknown command line flag 'nonsense'.\n"
+
+
+def test_the_console_command_is_installed():
+    installed = importlib.metadata.distribution("cloudtf").entry_points
+    (command,) = [e for e in installed if e.group == "console_scripts" and e.name == "cloudtf"]
+    assert command.load() is importlib.import_module("cloudtf.__main__").main
 
 
 def test_without_a_command_the_commands_are_listed(capsys):
