@@ -119,8 +119,7 @@ class Ratio:
       median: of the pairs' ratios.
       low, high: its 95% interval.
       pairs: how many pairs.
-      target: what is aimed at; None if nothing.
-      at_most: whether the target is an upper bound.
+      target: what is to be reached at least; None if nothing.
     """
 
     name: str
@@ -129,14 +128,13 @@ class Ratio:
     high: float
     pairs: int
     target: Optional[float] = None
-    at_most: bool = False
 
     @property
     def reached(self) -> Optional[bool]:
         """Whether the median reaches the target."""
         if self.target is None:
             return None
-        return self.median <= self.target if self.at_most else self.median >= self.target
+        return self.median >= self.target
 
 
 def run(main: Callable[[], None]) -> None:
@@ -325,25 +323,20 @@ def ratio(
     name: str,
     other: str,
     target: Optional[float] = None,
-    at_most: bool = False,
 ) -> Optional[Ratio]:
     """How many times as fast one case was as another; None where one of them was not run."""
     if name not in results or other not in results:
         return None
     pairs = np.array(results[name].rates) / np.array(results[other].rates)
-    return ratio_of_pairs(f"{name} / {other}", pairs, target, at_most)
+    return ratio_of_pairs(f"{name} / {other}", pairs, target)
 
 
-def ratio_of_pairs(
-    name: str, pairs: np.ndarray, target: Optional[float] = None, at_most: bool = False
-) -> Ratio:
+def ratio_of_pairs(name: str, pairs: np.ndarray, target: Optional[float] = None) -> Ratio:
     """The median of ratios and its 95% percentile-bootstrap interval (Efron, 1979)."""
     random = np.random.default_rng(0)
     chosen = random.integers(0, len(pairs), (_BOOTSTRAP_SAMPLES, len(pairs)))
     low, high = np.percentile(np.median(pairs[chosen], axis=1), (2.5, 97.5))
-    return Ratio(
-        name, float(np.median(pairs)), float(low), float(high), len(pairs), target, at_most
-    )
+    return Ratio(name, float(np.median(pairs)), float(low), float(high), len(pairs), target)
 
 
 def machine() -> dict[str, Any]:
@@ -415,7 +408,7 @@ def ratios_table(ratios: Sequence[Optional[Ratio]]) -> str:
     for found in ratios:
         if found is None:
             continue
-        target = "" if found.target is None else f"{'≤' if found.at_most else '≥'} {found.target:g}"
+        target = "" if found.target is None else f"≥ {found.target:g}"
         reached = {None: "", True: "yes", False: "no"}[found.reached]
         interval = f"{found.low:.3g}–{found.high:.3g}"
         rows.append((found.name, f"{found.median:.3g}", interval, found.pairs, target, reached))
