@@ -1,7 +1,8 @@
 """cloudtf: train multi-label image classifiers from TFRecords with TensorFlow.
 
 Importing this package is cheap: TensorFlow is imported when something needs it. It must be
-imported before TensorFlow for the Keras 2 API to be chosen on TensorFlow 2.16 and later.
+imported before TensorFlow for the Keras 2 API to be chosen on TensorFlow 2.16 and later: then
+`tf.keras` is the package tf_keras in the whole process, while `import keras` stays what it was.
 """
 
 from __future__ import annotations
@@ -41,7 +42,12 @@ __all__ = sorted([*_PUBLIC, "__version__"])
 def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module 'cloudtf' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_PUBLIC[name]), name)
+    try:
+        value = getattr(importlib.import_module(_PUBLIC[name]), name)
+    except ModuleNotFoundError as error:
+        from cloudtf import errors
+
+        raise errors.for_missing(error) from error
     globals()[name] = value
     return value
 

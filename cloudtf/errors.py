@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 
 class UserError(Exception):
     """Bad input. The message is one sentence naming the file, row or flag, and how to mend it.
@@ -16,3 +18,14 @@ class UsageError(UserError):
     """A flag that is unknown, missing, of the wrong type or out of range."""
 
     exit_status = 2
+
+
+def for_missing(error: ModuleNotFoundError) -> Exception:
+    """What to raise for a module that cannot be imported: which extra to install, if TensorFlow."""
+    if (error.name or "").split(".")[0] != "tensorflow":
+        return error
+    extra = "classic" if sys.version_info < (3, 12) else "current"
+    return UserError(
+        f'TensorFlow is not installed; install it with: pip install "cloudtf[{extra}]" '
+        f'(with a GPU "cloudtf[{extra}-gpu]").'
+    )

@@ -16,7 +16,7 @@ from typing import Sequence
 
 from absl import flags
 
-from cloudtf import __version__, settings
+from cloudtf import __version__, errors, settings
 from cloudtf.errors import UsageError, UserError
 
 # Command -> one line for `cloudtf --help`, in the order of use.
@@ -65,6 +65,12 @@ def run_command(name: str, arguments: Sequence[str]) -> int:
     except UserError as error:
         print(f"cloudtf {name}: {error}", file=sys.stderr)
         return error.exit_status
+    except ModuleNotFoundError as error:
+        named = errors.for_missing(error)
+        if named is error:
+            raise
+        print(f"cloudtf {name}: {named}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print(f"cloudtf {name}: stopped.", file=sys.stderr)
         return 130

@@ -14,6 +14,7 @@ from typing import Any, Callable, Optional
 import tensorflow as tf
 
 from cloudtf.errors import UserError
+from cloudtf.model import keras2
 from cloudtf.model import weights as weight_files
 from cloudtf.model.choices import MODELS
 from cloudtf.model.random_layers import FixedDropout
@@ -67,6 +68,7 @@ def build_model(
       UserError: an unknown name, or a value out of range, or weights that cannot be had or do
         not fit.
     """
+    keras2.require()
     height, width = _check(name, num_classes, image_shape, dropout, batch_norm_momentum)
     if num_channels != 3 and weights not in (None, "none"):
         raise UserError(

@@ -17,6 +17,11 @@ from typing import Any, Iterator, Optional
 
 import tensorflow as tf
 
+from cloudtf.model import keras2
+
+# Classes of Keras 3 cannot be derived from as those of Keras 2.
+keras2.require()
+
 # A context variable is also local to a thread; MirroredStrategy traces each replica in its own.
 _STEP: contextvars.ContextVar[Optional[tuple[int, tf.Tensor]]] = contextvars.ContextVar(
     "cloudtf_stochastic_step", default=None

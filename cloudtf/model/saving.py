@@ -85,8 +85,10 @@ def load_model(path: str) -> tf.keras.Model:
     """
     import tensorflow as tf
 
+    from cloudtf.model import keras2
     from cloudtf.model.random_layers import FixedDropout
 
+    keras2.require()
     custom_objects = {"FixedDropout": FixedDropout, "swish": tf.nn.swish}
     with _open(path) as archive, tempfile.TemporaryDirectory() as folder:
         names = archive.namelist()

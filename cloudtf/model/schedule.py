@@ -20,6 +20,11 @@ from typing import Any, Optional
 
 import tensorflow as tf
 
+from cloudtf.model import keras2
+
+# Classes of Keras 3 cannot be derived from as those of Keras 2.
+keras2.require()
+
 
 class Scheduled:
     """Mixed in before a legacy Keras optimizer, it multiplies the learning rate by the factor.
