@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import tempfile
 import time
 from typing import Any, Iterator, Optional
 
@@ -80,10 +81,17 @@ def train(config: TrainConfig) -> TrainResult:
         tf.config.experimental.enable_op_determinism()
     data = open_dataset(config.data_dir, config.cache)
     strategy = strategies.make_strategy(config.strategy, config.tpu)
-    files.make_dirs(config.run_dir)
-    with RunLock(config.run_dir), StopRequests(config.max_minutes) as requests:
-        files.remove_leftovers(config.run_dir)
-        run = _Run(config, data, strategy, requests, began)
+    with contextlib.ExitStack() as stack:
+        output_dir = config.run_dir
+        if not strategies.is_chief(strategy):
+            # All workers save, since reading a replicated average takes part from each; what the
+            # others write is thrown away.
+            output_dir = stack.enter_context(tempfile.TemporaryDirectory())
+        files.make_dirs(output_dir)
+        stack.enter_context(RunLock(output_dir))
+        requests = stack.enter_context(StopRequests(config.max_minutes))
+        files.remove_leftovers(output_dir)
+        run = _Run(config, data, strategy, requests, began, output_dir)
         if run.progress.finished:
             print(f"The run in {config.run_dir} is finished; more --epochs would go on with it.")
             return run.result()
@@ -98,8 +106,10 @@ class _Run:
         strategy: tf.distribute.Strategy,
         requests: StopRequests,
         began: float,
+        output_dir: str,
     ) -> None:
         self.config, self.data, self.strategy = config, data, strategy
+        self.output_dir = output_dir
         self.requests = requests
         self.began: Optional[float] = began
         self.train_splits, self.val_split = _splits(config, data)
@@ -107,7 +117,7 @@ class _Run:
             _Stage("head", config.stage_epochs[0], config.head_learning_rate, False),
             _Stage("whole", config.stage_epochs[1], config.learning_rate, True),
         ]
-        self.folder = CheckpointFolder(config.run_dir)
+        self.folder = CheckpointFolder(output_dir)
         found = self.folder.latest()
         self.weights, self.progress = found or (None, Progress())
         if found is not None:
@@ -145,7 +155,7 @@ class _Run:
         if self.progress.callback is not None:
             self.callback.restore(self.progress.callback)
         # Also when going on: settings that may change are those of the last start.
-        files.write_text(files.join(config.run_dir, "flags.txt"), settings.to_flagfile(config))
+        files.write_text(files.join(self.output_dir, "flags.txt"), settings.to_flagfile(config))
         self._describe(num_examples)
         with self.data.naming_damage(self.train_splits), self.data.naming_damage(self.val_split):
             for index, stage in enumerate(self.stages):
@@ -291,7 +301,7 @@ class _Run:
             self.data.batches(self.val_split, batch),
             self.data.classes,
             training=training,
-            run_dir=config.run_dir,
+            run_dir=self.output_dir,
             early_stopping_patience=config.early_stopping_patience,
             plateau_patience=config.plateau_patience,
             plateau_factor=config.plateau_factor,
