@@ -1,20 +1,28 @@
-# make demo   set up, then the whole way on a synthetic set, from photographs to a submission
-# make test   set up, lint, and run the tests
-# make setup  only the environment, .venv
-# Another Python: make demo PYTHON=python3.10 (3.9 to 3.11 for this TensorFlow).
+# make demo          set up, then the whole way on a synthetic set, from photographs to a submission
+# make test          set up, lint, and run the tests
+# make setup         only the environment, .venv
+# make test-current  the tests with today's TensorFlow, in .venv-current
+# make smoke-current the shortest of them: a whole job, resuming, model files, RAdam
+# make test-all      the tests on classic, and on current with Python 3.11 and 3.13
+# Another Python: make demo PYTHON=python3.10, make test-current PYTHON=python3.13.
 PYTHON ?= python3.11
-VENV ?= .venv
+# classic (TensorFlow 2.15, Python 3.9 to 3.11) or current (the newest, Python 3.10 to 3.13).
+STACK ?= classic
+VENV ?= .venv$(if $(filter current,$(STACK)),-current)
 DEMO ?= demo
-LOCK := requirements/classic.txt
+LOCK := requirements/$(STACK).txt
 STAMP := $(VENV)/.installed
+RANGE := $(if $(filter current,$(STACK)),3.10 to 3.13,3.9 to 3.11)
+MINORS := $(if $(filter current,$(STACK)),10 11 12 13,9 10 11)
+CURRENT := $(MAKE) STACK=current
 
-.PHONY: setup demo test lint lock clean
+.PHONY: setup demo test lint lock clean smoke test-current smoke-current test-all
 
 setup: $(STAMP)
 
 $(STAMP): $(LOCK) setup.cfg pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 11))' || \
-	  { echo "cloudtf needs Python 3.9 to 3.11 here; name one: make PYTHON=python3.11 ..."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(str(sys.version_info[1]) not in sys.argv[1:])' $(MINORS) || \
+	  { echo "cloudtf needs Python $(RANGE) here; name one: make PYTHON=python3.11 ..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv
 	$(VENV)/bin/uv pip install --quiet --python $(VENV)/bin/python -r $(LOCK)
@@ -31,10 +39,27 @@ lint: setup
 test: lint
 	$(VENV)/bin/python -m pytest -n auto --dist loadfile
 
+smoke: setup
+	$(VENV)/bin/python -m pytest tests/model/test_optimizers.py tests/test_end_to_end.py \
+	  tests/training/test_resume.py -k 'not killed_at_many_points'
+
+test-current:
+	$(CURRENT) test
+
+smoke-current:
+	$(CURRENT) smoke
+
+test-all:
+	$(MAKE) test
+	$(CURRENT) test PYTHON=python3.11 VENV=.venv-current-3.11
+	$(CURRENT) test PYTHON=python3.13 VENV=.venv-current-3.13
+
 # Renews the pinned versions from setup.cfg.
 lock: setup
 	$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.9 --no-header \
-	  --extra classic --extra dev --output-file $(LOCK) --upgrade setup.cfg
+	  --extra classic --extra dev --output-file requirements/classic.txt --upgrade setup.cfg
+	$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.10 --no-header \
+	  --extra current --extra dev --output-file requirements/current.txt --upgrade setup.cfg
 
 clean:
-	rm -rf $(VENV) $(DEMO) build *.egg-info
+	rm -rf .venv .venv-current* $(DEMO) build *.egg-info
