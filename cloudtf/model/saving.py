@@ -89,7 +89,12 @@ def load_model(path: str) -> tf.keras.Model:
     from cloudtf.model.random_layers import FixedDropout
 
     keras2.require()
-    custom_objects = {"FixedDropout": FixedDropout, "swish": tf.nn.swish}
+    custom_objects = {
+        "FixedDropout": FixedDropout,
+        "swish": tf.nn.swish,
+        # A file names its place in Keras's source, which differs between the stacks.
+        "Functional": tf.keras.Sequential.__base__,
+    }
     with _open(path) as archive, tempfile.TemporaryDirectory() as folder:
         names = archive.namelist()
         if _CONFIG_NAME not in names or _WEIGHTS_NAME not in names:
@@ -104,7 +109,7 @@ def load_model(path: str) -> tf.keras.Model:
         weights = archive.extract(_WEIGHTS_NAME, folder)
         try:
             model = tf.keras.utils.deserialize_keras_object(
-                {**config, "compile_config": None}, custom_objects, safe_mode=True
+                {**_for_any_stack(config), "compile_config": None}, custom_objects, safe_mode=True
             )
             model.load_weights(weights)
         except Exception as error:
@@ -160,6 +165,19 @@ def _read_json(archive: zipfile.ZipFile, name: str, path: str) -> dict[str, Any]
     if not isinstance(value, dict):
         raise UserError(f"The model {path} is damaged: {name} is not a JSON object.")
     return value
+
+
+def _for_any_stack(config: Any) -> Any:
+    """The same without a setting of input layers that Keras 2.15 does not know yet."""
+    if isinstance(config, list):
+        return [_for_any_stack(value) for value in config]
+    if not isinstance(config, dict):
+        return config
+    return {
+        key: _for_any_stack(value)
+        for key, value in config.items()
+        if not (key == "optional" and value is False and "batch_input_shape" in config)
+    }
 
 
 def _refuse_code(config: Any, path: str) -> None:

@@ -97,6 +97,32 @@ def test_plain_keras_loads_the_tiny_network_too(saved, tiny):
     np.testing.assert_array_equal(tiny(IMAGES), loaded(IMAGES))
 
 
+def test_a_model_of_the_other_stack_loads(saved, tiny, tmp_path):
+    # What tells a file of TensorFlow 2.15 from one of tf-keras 2.21.
+    def others(config):
+        if isinstance(config, list):
+            return [others(value) for value in config]
+        if not isinstance(config, dict):
+            return config
+        config = {key: others(value) for key, value in config.items()}
+        if config.get("class_name") == "Functional":
+            config["module"] = "no_such_keras.src.engine.functional"
+        elif "batch_input_shape" in config:
+            config.pop("optional", None)
+            config |= {} if tf.__version__.startswith("2.2") else {"optional": False}
+        return config
+
+    with zipfile.ZipFile(saved) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    config = others(json.loads(entries["config.json"]))
+    assert "no_such_keras" in json.dumps(config)
+    path = str(tmp_path / "other.keras")
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in {**entries, "config.json": json.dumps(config)}.items():
+            archive.writestr(name, content)
+    np.testing.assert_array_equal(tiny(IMAGES), saving.load_model(path)(IMAGES))
+
+
 def test_what_is_known_of_a_model_is_read_without_tensorflow(saved):
     code = f"""
 import sys
