@@ -22,7 +22,7 @@ MAX_SIDE = 65_500
 MAX_SCANNED_PIXELS = 4_000_000_000
 
 # Shrinking by between these, two steps are as good as one area mean; see `resize`.
-_TWO_STEP = (1.5, 4.0)
+TWO_STEP = (1.5, 4.0)
 
 # Large arrays that each thread uses again for the next image: without, the pages that malloc gives
 # back and takes anew cost as much as the resizing. Larger ones than this are not kept.
@@ -113,7 +113,7 @@ def resize(
     rows, columns = extent or image.shape[:2]
     shrinking = (rows / height, columns / width)
     if extent and extent != image.shape[:2]:
-        if min(shrinking) > 1 and max(shrinking) <= _TWO_STEP[1]:
+        if min(shrinking) > 1 and max(shrinking) <= TWO_STEP[1]:
             # To twice the size by exact positions, then means of 2 x 2.
             step_y, step_x = shrinking[0] / 2, shrinking[1] / 2
             positions = np.array([[step_x, 0, step_x / 2 - 0.5], [0, step_y, step_y / 2 - 0.5]])
@@ -127,7 +127,7 @@ def resize(
             )
             return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
         image = image[: max(1, round(rows)), : max(1, round(columns))]
-    elif _TWO_STEP[0] <= min(shrinking) and max(shrinking) <= _TWO_STEP[1]:
+    elif TWO_STEP[0] <= min(shrinking) and max(shrinking) <= TWO_STEP[1]:
         # The same for whole sizes, 2.4 times as fast as an area mean of any ratio: OpenCV has SIMD
         # code for both steps.
         image = cv2.resize(
