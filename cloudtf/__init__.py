@@ -25,7 +25,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 _PUBLIC = {
     "ConvertConfig": "cloudtf.data.convert",
     "EvaluateConfig": "cloudtf.evaluation.evaluate",
+    "PostprocessConfig": "cloudtf.submission.postprocess",
     "PrAucCallback": "cloudtf.training.pr_auc_callback",
+    "PredictConfig": "cloudtf.evaluation.predict",
+    "PreviewConfig": "cloudtf.evaluation.preview",
+    "SynthesizeConfig": "cloudtf.data.synthetic",
     "TrainConfig": "cloudtf.training.config",
     "UserError": "cloudtf.errors",
     "build_model": "cloudtf.model.network",
@@ -33,6 +37,10 @@ _PUBLIC = {
     "evaluate": "cloudtf.evaluation.evaluate",
     "load_model": "cloudtf.model.saving",
     "open_dataset": "cloudtf.pipeline.dataset",
+    "postprocess": "cloudtf.submission.postprocess",
+    "predict": "cloudtf.evaluation.predict",
+    "preview": "cloudtf.evaluation.preview",
+    "synthesize": "cloudtf.data.synthetic",
     "train": "cloudtf.training.run",
 }
 
