@@ -4,44 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
-import json
-import math
 import tempfile
 import time
-from typing import Any, Iterator, Optional
+from typing import Any, Iterator
 
-import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from cloudtf import files, settings
-from cloudtf.errors import UsageError, UserError
+from cloudtf.errors import UserError
 from cloudtf.evaluation import history, scoring
 from cloudtf.model import losses, network, optimizers
 from cloudtf.pipeline.dataset import ImageDataset, open_dataset
+from cloudtf.training import resuming, sanity, startup
 from cloudtf.training import strategy as strategies
 from cloudtf.training.checkpoints import CheckpointFolder, Progress, RunLock
 from cloudtf.training.config import TrainConfig
+from cloudtf.training.loop import EpochLoop
 from cloudtf.training.pr_auc_callback import PrAucCallback
 from cloudtf.training.step import TrainStep
 from cloudtf.training.stopping import StopRequests
-
-# Settings that may differ when a run goes on: they change how long or how fast, not what.
-_MAY_CHANGE = {
-    "cache",
-    "checkpoint_every",
-    "early_stopping_patience",
-    "epochs",
-    "max_minutes",
-    "plateau_factor",
-    "plateau_patience",
-    "resume",
-    "run_dir",
-    "steps_per_execution",
-    "tensorboard",
-    "train_metric_examples",
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,14 +38,6 @@ class TrainResult:
     run_dir: str
     best: dict[str, Any]
     history: list[dict[str, Any]]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Stage:
-    name: str
-    epochs: int
-    learning_rate: float
-    whole_network: bool
 
 
 def train(config: TrainConfig) -> TrainResult:
@@ -111,36 +84,29 @@ class _Run:
         self.config, self.data, self.strategy = config, data, strategy
         self.output_dir = output_dir
         self.requests = requests
-        self.began: Optional[float] = began
-        self.train_splits, self.val_split = _splits(config, data)
-        self.stages = [
-            _Stage("head", config.stage_epochs[0], config.head_learning_rate, False),
-            _Stage("whole", config.stage_epochs[1], config.learning_rate, True),
-        ]
+        self.began = began
+        self.train_splits, self.val_split = startup.splits(config, data)
+        self.stages = startup.stages(config)
         self.folder = CheckpointFolder(output_dir)
+        records = resuming.fingerprint(data, (*self.train_splits, self.val_split))
         found = self.folder.latest()
         self.weights, self.progress = found or (None, Progress())
         if found is not None:
-            self._check_resumable()
-        self.progress.records = self._fingerprint()
+            resuming.check(config, self.progress, records)
+        self.progress.records = records
         self.progress.settings = dataclasses.asdict(config)
-        if self._patience_regained():
-            self.progress.stopped_early = False
-        if self.progress.finished and self._has_more_epochs():
-            self.progress.finished = False
+        resuming.reopen(config, self.progress, self.stages)
 
     def train(self) -> TrainResult:
         config = self.config
         replica_batch = strategies.per_replica_batch(self.strategy, config.batch_size)
         num_examples = self.data.num_examples(self.train_splits)
-        self.steps_per_epoch = config.steps_per_epoch or max(
-            1, round(num_examples / config.batch_size)
-        )
+        self.steps_per_epoch = startup.steps_per_epoch(config, num_examples)
         on_accelerator = strategies.accelerator(self.strategy) != "CPU"
         self.augment_on = config.augment_on
         if self.augment_on == "auto":
             self.augment_on = "device" if on_accelerator else "host"
-        with self.strategy.scope(), _precision(config.mixed_precision, self.strategy):
+        with self.strategy.scope(), startup.precision(config.mixed_precision, self.strategy):
             self.model = network.build_model(
                 config.model,
                 num_classes=len(self.data.classes),
@@ -154,6 +120,14 @@ class _Run:
         self.callback = self._make_callback()
         if self.progress.callback is not None:
             self.callback.restore(self.progress.callback)
+        self.loop = EpochLoop(
+            config,
+            self.steps_per_epoch,
+            self.progress,
+            self.requests,
+            save=self._save_checked,
+            began=self.began,
+        )
         # Also when going on: settings that may change are those of the last start.
         files.write_text(files.join(self.output_dir, "flags.txt"), settings.to_flagfile(config))
         self._describe(num_examples)
@@ -176,7 +150,7 @@ class _Run:
             )
         return TrainResult(self.config.run_dir, best, state["rows"])
 
-    def _train_stage(self, index: int, stage: _Stage, replica_batch: int) -> None:
+    def _train_stage(self, index: int, stage: startup.Stage, replica_batch: int) -> None:
         progress, config = self.progress, self.config
         if progress.stage != index or progress.total_steps == 0:
             progress.stage, progress.epoch, progress.step, progress.loss_sum = index, 0, 0, 0.0
@@ -219,59 +193,21 @@ class _Run:
             self._save()
             self.requests.check(self.config.run_dir)
 
-    def _train_epoch(self, stage: _Stage, step: TrainStep, batches: Iterator) -> None:
-        progress, config = self.progress, self.config
-        every_steps, every_seconds = _checkpoint_interval(config.checkpoint_every)
-        began, first_step = time.perf_counter(), progress.step
-        saved_at, saved_step = began, progress.step
-        bar = tqdm(
-            total=self.steps_per_epoch,
-            initial=progress.step,
-            desc=f"{stage.name} {progress.epoch + 1}/{stage.epochs}",
-            unit="step",
-            leave=False,
-            dynamic_ncols=True,
-        )
-        with bar:
-            while progress.step < self.steps_per_epoch:
-                left = self.steps_per_epoch - progress.step
-                count = min(config.steps_per_execution, left)
-                values = step(batches, count)
-                self._check_finite(values)
-                progress.loss_sum += float(values.sum(dtype="float64"))
-                progress.step += count
-                progress.total_steps += count
-                bar.update(count)
-                bar.set_postfix(loss=f"{progress.loss_sum / progress.step:.4f}", refresh=False)
-                if self.began is not None:
-                    bar.write(f"First step after {time.perf_counter() - self.began:.1f} s.")
-                    self.began = None
-                    if first_step == 0:
-                        # Speeds leave out the first step, which traces and compiles.
-                        began, first_step = time.perf_counter(), progress.step
-                due = progress.step - saved_step >= every_steps or (
-                    time.perf_counter() - saved_at >= every_seconds
-                )
-                stopping = self.requests.pending()
-                # An epoch's last step is saved once the epoch is judged, unless time is short.
-                if stopping or (due and progress.step < self.steps_per_epoch):
-                    self._check_weights()
-                    self._save()
-                    saved_at, saved_step = time.perf_counter(), progress.step
-                    self.requests.check(config.run_dir)
-        seconds = time.perf_counter() - began
-        images = (progress.step - first_step) * config.batch_size
-        logs = {
-            "loss": progress.loss_sum / progress.step,
-            "images_per_second": images / seconds if images else math.nan,
-        }
-        self._check_weights()
+    def _train_epoch(self, stage: startup.Stage, step: TrainStep, batches: Iterator) -> None:
+        progress = self.progress
+        title = f"{stage.name} {progress.epoch + 1}/{stage.epochs}"
+        logs = self.loop.run(step, batches, self.model.optimizer, title)
+        sanity.check_weights(self.model, progress.total_steps)
         self.callback.on_epoch_end(progress.total_epochs, logs)
         _print_epoch(self.callback)
         progress.epoch += 1
         progress.total_epochs += 1
         progress.step, progress.loss_sum = 0, 0.0
         progress.stopped_early = self.model.stop_training
+
+    def _save_checked(self) -> None:
+        sanity.check_weights(self.model, self.progress.total_steps)
+        self._save()
 
     def _save(self) -> None:
         self.progress.callback = self.callback.state()
@@ -291,7 +227,7 @@ class _Run:
 
     def _make_callback(self) -> PrAucCallback:
         config = self.config
-        batch = _evaluation_batch(config.batch_size, self.strategy.num_replicas_in_sync)
+        batch = startup.evaluation_batch(config.batch_size, self.strategy.num_replicas_in_sync)
         training = None
         if config.train_metric_examples:
             training = self.data.batches(
@@ -334,64 +270,6 @@ class _Run:
 
         return self.strategy.distribute_datasets_from_function(make)
 
-    def _check_finite(self, values: Any) -> None:
-        for i, value in enumerate(values):
-            if not math.isfinite(value):
-                self._refuse(f"The loss is {value}", self.progress.total_steps + i + 1)
-
-    def _check_weights(self) -> None:
-        """Before anything is kept: the last update may have spoilt what the loss did not show."""
-        for variable in [*self.model.variables, *self.model.optimizer.variables()]:
-            if variable.dtype.is_floating and not np.isfinite(variable.numpy()).all():
-                self._refuse(f"{variable.name} is not finite", self.progress.total_steps)
-
-    def _refuse(self, what: str, step: int) -> None:
-        rate = optimizers.effective_learning_rate(self.model.optimizer)
-        raise UserError(
-            f"{what} at step {step} (learning rate {rate:.3g}); nothing of it was saved. Try a "
-            "learning rate ten times smaller, or train without --mixed_precision."
-        )
-
-    def _fingerprint(self) -> str:
-        """Of the records that the run reads: checksums of shards, class names, image size."""
-        used = [self.data.manifest.split(s) for s in (*self.train_splits, self.val_split)]
-        sums = [[split.name, [shard.sha256 for shard in split.shards]] for split in used]
-        text = json.dumps([self.data.classes, self.data.image_shape, sums])
-        return hashlib.sha256(text.encode()).hexdigest()
-
-    def _check_resumable(self) -> None:
-        config, old = self.config, self.progress.settings or {}
-        if config.resume == "never":
-            raise UserError(
-                f"{config.run_dir} holds a run already; drop --resume=never to go on with it, or "
-                "give another --run_dir."
-            )
-        for name, value in dataclasses.asdict(config).items():
-            before = old.get(name)
-            before = tuple(before) if isinstance(before, list) else before
-            if name not in _MAY_CHANGE and name in old and before != value:
-                raise UserError(
-                    f"--{name}={value} differs from the {before} that the run in {config.run_dir} "
-                    "began with; give the old value to go on, or another --run_dir."
-                )
-        if self.progress.records not in (None, self._fingerprint()):
-            raise UserError(
-                f"The records in {config.data_dir} are not those that the run in {config.run_dir} "
-                "began with; put the old ones back to go on, or give another --run_dir."
-            )
-
-    def _has_more_epochs(self) -> bool:
-        """Whether a finished run has been given more epochs, or more patience."""
-        stage = self.progress.stage
-        if any(later.epochs for later in self.stages[stage + 1 :]):
-            return True
-        more = self.progress.epoch < self.stages[stage].epochs
-        return more and not self.progress.stopped_early
-
-    def _patience_regained(self) -> bool:
-        waited = (self.progress.callback or {}).get("patience", {}).get("epochs_since_best", 0)
-        return self.progress.stopped_early and waited < self.config.early_stopping_patience
-
     def _describe(self, num_examples: int) -> None:
         replicas = strategies.describe(self.strategy)
         print(f"{self.config.model} on {replicas}, batch {self.config.batch_size}")
@@ -402,69 +280,6 @@ class _Run:
                 f"Going on after step {self.progress.total_steps} "
                 f"({self.progress.total_epochs} epochs done)."
             )
-
-
-@contextlib.contextmanager
-def _precision(mixed: bool, strategy: tf.distribute.Strategy) -> Iterator[None]:
-    """Builds layers in half precision where the hardware computes in it."""
-    policies = {"GPU": "mixed_float16", "TPU": "mixed_bfloat16"}
-    accelerator = strategies.accelerator(strategy)
-    if not mixed:
-        yield
-        return
-    if accelerator not in policies:
-        raise UsageError(
-            "--mixed_precision is for GPUs and TPUs: on a CPU half precision is emulated and "
-            "slower; leave it out."
-        )
-    before = tf.keras.mixed_precision.global_policy()
-    tf.keras.mixed_precision.set_global_policy(policies[accelerator])
-    try:
-        yield
-    finally:
-        tf.keras.mixed_precision.set_global_policy(before)
-
-
-def _splits(config: TrainConfig, data: ImageDataset) -> tuple[tuple[str, ...], str]:
-    """The splits to train on and the one to validate on.
-
-    Raises:
-      UserError: they are not there or have no labels, or no class could be judged on the latter.
-    """
-    if not data.classes:
-        raise UserError(
-            f"The records in {config.data_dir} have no labels; convert the photographs with "
-            "--labels_csv to train on them."
-        )
-    if config.fold is None:
-        others, held_out = (config.train_split,), config.val_split
-        if config.train_split == config.val_split:
-            raise UserError("--train_split and --val_split are the same.")
-    else:
-        held_out = f"fold{config.fold}"
-        others = tuple(name for name in data.splits if name.startswith("fold") and name != held_out)
-    for name in (*others, held_out):
-        data.manifest.split(name)
-    spec = data.manifest.split(held_out)
-    counts = spec.class_counts.values()
-    if counts and all(count in (0, spec.num_examples) for count in counts):
-        raise UserError(
-            f"No class has both positives and negatives in the split {held_out!r} of "
-            f"{config.data_dir}, so PR-AUC is undefined and no model could be chosen; convert "
-            "with a larger --val_fraction, or name another split."
-        )
-    return others, held_out
-
-
-def _checkpoint_interval(text: str) -> tuple[float, float]:
-    """Steps and seconds between checkpoints; the one not asked for is infinite."""
-    if text.endswith("m"):
-        return math.inf, 60.0 * int(text[:-1])
-    return float(text), math.inf
-
-
-def _evaluation_batch(batch_size: int, replicas: int) -> int:
-    return max(batch_size, 64 * replicas)
 
 
 def _print_epoch(callback: PrAucCallback) -> None:

@@ -1,0 +1,76 @@
+"""Whether and how a run may go on: what must be as it was, and what may differ."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from typing import Sequence
+
+from cloudtf.errors import UserError
+from cloudtf.pipeline.dataset import ImageDataset
+from cloudtf.training.checkpoints import Progress
+from cloudtf.training.config import TrainConfig
+from cloudtf.training.startup import Stage
+
+# Settings that may differ when a run goes on: they change how long or how fast, not what.
+_MAY_CHANGE = {
+    "cache",
+    "checkpoint_every",
+    "early_stopping_patience",
+    "epochs",
+    "max_minutes",
+    "plateau_factor",
+    "plateau_patience",
+    "resume",
+    "run_dir",
+    "steps_per_execution",
+    "tensorboard",
+    "train_metric_examples",
+}
+
+
+def fingerprint(data: ImageDataset, splits: Sequence[str]) -> str:
+    """Of the records that a run reads: checksums of shards, class names, image size."""
+    used = [data.manifest.split(name) for name in splits]
+    sums = [[split.name, [shard.sha256 for shard in split.shards]] for split in used]
+    text = json.dumps([data.classes, data.image_shape, sums])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def check(config: TrainConfig, progress: Progress, records: str) -> None:
+    """Compares a run folder's last checkpoint with what is now asked for.
+
+    Raises:
+      UserError: the run may not go on: `--resume=never`, another setting, other records.
+    """
+    old = progress.settings or {}
+    if config.resume == "never":
+        raise UserError(
+            f"{config.run_dir} holds a run already; drop --resume=never to go on with it, or "
+            "give another --run_dir."
+        )
+    for name, value in dataclasses.asdict(config).items():
+        before = old.get(name)
+        before = tuple(before) if isinstance(before, list) else before
+        if name not in _MAY_CHANGE and name in old and before != value:
+            raise UserError(
+                f"--{name}={value} differs from the {before} that the run in {config.run_dir} "
+                "began with; give the old value to go on, or another --run_dir."
+            )
+    if progress.records not in (None, records):
+        raise UserError(
+            f"The records in {config.data_dir} are not those that the run in {config.run_dir} "
+            "began with; put the old ones back to go on, or give another --run_dir."
+        )
+
+
+def reopen(config: TrainConfig, progress: Progress, stages: Sequence[Stage]) -> None:
+    """Lets a run go on that had ended and has been given more patience, epochs or stages."""
+    waited = (progress.callback or {}).get("patience", {}).get("epochs_since_best", 0)
+    if waited < config.early_stopping_patience:
+        progress.stopped_early = False
+    more_stages = any(later.epochs for later in stages[progress.stage + 1 :])
+    more_epochs = progress.epoch < stages[progress.stage].epochs and not progress.stopped_early
+    if more_stages or more_epochs:
+        progress.finished = False

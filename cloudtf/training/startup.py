@@ -1,0 +1,95 @@
+"""What a run settles before it starts: its stages, splits, batch shares and number format."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from typing import Iterator
+
+import tensorflow as tf
+
+from cloudtf.errors import UsageError, UserError
+from cloudtf.pipeline.dataset import ImageDataset
+from cloudtf.training import strategy as strategies
+from cloudtf.training.config import TrainConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """A part of a run: the head alone, or the whole network."""
+
+    name: str
+    epochs: int
+    learning_rate: float
+    whole_network: bool
+
+
+def stages(config: TrainConfig) -> list[Stage]:
+    """The stages in order; one may have no epochs."""
+    head_epochs, epochs = config.stage_epochs
+    return [
+        Stage("head", head_epochs, config.head_learning_rate, False),
+        Stage("whole", epochs, config.learning_rate, True),
+    ]
+
+
+def steps_per_epoch(config: TrainConfig, num_examples: int) -> int:
+    """As told, or as many as the examples fill."""
+    return config.steps_per_epoch or max(1, round(num_examples / config.batch_size))
+
+
+def evaluation_batch(batch_size: int, replicas: int) -> int:
+    """Images a batch in evaluation, which needs less memory than training."""
+    return max(batch_size, 64 * replicas)
+
+
+@contextlib.contextmanager
+def precision(mixed: bool, strategy: tf.distribute.Strategy) -> Iterator[None]:
+    """Builds layers in half precision where the hardware computes in it."""
+    policies = {"GPU": "mixed_float16", "TPU": "mixed_bfloat16"}
+    accelerator = strategies.accelerator(strategy)
+    if not mixed:
+        yield
+        return
+    if accelerator not in policies:
+        raise UsageError(
+            "--mixed_precision is for GPUs and TPUs: on a CPU half precision is emulated and "
+            "slower; leave it out."
+        )
+    before = tf.keras.mixed_precision.global_policy()
+    tf.keras.mixed_precision.set_global_policy(policies[accelerator])
+    try:
+        yield
+    finally:
+        tf.keras.mixed_precision.set_global_policy(before)
+
+
+def splits(config: TrainConfig, data: ImageDataset) -> tuple[tuple[str, ...], str]:
+    """The splits to train on and the one to validate on.
+
+    Raises:
+      UserError: they are not there or have no labels, or no class could be judged on the latter.
+    """
+    if not data.classes:
+        raise UserError(
+            f"The records in {config.data_dir} have no labels; convert the photographs with "
+            "--labels_csv to train on them."
+        )
+    if config.fold is None:
+        others, held_out = (config.train_split,), config.val_split
+        if config.train_split == config.val_split:
+            raise UserError("--train_split and --val_split are the same.")
+    else:
+        held_out = f"fold{config.fold}"
+        others = tuple(name for name in data.splits if name.startswith("fold") and name != held_out)
+    for name in (*others, held_out):
+        data.manifest.split(name)
+    spec = data.manifest.split(held_out)
+    counts = spec.class_counts.values()
+    if counts and all(count in (0, spec.num_examples) for count in counts):
+        raise UserError(
+            f"No class has both positives and negatives in the split {held_out!r} of "
+            f"{config.data_dir}, so PR-AUC is undefined and no model could be chosen; convert "
+            "with a larger --val_fraction, or name another split."
+        )
+    return others, held_out
