@@ -1,7 +1,8 @@
 """What every command shares: flags from settings, `--help`, and errors as one sentence.
 
 A command is a module in `cloudtf.commands` with a docstring, `CONFIG` (a `Settings` dataclass) and
-`run(config)`. Nothing else in the package knows absl flags.
+`run(config)`. One that says what comes after `--` (`AFTER_DASHES`) gets it as a second argument.
+Nothing else in the package knows absl flags.
 """
 
 from __future__ import annotations
@@ -25,9 +26,11 @@ COMMANDS = {
     "convert": "turn photographs and a label CSV into TFRecords",
     "preview": "draw originals beside their augmented versions",
     "train": "train a classifier",
+    "launch": "train with several workers on this machine",
     "evaluate": "metrics, thresholds and plots for a trained model",
     "predict": "probabilities for records or a folder of images",
     "postprocess": "empty the masks of a submission that the classifier disbelieves",
+    "export": "a model for other programs: SavedModel, TFLite or ONNX",
 }
 
 
@@ -56,11 +59,15 @@ def main(arguments: Sequence[str]) -> int:
 def run_command(name: str, arguments: Sequence[str]) -> int:
     """Runs one command with its flags; errors meant for the user become one sentence."""
     module = importlib.import_module(f"cloudtf.commands.{name.replace('-', '_')}")
+    others: list[Sequence[str]] = []
+    if hasattr(module, "AFTER_DASHES"):
+        end = [*arguments, "--"].index("--")
+        arguments, others = arguments[:end], [arguments[end + 1 :]]
     try:
         if any(a.lstrip("-") in ("help", "h", "helpfull", "helpshort") for a in arguments):
             print(_help(name, module))
             return 0
-        module.run(parse(module.CONFIG, arguments))
+        module.run(parse(module.CONFIG, arguments), *others)
         return 0
     except UserError as error:
         print(f"cloudtf {name}: {error}", file=sys.stderr)
@@ -150,6 +157,8 @@ def _help(name: str, module: ModuleType) -> str:
         "  --flagfile=FILE",
         "      Read flags from FILE, one a line; # begins a comment.",
     ]
+    if hasattr(module, "AFTER_DASHES"):
+        lines += ["", f"  -- {module.AFTER_DASHES}", "      What each of them runs."]
     return "\n".join(lines)
 
 

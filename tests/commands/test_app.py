@@ -33,6 +33,7 @@ PROMISED = {
     "head_learning_rate optimizer loss augment_on augmentations cache mixed_precision jit_compile "
     "steps_per_execution early_stopping_patience plateau_patience plateau_factor seed "
     "deterministic resume checkpoint_every max_minutes steps_per_epoch fold",
+    "launch": "workers",
     "evaluate": "run_dir model data_dir split output_dir recall_target precision_target tta",
     "predict": "model data_dir split images_dir output",
     "postprocess": "submission predictions thresholds output dry_run",

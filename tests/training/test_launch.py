@@ -1,0 +1,255 @@
+"""The launcher, with small programs in the place of training."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from cloudtf.commands import app
+from cloudtf.training import launch as launch_module
+from cloudtf.training.launch import LaunchConfig, WorkerFailed, copy_lines, environments, launch
+
+# What a worker of these tests knows, and how it stops when it is told to.
+PRELUDE = """
+import json, os, signal, sys, time
+config = json.loads(os.environ["TF_CONFIG"])
+me = config["task"]["index"]
+def meet(folder):
+    "Waits for the other workers; leaves a file a process."
+    open(f"{folder}/{me}-{os.getpid()}", "w").close()
+    while len(os.listdir(folder)) % len(config["cluster"]["worker"]): time.sleep(0.01)
+def stop(number, frame):
+    print("saved", flush=True)
+    sys.exit(128 + number)
+for number in (signal.SIGTERM, signal.SIGINT):
+    signal.signal(number, stop)
+"""
+
+
+def started(program, workers=2, **settings):
+    launch(
+        [sys.executable, "-c", PRELUDE + program],
+        LaunchConfig(workers=workers, **settings),
+        grace_seconds=3,
+    )
+
+
+@pytest.fixture()
+def in_background():
+    """Starts a launcher in a process of its own; it and its workers are gone after the test."""
+    processes = []
+
+    def start(program, workers=2):
+        code = (
+            "import sys\n"
+            "from cloudtf.commands import app\n"
+            "from cloudtf.training.launch import LaunchConfig, launch\n"
+            f"try: launch([sys.executable, '-c', {PRELUDE + program!r}], LaunchConfig({workers}))\n"
+            "except Exception as error: sys.exit(getattr(error, 'exit_status', 99))\n"
+        )
+        processes.append(
+            subprocess.Popen(
+                [sys.executable, "-c", code],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                encoding="utf-8",
+            )
+        )
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+def gone(pid):
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        with open(f"/proc/{pid}/stat", encoding="ascii") as file:
+            if file.read().rsplit(")", 1)[1].split()[0] == "Z":
+                return True
+        time.sleep(0.05)
+    return False
+
+
+def test_workers_get_one_cluster_and_their_own_number(capfd):
+    started('print(json.dumps(config)); print("oops", file=sys.stderr)', workers=3)
+    out, err = capfd.readouterr()
+    found = {line[:4]: json.loads(line[4:]) for line in out.splitlines()}
+    assert sorted(found) == ["[0] ", "[1] ", "[2] "]
+    clusters = [task["cluster"] for task in found.values()]
+    assert clusters[0] == clusters[1] == clusters[2]
+    assert len(set(clusters[0]["worker"])) == 3
+    assert all(host.startswith("127.0.0.1:") for host in clusters[0]["worker"])
+    for prefix, task in found.items():
+        assert task["task"] == {"type": "worker", "index": int(prefix[1])}
+    assert sorted(err.splitlines()) == ["[0] oops", "[1] oops", "[2] oops"]
+
+
+def test_lines_are_not_mixed_with_those_of_another_worker(capfd):
+    started("for i in range(300): print('abcdefgh'[me] * 200)", workers=4)
+    lines = capfd.readouterr().out.splitlines()
+    wanted = {f"[{i}] " + "abcdefgh"[i] * 200 for i in range(4)}
+    assert len(lines) == 1200
+    assert set(lines) == wanted
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        (b"one\ntwo", "> one\n> two\n"),
+        (b"one\r\n\ntwo\n", "> one\n>\n> two\n"),
+        ("größe\n".encode(), "> größe\n"),
+        (b"\xff\n", "> \ufffd\n"),
+        # Of many states of a bar the first is shown; what it is wiped with is not.
+        (b"\r1/9\r2/9\r3/9\r    \rdone\n", "> 1/9\n> done\n"),
+        (b"", ""),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 3, 100])
+def test_output_is_copied_by_lines(said, shown, size):
+    class Pieces(io.BytesIO):
+        def read1(self, _):
+            return self.read(size)
+
+    target = io.StringIO()
+    copy_lines(Pieces(said), "> ", target)
+    assert target.getvalue() == shown
+
+
+def test_the_first_failure_stops_the_others_and_gives_the_status(tmp_path, capfd):
+    program = f"meet({str(tmp_path)!r})\nif me == 1: sys.exit(7)\ntime.sleep(60)\n"
+    with pytest.raises(WorkerFailed) as caught:
+        started(program, workers=3)
+    assert caught.value.exit_status == 7
+    assert str(caught.value) == (
+        "worker 1 ended with status 7 and the others were stopped; what it said is above."
+    )
+    assert sorted(capfd.readouterr().out.splitlines()) == ["[0] saved", "[2] saved"]
+
+
+def test_a_worker_that_hangs_does_not_hold_up_the_end():
+    began = time.monotonic()
+    with pytest.raises(WorkerFailed, match="worker 0 was killed by signal 9"):
+        started(
+            "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+            "if me == 0: os.kill(os.getpid(), signal.SIGKILL)\n"
+            "time.sleep(60)"
+        )
+    assert time.monotonic() - began < 30
+
+
+def test_after_a_crash_all_start_again_as_often_as_asked(tmp_path, capfd):
+    program = (
+        f"meet({str(tmp_path)!r})\n"
+        f"if len(os.listdir({str(tmp_path)!r})) < 6:\n"
+        "    if me == 0: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    time.sleep(60)\n"
+    )
+    started(program, restarts=2)
+    assert sorted(p.name[0] for p in tmp_path.iterdir()) == ["0"] * 3 + ["1"] * 3
+    err = capfd.readouterr().err.splitlines()
+    assert err == [
+        "cloudtf launch: worker 0 was killed by signal 9; all start again from the last "
+        f"checkpoint ({left} more such times)."
+        for left in (2, 1)
+    ]
+
+
+@pytest.mark.parametrize("status", [1, 2, 75])
+def test_bad_input_and_the_time_limit_are_not_tried_again(status, tmp_path):
+    with pytest.raises(WorkerFailed) as caught:
+        started(f"meet({str(tmp_path)!r})\nsys.exit({status})", restarts=3)
+    assert caught.value.exit_status == status
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_is_handed_on_and_waited_for(in_background, number, status):
+    process = in_background("print('ready', flush=True)\ntime.sleep(60)")
+    ready = [process.stdout.readline(), process.stdout.readline()]
+    assert sorted(ready) == ["[0] ready\n", "[1] ready\n"]
+    process.send_signal(number)
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == status
+    assert sorted(out.splitlines()) == ["[0] saved", "[1] saved"]
+
+
+def test_a_second_ctrl_c_does_not_wait(in_background):
+    process = in_background(
+        "signal.signal(signal.SIGINT, lambda *_: print('heard', flush=True))\n"
+        "print('ready', flush=True)\n"
+        "while True: time.sleep(1)"
+    )
+    for word in ("ready", "heard"):
+        lines = [process.stdout.readline(), process.stdout.readline()]
+        assert sorted(lines) == [f"[0] {word}\n", f"[1] {word}\n"]
+        process.send_signal(signal.SIGINT)
+    process.communicate(timeout=120)
+    assert process.returncode == 130
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's own means")
+def test_workers_do_not_outlive_a_launcher_that_is_killed(in_background):
+    process = in_background("print(os.getpid(), flush=True)\ntime.sleep(60)")
+    pids = [int(process.stdout.readline().split()[1]) for _ in range(2)]
+    process.kill()
+    process.wait()
+    assert all(gone(pid) for pid in pids)
+
+
+def test_listed_gpus_are_dealt_out():
+    def listed(workers, **base):
+        return [e.get("CUDA_VISIBLE_DEVICES") for e in environments(workers, base)]
+
+    assert listed(2, CUDA_VISIBLE_DEVICES="0,1,2,3") == ["0,1", "2,3"]
+    assert listed(2, CUDA_VISIBLE_DEVICES="GPU-a,GPU-b,GPU-c") == ["GPU-a", "GPU-b"]
+    assert listed(2, CUDA_VISIBLE_DEVICES="0") == ["0", "0"]
+    assert listed(2, CUDA_VISIBLE_DEVICES="") == ["", ""]
+    assert listed(2) == [None, None]
+
+
+def test_what_follows_the_dashes_is_the_workers_command(monkeypatch):
+    given = []
+    monkeypatch.setattr(
+        "cloudtf.commands.launch.launch", lambda *arguments: given.append(arguments)
+    )
+    flags = ["--data_dir=a", "--run_dir=b", "--epochs=2"]
+    assert app.main(["launch", "--workers=3", "--", "train", *flags]) == 0
+    ((command, config),) = given
+    assert config == LaunchConfig(workers=3)
+    assert command == [
+        sys.executable, "-m", "cloudtf", "train", *flags, "--strategy=multi_worker",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--workers=2"], "after -- comes the command train"),
+        (["--workers=2", "train"], "'train' is not a flag"),
+        (["--", "evaluate"], "after -- comes the command train"),
+        (["--workers=0", "--", "train"], "--workers=0 must be at least 1."),
+        (["--", "train", "--run_dir=a"], "--data_dir is required"),
+        (["--", "train", "--data_dir=a", "--run_dir=b", "--lr=1"], "'lr'"),
+        (["--", "train", "--data_dir=a", "--run_dir=b", "--strategy=gpu"], "--strategy=gpu is not"),
+    ],
+)
+def test_wrong_usage_starts_nothing(arguments, sentence, monkeypatch, capsys):
+    monkeypatch.setattr(launch_module, "_run", lambda *_: pytest.fail("started"))
+    assert app.main(["launch", *arguments]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("cloudtf launch: ") and sentence in err
+    assert len(err.splitlines()) == 1
