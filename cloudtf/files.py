@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import math
 import os
@@ -16,7 +17,7 @@ import posixpath
 import re
 import shutil
 import tempfile
-from typing import Any, Iterator
+from typing import Any, Iterator, TextIO
 
 from cloudtf.errors import UserError
 
@@ -136,11 +137,47 @@ def read_text(path: str) -> str:
         ) from error
 
 
+@contextlib.contextmanager
+def open_text(path: str) -> Iterator[TextIO]:
+    """A UTF-8 file to read a piece at a time, without a byte-order mark, line ends as they are.
+
+    Raises:
+      UserError: the file is missing, cannot be read, or is found not to be UTF-8 on the way.
+    """
+    try:
+        binary = io.BufferedReader(_RemoteReader(path)) if is_remote(path) else open(path, "rb")  # noqa: SIM115
+        with io.TextIOWrapper(binary, encoding="utf-8-sig", newline="") as file:
+            yield file
+    except UnicodeDecodeError:
+        read_text(path)  # Says where, which the piece at hand does not know.
+        raise
+    except OSError as error:
+        raise UserError(f"The file {path} cannot be read: {_reason(error)}.") from error
+
+
+class _RemoteReader(io.RawIOBase):
+    """A remote file as Python's own readers want it."""
+
+    def __init__(self, path: str) -> None:
+        self._file = _gfile().GFile(path, "rb")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            content = self._file.read(len(buffer))
+        except Exception as error:
+            raise OSError(str(error)) from error
+        buffer[: len(content)] = content
+        return len(content)
+
+
 def read_json(path: str) -> Any:
     """The value in a JSON file."""
     try:
         return json.loads(read_text(path))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"The file {path} is not JSON ({error}); make it again.") from error
 
 

@@ -1,69 +1,102 @@
-"""Rows of a CSV with their numbers, read strictly: nothing is guessed, padded or cut off."""
+"""Rows of a CSV with their numbers, read strictly: nothing is guessed, padded or cut off.
+
+The file is read as its rows are taken, so that memory does not grow with its length.
+"""
 
 from __future__ import annotations
 
+import collections
+import contextlib
 import csv
-import io
-import sys
+import itertools
+from typing import Iterable, Iterator, TextIO
 
 from cloudtf import files
 from cloudtf.errors import UserError
 
+Row = tuple[int, list[str]]
 
-def read_rows(path: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Reads a CSV in UTF-8, with or without a byte-order mark, of any line ends.
+# The module's own limit, 131,072, is a large but possible mask.
+_MAX_FIELD = 2**31 - 1
+
+
+@contextlib.contextmanager
+def open_rows(path: str) -> Iterator[tuple[list[str], Iterator[Row]]]:
+    """Opens a CSV in UTF-8, with or without a byte-order mark, of any line ends.
 
     Args:
       path: of the file. Its delimiter (comma, semicolon or tab) is told by the header.
 
-    Returns:
+    Yields:
       The header, and (number, cells) of each row that is not empty; the header is row 1, as in a
       spreadsheet. Every row has as many cells as the header.
 
     Raises:
-      UserError: naming the first row that is no CSV, or what is wrong with the header.
+      UserError: naming what is wrong with the header at once; and, as the rows are taken, the first
+        that is no CSV, or that there is none.
     """
-    text = files.read_text(path)
-    if "\0" in text:
-        row = text.count("\n", 0, text.index("\0")) + 1
-        raise UserError(f"{path} has a NUL byte in row {row}; it is no CSV, or damaged.")
-    first = next((line for line in text.splitlines() if line.strip()), "")
-    if not first:
+    with files.open_text(path) as file:
+        yield _header_and_rows(path, file)
+
+
+def _header_and_rows(path: str, file: TextIO) -> tuple[list[str], Iterator[Row]]:
+    blank, first = 0, ""
+    for first in file:
+        if first.strip():
+            break
+        blank += 1
+    else:
         raise UserError(f"{path} is empty; it must begin with a header row.")
     delimiter = max(",;\t", key=first.count)
-    # The module's own limit, 131,072, is a large but possible mask.
-    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    rows: list[tuple[int, list[str]]] = []
-    header: list[str] = []
-    number = 0
+    lines = _without_nul(path, itertools.chain([first], file), blank + 1)
+    rows = _rows(path, lines, delimiter, blank + 1)
+    _, header = next(rows, (0, []))
+    header = [cell.strip() for cell in header]
+    _check_header(path, header)
+    return header, _checked(path, header, rows)
+
+
+def _without_nul(path: str, lines: Iterable[str], start: int) -> Iterator[str]:
+    for number, line in enumerate(lines, start):
+        if "\0" in line:
+            raise UserError(f"{path} has a NUL byte in row {number}; it is no CSV, or damaged.")
+        yield line
+
+
+def _rows(path: str, lines: Iterator[str], delimiter: str, start: int) -> Iterator[Row]:
+    """Number and cells of each row that is not empty."""
+    csv.field_size_limit(_MAX_FIELD)
+    number = start - 1
     try:
-        for number, cells in enumerate(reader, start=1):
-            if not any(cells):
-                continue
-            if not header:
-                header = [cell.strip() for cell in cells]
-                _check_header(path, header, delimiter)
-            elif len(cells) != len(header):
-                raise UserError(
-                    f"{path} row {number} has {len(cells)} cells, the header {len(header)}; "
-                    "mend the row."
-                )
-            else:
-                rows.append((number, cells))
+        for number, cells in enumerate(csv.reader(lines, delimiter=delimiter, strict=True), start):
+            if any(cells):
+                yield number, cells
     except csv.Error as error:
         raise UserError(f"{path} row {number + 1} is no CSV ({error}); mend the row.") from error
-    if not rows:
+
+
+def _checked(path: str, header: list[str], rows: Iterator[Row]) -> Iterator[Row]:
+    row = None
+    for row in rows:
+        number, cells = row
+        if len(cells) != len(header):
+            raise UserError(
+                f"{path} row {number} has {len(cells)} cells, the header {len(header)}; "
+                "mend the row."
+            )
+        yield row
+    if row is None:
         raise UserError(f"{path} has a header but no rows; there is nothing to convert.")
-    return header, rows
 
 
-def _check_header(path: str, header: list[str], delimiter: str) -> None:
+def _check_header(path: str, header: list[str]) -> None:
+    if not header:
+        raise UserError(f"{path} has nothing but delimiters; it must begin with a header row.")
     if len(header) < 2:
         raise UserError(
             f"{path} has one column only ({header[0][:40]!r}); cells are separated by commas, "
             "semicolons or tabs."
         )
-    repeated = {name for name in header if header.count(name) > 1}
+    repeated = [name for name, count in collections.Counter(header).items() if count > 1]
     if repeated:
-        raise UserError(f"{path} has two columns named {min(repeated)!r}; rename one.")
+        raise UserError(f"{path} has two columns named {min(repeated)[:60]!r}; rename one.")

@@ -15,7 +15,8 @@ from typing import Sequence
 import numpy as np
 
 from cloudtf import files
-from cloudtf.data.labels import LabelTable, Problem, check_name, read_labels
+from cloudtf.data.label_csv import read_labels
+from cloudtf.data.labels import LabelTable, Problem, check_name
 from cloudtf.errors import UserError
 
 EXTENSIONS = (".jpg", ".jpeg", ".png")

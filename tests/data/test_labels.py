@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cloudtf.data import labels
+from cloudtf.data import label_csv, labels
 from cloudtf.errors import UsageError, UserError
 
 KAGGLE = """Image_Label,EncodedPixels
@@ -25,7 +25,7 @@ LIST = "image,classes\na.jpg,Sugar\nb.jpg,\nc.jpg,Fish Sugar\nd.jpg,Sugar|Fish\n
 def read(tmp_path, text, *arguments, **options):
     path = tmp_path / "labels.csv"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return labels.read_labels(str(path), *arguments, **options)
+    return label_csv.read_labels(str(path), *arguments, **options)
 
 
 def reasons(table):

@@ -1,0 +1,333 @@
+"""Label CSVs to one multi-hot table: Kaggle's RLE masks, one-hot columns, or lists of classes.
+
+    Image_Label,EncodedPixels      image,Fish,Flower      image,classes
+    a.jpg_Fish,1 5 20 7            a.jpg,1,0              a.jpg,Fish Flower
+    a.jpg_Flower,                  b.jpg,0,0              b.jpg,
+
+Rows are taken one at a time and not kept, masks least of all: what stays of a row is a few numbers.
+"""
+
+from __future__ import annotations
+
+import itertools
+import posixpath
+import re
+from array import array
+from typing import Callable, Iterator, Optional, Sequence
+
+import numpy as np
+
+from cloudtf.data import rle
+from cloudtf.data.csv_rows import Row, open_rows
+from cloudtf.data.labels import LabelTable, Problem, check_class, check_distinct, check_name
+from cloudtf.errors import UsageError, UserError
+
+# A column that gives more classes than this is not one of classes.
+MAX_CLASSES = 10_000
+# Bytes of the table of labels.
+MAX_LABELS = 4_000_000_000
+
+_ZERO_ONE = {"0": 0, "1": 1, "0.0": 0, "1.0": 1}
+_LIST_HEADERS = ("class", "classes", "label", "labels", "tag", "tags")
+_LOOKED_AT = 1000
+
+
+def read_labels(
+    path: str,
+    label_format: str = "auto",
+    classes: Sequence[str] = (),
+    columns: Sequence[str] = (),
+) -> LabelTable:
+    """Reads a label CSV (commas, semicolons or tabs; UTF-8 with or without a byte-order mark).
+
+    Args:
+      path: the CSV.
+      label_format: one of `FORMATS`, or `auto`: told by the header and the first rows.
+      classes: the class order. If empty: the order of the columns of a one-hot CSV, else
+        alphabetical.
+      columns: further columns to read (a split, a group); they hold no classes.
+
+    Raises:
+      UserError: the file as a whole cannot be used. Problems of single rows are in the result.
+      UsageError: `columns` or `classes` do not fit the header.
+    """
+    with open_rows(path) as (header, rows):
+        for name in columns:
+            if name not in header:
+                has = ", ".join(header)[:400]
+                raise UsageError(f"{path} has no column {name!r}; it has {has}.")
+        if label_format == "auto":
+            first = list(itertools.islice(rows, _LOOKED_AT))
+            label_format = _recognise(header, first, columns)
+            rows = itertools.chain(first, rows)
+            del first
+        parse = {"kaggle_rle": _parse_rle, "onehot": _parse_onehot, "list": _parse_list}
+        builder = _Builder(path, header, columns, tuple(classes))
+        parse[label_format](builder, rows)
+        return builder.table()
+
+
+def _recognise(header: list[str], rows: list[Row], columns: Sequence[str]) -> str:
+    if _find(header, "encodedpixels") is not None:
+        return "kaggle_rle"
+    content = [i for i in range(1, len(header)) if header[i] not in columns]
+    if len(content) > 1:
+        return "onehot"
+    if content and header[content[0]].lower() not in _LIST_HEADERS:
+        cells = {cells[content[0]].strip() for _, cells in rows}
+        if cells <= set(_ZERO_ONE):
+            return "onehot"
+    return "list"
+
+
+def _find(header: list[str], *names: str) -> Optional[int]:
+    """Where a column of one of these names stands, whatever its case and punctuation."""
+    plain = [re.sub(r"[^a-z]", "", cell.lower()) for cell in header]
+    return next((plain.index(name) for name in names if name in plain), None)
+
+
+class _Builder:
+    """Collects images, the classes that their rows mention, and the problems."""
+
+    def __init__(
+        self, path: str, header: list[str], columns: Sequence[str], classes: tuple[str, ...]
+    ) -> None:
+        self.path, self.header, self.columns = path, header, tuple(columns)
+        self.fixed = bool(classes)
+        self.images: dict[str, int] = {}  # Name -> number, in the order of the file.
+        self.first_rows = array("q")
+        self.classes: dict[str, int] = {}
+        # One entry a mention: which image, which class, whether it is present.
+        self.mentions = array("q"), array("i"), array("b")
+        self._extra_at = [header.index(name) for name in self.columns]
+        self._extra: list[tuple[str, ...]] = []  # One an image, equal ones once.
+        self._extra_kinds: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self._problems: list[tuple[int, Problem]] = []
+        self._dropped: set[str] = set()
+        if len(set(classes)) < len(classes):
+            raise UsageError("--classes names a class twice.")
+        for name in classes:
+            self.add_class(name)
+
+    def add_class(self, name: str) -> int:
+        """The number of a class that is new; UserError if it cannot be one."""
+        try:
+            check_class(name)
+        except ValueError as error:
+            raise UserError(f"{self.path}: the class name {name[:60]!r} {error}.") from error
+        if len(self.classes) == MAX_CLASSES:
+            raise UserError(
+                f"{self.path} names more than {MAX_CLASSES:,} classes; is it the right column?"
+            )
+        return self.classes.setdefault(name, len(self.classes))
+
+    def problem(self, name: str, row: int, reason: str, drops_image: bool = True) -> None:
+        self._problems.append((row, Problem(name, f"row {row} {reason}", drops_image)))
+        if drops_image:
+            self._dropped.add(name)
+
+    def image(self, raw: str, row: int, cells: list[str]) -> Optional[tuple[int, str]]:
+        """An image's number and name, noted on its first row; None, and a problem, if unusable."""
+        name = raw.strip()
+        number = self.images.get(name)
+        if number is not None:
+            if self.columns and self._extra[number] != tuple(cells[i] for i in self._extra_at):
+                reason = f"puts {name} in another {' or '.join(self.columns)} than"
+                self.problem(name, row, f"{reason} row {self.first_rows[number]}")
+                return None
+            return number, name
+        try:
+            check_name(name)
+        except ValueError as error:
+            self.problem(name, row, str(error))
+            return None
+        # Two spellings of a file must not become two images.
+        plain = posixpath.normpath(name) if "." in name[:1] or "/" in name else name
+        if plain != name:
+            return self.image(plain, row, cells)
+        number = self.images[name] = len(self.images)
+        self.first_rows.append(row)
+        if self.columns:
+            extra = tuple(cells[i] for i in self._extra_at)
+            self._extra.append(self._extra_kinds.setdefault(extra, extra))
+        return number, name
+
+    def mention(self, image: tuple[int, str], row: int, class_name: str, present: bool) -> bool:
+        """Notes a class of an image; False, and a problem, if --classes does not list it."""
+        number = self.classes.get(class_name)
+        if number is None:
+            if self.fixed:
+                self.problem(image[1], row, f"has the unknown class {class_name[:60]!r}")
+                return False
+            number = self.add_class(class_name)
+        for column, value in zip(self.mentions, (image[0], number, present)):
+            column.append(value)
+        return True
+
+    def table(self) -> LabelTable:
+        """The result; classes that only images with problems mention are not in it."""
+        if not self.classes:
+            raise UserError(f"{self.path} names no class at all; there is nothing to learn.")
+        keep = np.array([name not in self._dropped for name in self.images], bool)
+        images, numbers, present = (np.frombuffer(a, a.typecode) for a in self.mentions)
+        kept = keep[images] if len(images) else np.zeros(0, bool)
+        all_classes = list(self.classes)
+        if self.fixed:
+            classes = all_classes
+        else:
+            classes = sorted(all_classes[i] for i in np.unique(numbers[kept]))
+        try:
+            check_distinct(classes)
+        except ValueError as error:
+            raise UserError(f"{self.path}: {error}.") from error
+        names = tuple(itertools.compress(self.images, keep))
+        if len(names) * len(classes) > MAX_LABELS:
+            raise UserError(
+                f"{self.path} names {len(classes):,} classes for {len(names):,} images, which no "
+                "table can hold; is it the right column?"
+            )
+        at = np.full(len(all_classes), -1)
+        at[[self.classes[name] for name in classes]] = np.arange(len(classes))
+        shown = kept & (present == 1)
+        labels = np.zeros((len(names), len(classes)), np.uint8)
+        labels[(np.cumsum(keep) - 1)[images[shown]], at[numbers[shown]]] = 1
+        extra = list(itertools.compress(self._extra, keep))
+        return LabelTable(
+            names=names,
+            labels=labels,
+            classes=tuple(classes),
+            rows=np.array(self.first_rows, np.int64)[keep],
+            columns={
+                column: tuple(texts[i].strip() for texts in extra)
+                for i, column in enumerate(self.columns)
+            },
+            problems=tuple(p for _, p in sorted(self._problems, key=lambda entry: entry[0])),
+        )
+
+
+def _parse_rle(builder: _Builder, rows: Iterator[Row]) -> None:
+    pixels = _find(builder.header, "encodedpixels")
+    if pixels is None:
+        raise UserError(f"{builder.path} has no column EncodedPixels, as kaggle_rle has.")
+    split = _splitter(builder)
+    # One entry a mention: its row, and what tells its mask from others.
+    numbers, masks = array("q"), array("q")
+    malformed: dict[int, str] = {}
+    for row, cells in rows:
+        raw, class_name = split(cells)
+        if not raw or not class_name:
+            builder.problem(raw or class_name, row, "is not named IMAGE_CLASS")
+            continue
+        image = builder.image(raw, row, cells)
+        mask = cells[pixels].strip()
+        if image is None or not builder.mention(image, row, class_name, bool(mask)):
+            continue
+        try:
+            rle.check(mask)
+        except ValueError as error:
+            malformed[len(numbers)] = f"({class_name}) has a malformed mask: {error}"
+        numbers.append(row)
+        # Python's hash of a text has 64 bits and a secret key: none can be made to clash.
+        masks.append(hash(cells[pixels]))
+    names = list(builder.images)
+    images, class_numbers, _ = builder.mentions
+    class_names = list(builder.classes)
+    for later, first in _repeats(images, class_numbers, len(class_names)):
+        malformed.pop(later, None)
+        name, class_name = names[images[later]], class_names[class_numbers[later]]
+        equal = masks[later] == masks[first]
+        verb = "repeats" if equal else "contradicts"
+        reason = f"({class_name}) {verb} row {numbers[first]}"
+        builder.problem(name, numbers[later], reason, drops_image=not equal)
+    for at, reason in malformed.items():
+        builder.problem(names[images[at]], numbers[at], reason)
+
+
+def _repeats(images: array, classes: array, num_classes: int) -> Iterator[tuple[int, int]]:
+    """Places of mentions of an (image, class) that was mentioned before, and of the first."""
+    keys = np.array(images, np.int64) * num_classes + np.array(classes, np.int64)
+    order = np.argsort(keys, kind="stable")
+    new = np.diff(keys[order], prepend=-1) > 0
+    first = order[np.maximum.accumulate(np.where(new, np.arange(len(order)), 0))]
+    yield from zip(order[~new].tolist(), first[~new].tolist())
+
+
+def _splitter(builder: _Builder) -> Callable[[list[str]], tuple[str, str]]:
+    """What finds the image and the class in the cells of a row of an RLE CSV."""
+    both = _find(builder.header, "imagelabel")
+    if both is not None:
+        # Image names may hold underscores; class names do not.
+        def split(cells: list[str]) -> tuple[str, str]:
+            name, _, class_name = cells[both].strip().rpartition("_")
+            return name, class_name
+
+        return split
+    image = _find(builder.header, "image", "imageid", "imagename", "filename")
+    label = _find(builder.header, "label", "class", "classid", "labelname")
+    if image is None or label is None:
+        raise UserError(
+            f"{builder.path} needs a column Image_Label, or columns Image and Label, beside "
+            "EncodedPixels."
+        )
+    return lambda cells: (cells[image].strip(), cells[label].strip())
+
+
+def _parse_onehot(builder: _Builder, rows: Iterator[Row]) -> None:
+    at = [i for i in range(1, len(builder.header)) if builder.header[i] not in builder.columns]
+    found = [builder.header[i] for i in at]
+    if builder.fixed and set(found) != set(builder.classes):
+        raise UsageError(
+            f"--classes={','.join(builder.classes)[:400]} are not the class columns of "
+            f"{builder.path}: {', '.join(found)[:400]}."
+        )
+    for name in found:
+        builder.add_class(name)
+    builder.fixed = True
+
+    def present(row: int, name: str, cells: list[str]) -> Optional[list[str]]:
+        result = []
+        for i, class_name in zip(at, found):
+            value = _ZERO_ONE.get(cells[i].strip())
+            if value is None:
+                builder.problem(name, row, f"has {cells[i][:20]!r} for {class_name}, not 0 or 1")
+                return None
+            if value:
+                result.append(class_name)
+        return result
+
+    _one_row_an_image(builder, rows, present)
+
+
+def _parse_list(builder: _Builder, rows: Iterator[Row]) -> None:
+    at = [i for i in range(1, len(builder.header)) if builder.header[i] not in builder.columns]
+    if len(at) != 1:
+        raise UserError(
+            f"{builder.path} has {len(at)} columns beside the image's name; a list CSV has one, "
+            "with classes separated by spaces or |."
+        )
+    _one_row_an_image(builder, rows, lambda _row, _name, cells: re.split(r"[|\s]+", cells[at[0]]))
+
+
+def _one_row_an_image(
+    builder: _Builder,
+    rows: Iterator[Row],
+    present: Callable[[int, str, list[str]], Optional[list[str]]],
+) -> None:
+    contents = array("q")  # One an image: what tells its cells from others; see `_parse_rle`.
+    for row, cells in rows:
+        image = builder.image(cells[0], row, cells)
+        if image is None:
+            continue
+        number, name = image
+        content = hash(tuple(cells[1:]))
+        if number < len(contents):
+            first = builder.first_rows[number]
+            if contents[number] == content:
+                builder.problem(name, row, f"repeats row {first}", False)
+            else:
+                builder.problem(name, row, f"contradicts row {first}")
+            continue
+        contents.append(content)
+        for class_name in present(row, name, cells) or ():
+            if class_name and not builder.mention(image, row, class_name, True):
+                break
