@@ -6,8 +6,10 @@ A record is a `tf.train.Example` in an uncompressed TFRecord shard with the feat
 
 from __future__ import annotations
 
+import builtins
+import concurrent.futures
 import dataclasses
-from typing import Any, Iterable, Optional
+from typing import Any, Iterable, Iterator, Optional
 
 from cloudtf import files
 from cloudtf.errors import UserError
@@ -167,21 +169,44 @@ def check_shards(
     Raises:
       UserError: naming the first split, shard or count that is wrong.
     """
-    for name in manifest.splits if split_names is None else split_names:
-        split = manifest.split(name)
+    for _, problem in shard_problems(data_dir, manifest, split_names):
+        raise UserError(problem)
+
+
+def shard_problems(
+    data_dir: str, manifest: Manifest, split_names: Optional[Iterable[str]] = None
+) -> Iterator[tuple[str, str]]:
+    """All that `check_shards` would find: the name of a shard (or split), and a sentence.
+
+    Raises:
+      UserError: there is no split of such a name.
+    """
+    names = manifest.splits if split_names is None else split_names
+    splits = [manifest.split(name) for name in names]
+    for split in splits:
         counted = sum(shard.num_examples for shard in split.shards)
         if counted != split.num_examples:
-            raise UserError(
+            yield (
+                split.name,
                 f"{files.join(data_dir, MANIFEST_NAME)} disagrees with itself: the shards of "
-                f"{name} hold {counted} examples, not {split.num_examples}; convert again."
+                f"{split.name} hold {counted} examples, not {split.num_examples}; convert again.",
             )
-        for shard in split.shards:
-            path = files.join(data_dir, shard.name)
-            if not files.exists(path):
-                raise UserError(f"The shard {path} is missing; run `cloudtf convert` again.")
-            found = files.size(path)
-            if found != shard.num_bytes:
-                raise UserError(
+    shards = [shard for split in splits for shard in split.shards]
+    paths = [files.join(data_dir, shard.name) for shard in shards]
+    # A remote file system answers each question late, but many at once.
+    with concurrent.futures.ThreadPoolExecutor(32) as pool:
+        lengths = (pool if files.is_remote(data_dir) else builtins).map(_length, paths)
+        for shard, path, found in zip(shards, paths, lengths):
+            if found is None:
+                yield shard.name, f"The shard {path} is missing; run `cloudtf convert` again."
+            elif found != shard.num_bytes:
+                yield (
+                    shard.name,
                     f"The shard {path} has {found:,} bytes, {MANIFEST_NAME} says "
-                    f"{shard.num_bytes:,}; run `cloudtf convert` again."
+                    f"{shard.num_bytes:,}; run `cloudtf convert` again.",
                 )
+
+
+def _length(path: str) -> Optional[int]:
+    """The length of a file; None if there is none."""
+    return files.size(path) if files.exists(path) else None

@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import hashlib
 import re
+import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Iterator
+from typing import Any, Collection, Iterable, Iterator
 
 from tqdm import tqdm
 
 from cloudtf import files
 from cloudtf.data import images, records, shards
 from cloudtf.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """Something that is not as it should be.
+
+    Attributes:
+      sentence: names the shard or split, what is wrong, and the mend.
+      harmless: training works all the same.
+    """
+
+    sentence: str
+    harmless: bool = False
 
 
 def verify(data_dir: str, workers: int = 0) -> records.Manifest:
@@ -30,40 +45,116 @@ def verify(data_dir: str, workers: int = 0) -> records.Manifest:
     """
     manifest = records.read_manifest(data_dir)
     records.check_shards(data_dir, manifest)
+    for problem in problems(data_dir, manifest, workers):
+        if not problem.harmless:
+            raise UserError(problem.sentence)
+        print(f"Warning: {problem.sentence}")
+    total = sum(split.num_examples for split in manifest.splits.values())
+    print(f"Verified {total:,} records in {data_dir}: all as {records.MANIFEST_NAME} says.")
+    return manifest
+
+
+def problems(
+    data_dir: str,
+    manifest: records.Manifest,
+    workers: int = 0,
+    leave_out: Collection[str] = (),
+) -> Iterator[Problem]:
+    """Reads every byte and gives all problems: at most one for each shard, then those of splits.
+
+    Args:
+      data_dir: the folder of `dataset.json`.
+      manifest: of that folder.
+      workers: threads; 0 for one a core.
+      leave_out: names of shards that are not read. What needs a whole split to be judged is not
+        judged where one is left out or damaged.
+    """
     seen: dict[str, str] = {}
     contents: dict[bytes, tuple[str, str]] = {}
     alike: list[tuple[str, str]] = []
-    total = sum(split.num_examples for split in manifest.splits.values())
+    shards_read = [
+        (split.name, shard)
+        for split in manifest.splits.values()
+        for shard in split.shards
+        if shard.name not in leave_out
+    ]
+    total = sum(shard.num_examples for _, shard in shards_read)
+    counts: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
+    unread = {s.name for split in manifest.splits.values() for s in split.shards}
     with tqdm(total=total, unit=" images", desc="verify", dynamic_ncols=True) as bar:
-        for split in manifest.splits.values():
-            found: collections.Counter[str] = collections.Counter()
-            for shard in split.shards:
-                path = files.join(data_dir, shard.name)
+        for split_name, shard in shards_read:
+            path = files.join(data_dir, shard.name)
+            try:
                 for name, label, digest in _read_shard(path, shard, manifest, workers):
                     if name in seen:
                         raise UserError(
                             f"The shard {path} holds {name!r}, which is also in the split "
                             f"{seen[name]}; convert again with --overwrite."
                         )
-                    seen[name] = split.name
-                    other, other_split = contents.setdefault(digest, (name, split.name))
-                    if other_split != split.name:
+                    seen[name] = split_name
+                    other, other_split = contents.setdefault(digest, (name, split_name))
+                    if other_split != split_name:
                         alike.append((other, name))
-                    found.update(c for c, present in zip(manifest.classes, label) if present)
+                    counts[split_name].update(
+                        c for c, present in zip(manifest.classes, label) if present
+                    )
                     bar.update(1)
-            if any(found[name] != count for name, count in split.class_counts.items()):
-                raise UserError(
-                    f"{files.join(data_dir, records.MANIFEST_NAME)} counts the classes of "
-                    f"{split.name} as {split.class_counts}, its shards hold {dict(found)}; "
-                    "convert again with --overwrite."
-                )
+                unread.discard(shard.name)
+            except UserError as error:
+                yield Problem(str(error))
+    for split in manifest.splits.values():
+        found = counts[split.name]
+        whole = not any(shard.name in unread for shard in split.shards)
+        if whole and any(found[name] != count for name, count in split.class_counts.items()):
+            yield Problem(
+                f"{files.join(data_dir, records.MANIFEST_NAME)} counts the classes of "
+                f"{split.name} as {split.class_counts}, its shards hold {dict(found)}; "
+                "convert again with --overwrite."
+            )
     if alike:
-        print(
-            f"Warning: {len(alike)} images are in two splits under two names, for example "
-            f"{alike[0][0]!r} and {alike[0][1]!r}; --group_column can keep them together."
+        yield Problem(
+            f"{len(alike)} images are in two splits under two names, for example "
+            f"{alike[0][0]!r} and {alike[0][1]!r}; --group_column can keep them together.",
+            harmless=True,
         )
-    print(f"Verified {total:,} records in {data_dir}: all as {records.MANIFEST_NAME} says.")
-    return manifest
+
+
+def check_first_records(
+    data_dir: str, manifest: records.Manifest, split_names: Iterable[str], seconds: float = 0.5
+) -> None:
+    """Looks at the first record of each shard, for the start of a run on local files.
+
+    Records that fit another manifest (more classes, another image size) are found before the
+    first step, whatever the cache.
+
+    Args:
+      data_dir: the folder of the shards; a remote one is left alone, where each look takes long.
+      manifest: of that folder.
+      split_names: the splits that will be read.
+      seconds: the time that this may take.
+
+    Raises:
+      UserError: naming the shard.
+    """
+    if files.is_remote(data_dir):
+        return
+    end = time.monotonic() + seconds
+    for split_name in split_names:
+        for shard in manifest.split(split_name).shards:
+            if time.monotonic() > end:
+                return
+            path = files.join(data_dir, shard.name)
+            if not shard.num_examples:
+                continue
+            try:
+                for record in _records(path):
+                    _check_record(0, record, manifest)
+                    break
+            except ValueError as error:
+                raise UserError(
+                    f"The shard {path} does not fit {records.MANIFEST_NAME}: {error}; list all "
+                    f"that is wrong with `cloudtf doctor --data_dir={data_dir}`."
+                ) from error
 
 
 def _read_shard(
