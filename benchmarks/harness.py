@@ -10,20 +10,18 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import datetime
-import gc
-import importlib.metadata
 import json
 import multiprocessing
-import os
-import platform
 import sys
-import time
 import traceback
-from typing import Any, Callable, Iterable, Iterator, Optional, Sequence
+from typing import Any, Callable, Iterable, Optional, Sequence
 
 import numpy as np
 from absl import app, flags
+
+from cloudtf.diagnosis import machine as machine_facts
+from cloudtf.diagnosis.machine import describe
+from cloudtf.diagnosis.timing import Measure, Turn, timed_batches
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("work_dir", None, "Folder for the data, kept for the next run.")
@@ -33,43 +31,25 @@ flags.DEFINE_float("seconds", 1.0, "About how long a turn is.", lower_bound=0.01
 flags.DEFINE_list("cases", [], "Only cases whose name has one of these words in it.")
 
 _PACKAGES = (
-    "tensorflow-cpu",
-    "tensorflow",
-    "tensorflow-addons",
-    "numpy",
-    "opencv-python-headless",
-    "simplejpeg",
+    *machine_facts.PACKAGES,
     "pillow",
     "albumentations",
     "torch",
     "nvidia-dali-cuda120",
     "scikit-learn",
 )
-_WARM_UP_BATCHES = 4
 _BOOTSTRAP_SAMPLES = 5000
+
+
+__all__ = [
+    "Case", "Measure", "Missing", "Ratio", "Result", "Turn", "alternate", "describe", "in_process",
+    "machine", "number", "ratio", "ratio_of_pairs", "report", "run", "table", "timed_batches",
+    "write_json",
+]  # fmt: skip
 
 
 class Missing(Exception):
     """A peer cannot run here; the message says what is not there."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Turn:
-    """One measurement.
-
-    Attributes:
-      seconds: taken by `items`, after the start.
-      items: images, steps or whatever is counted.
-      start: seconds from nothing to the steady state, not part of `seconds`.
-    """
-
-    seconds: float
-    items: int
-    start: float = 0.0
-
-
-# Measures about so many items.
-Measure = Callable[[int], Turn]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,30 +126,6 @@ def run(main: Callable[[], None]) -> None:
         main()
 
     app.run(checked)
-
-
-def timed_batches(make: Callable[[], Iterator], batch_size: int, images: int) -> Turn:
-    """Takes batches from a fresh iterator, counting its start apart.
-
-    The start includes some batches, so that what lies ready in queues is used up.
-
-    Args:
-      make: gives an endless iterator.
-      batch_size: images a batch.
-      images: to take, after the start.
-    """
-    began = time.perf_counter()
-    iterator = make()
-    for _ in range(_WARM_UP_BATCHES):
-        next(iterator)
-    started = time.perf_counter()
-    count = max(1, round(images / batch_size))
-    for _ in range(count):
-        next(iterator)
-    ended = time.perf_counter()
-    del iterator
-    gc.collect()
-    return Turn(ended - started, count * batch_size, started - began)
 
 
 def alternate(
@@ -341,33 +297,7 @@ def ratio_of_pairs(name: str, pairs: np.ndarray, target: Optional[float] = None)
 
 def machine() -> dict[str, Any]:
     """Where and when this runs, and with what."""
-    with open("/proc/cpuinfo", encoding="utf-8") as file:
-        models = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
-    versions = {}
-    for package in _PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return {
-        "date": datetime.date.today().isoformat(),
-        "cpu": models[0] if models else platform.processor(),
-        "cores": len(os.sched_getaffinity(0)),
-        "memory_gb": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9, 1),
-        "load_average": round(os.getloadavg()[0], 2),
-        "system": platform.platform(terse=True),
-        "python": platform.python_version(),
-        "versions": versions,
-    }
-
-
-def describe(facts: dict[str, Any]) -> str:
-    """`machine()` as a line or two."""
-    versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
-    return (
-        f"{facts['date']}, {facts['cores']} x {facts['cpu']}, {facts['memory_gb']} GB, load "
-        f"average {facts['load_average']} at the start; Python {facts['python']}, {versions}."
-    )
+    return machine_facts.facts(_PACKAGES)
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

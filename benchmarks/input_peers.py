@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import os
 import random
-import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import Callable, Iterator
 
 import harness
@@ -235,40 +233,16 @@ def decode_jpeg(paths: list[str], batch_size: int, size: int, threads: int) -> h
 
     What TensorFlow can do at most without touching a pixel itself.
     """
-    import tensorflow as tf
+    from cloudtf.diagnosis import cases
 
-    from cloudtf.pipeline import reading
-
-    dataset = tf.data.Dataset.from_tensor_slices(_contents(paths)).repeat()
-    dataset = dataset.map(
-        lambda encoded: tf.ensure_shape(tf.io.decode_jpeg(encoded, channels=3), [size, size, 3]),
-        num_parallel_calls=threads,
-    )
-    dataset = dataset.batch(batch_size, drop_remainder=True).prefetch(2)
-    dataset = dataset.with_options(reading.options(threads))
-    return lambda images: harness.timed_batches(lambda: iter(dataset), batch_size, images)
+    return cases.decode(_contents(paths), size, size, batch_size, threads).measure
 
 
 def bare_decode(paths: list[str], batch_size: int, size: int, threads: int) -> harness.Measure:
     """libjpeg-turbo alone, into arrays that are used again: the limit."""
-    import simplejpeg
+    from cloudtf.diagnosis import cases
 
-    contents = _contents(paths)
-    pool = ThreadPoolExecutor(threads)
-
-    def decode(thread: int, count: int) -> None:
-        buffer = np.empty((batch_size, size, size, 3), np.uint8)
-        for i in range(count):
-            encoded = contents[(thread * count + i) % len(contents)]
-            simplejpeg.decode_jpeg(encoded, buffer=buffer[i % batch_size])
-
-    def measure(images: int) -> harness.Turn:
-        each = max(1, images // threads)
-        began = time.perf_counter()
-        list(pool.map(decode, range(threads), [each] * threads))
-        return harness.Turn(time.perf_counter() - began, each * threads)
-
-    return measure
+    return cases.bare_decode(_contents(paths), size, size, batch_size, threads).measure
 
 
 def _albumentations():  # noqa: ANN202 - a type of albumentations'

@@ -51,34 +51,18 @@ def cloudtf_training(
     records_dir: str, batch_size: int, cache: str, augment_on: str
 ) -> harness.Measure:
     """The training pipeline; batches as the train step takes them."""
-    import cloudtf
+    from cloudtf.diagnosis import cases
 
-    found = cloudtf.open_dataset(records_dir, cache=cache)
-    batches = found.batches(
-        "train", batch_size, training=True, augment_on=augment_on, with_keys=True
-    )
-    return lambda images: harness.timed_batches(lambda: iter(batches), batch_size, images)
+    return cases.training(records_dir, batch_size, cache, augment_on).measure
 
 
 def cloudtf_evaluation(
     records_dir: str, batch_size: int, cache: str, as_float: bool
 ) -> harness.Measure:
-    """The evaluation pipeline, pass after pass; as float32 in [0, 1] for comparison with peers.
+    """The evaluation pipeline, pass after pass."""
+    from cloudtf.diagnosis import cases
 
-    cloudtf itself ships uint8 and normalises in the model's first layers.
-    """
-    import tensorflow as tf
-
-    import cloudtf
-
-    found = cloudtf.open_dataset(records_dir, cache=cache)
-    batches = found.batches("train", batch_size).repeat()
-    if as_float:
-        batches = batches.map(
-            lambda images, labels, mask: (tf.cast(images, tf.float32) * (1 / 255), labels, mask),
-            num_parallel_calls=_cores(),
-        ).prefetch(2)
-    return lambda images: harness.timed_batches(lambda: iter(batches), batch_size, images)
+    return cases.evaluation(records_dir, batch_size, cache, as_float, _cores()).measure
 
 
 def main() -> None:

@@ -1,0 +1,137 @@
+"""What can be timed of the way of the data: whole pipelines, single stages, and the limits.
+
+A function here prepares a case (loads, builds) and returns it; the case takes turns. Images are
+JPEGs in memory or records on a disk whose pages have been read before, unless it says otherwise.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Callable, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+import cloudtf
+from cloudtf import files
+from cloudtf.data import records
+from cloudtf.diagnosis.timing import Case, Turn, timed, timed_batches
+from cloudtf.pipeline import augment, reading
+from cloudtf.pipeline.augmentations import Augmentations
+
+# Records parsed at once, and how many of them are read by parallel readers.
+_READ_BATCH = 64
+_READERS = 16
+
+
+def training(
+    data_dir: str,
+    batch_size: int,
+    cache: str,
+    augment_on: str,
+    split: str = "train",
+    augmentations: Augmentations = Augmentations(),  # noqa: B008 - frozen
+) -> Case:
+    """The training pipeline; batches as the train step takes them."""
+    data = cloudtf.open_dataset(data_dir, cache=cache)
+    batches = data.batches(
+        split,
+        batch_size,
+        training=True,
+        augment_on=augment_on,
+        augmentations=augmentations,
+        with_keys=True,
+    )
+    # Each epoch of a streamed set begins with filling the shuffle buffer: whole epochs.
+    multiple = data.num_examples(split) if cache == "none" else batch_size
+    return _batches(lambda: iter(batches), batch_size, multiple)
+
+
+def evaluation(
+    data_dir: str, batch_size: int, cache: str, as_float: bool, threads: int, split: str = "train"
+) -> Case:
+    """The evaluation pipeline, pass after pass; as float32 in [0, 1] for comparison with others.
+
+    cloudtf itself ships uint8 and normalises in the model's first layers.
+    """
+    data = cloudtf.open_dataset(data_dir, cache=cache)
+    batches = data.batches(split, batch_size).repeat()
+    if as_float:
+        batches = batches.map(
+            lambda images, labels, mask: (tf.cast(images, tf.float32) * (1 / 255), labels, mask),
+            num_parallel_calls=threads,
+        ).prefetch(2)
+    return _batches(lambda: iter(batches), batch_size)
+
+
+def read(data_dir: str, split: records.Split, num_classes: int, threads: int) -> Case:
+    """Stage one: from the shards' bytes to parsed records, in batches; no image is decoded."""
+    paths = [files.join(data_dir, shard.name) for shard in split.shards]
+    dataset = tf.data.Dataset.from_tensor_slices(paths).repeat()
+    dataset = dataset.interleave(
+        lambda path: tf.data.TFRecordDataset(path, buffer_size=4 << 20),
+        cycle_length=min(len(paths), _READERS),
+        num_parallel_calls=min(len(paths), _READERS),
+    )
+    dataset = dataset.batch(_READ_BATCH, drop_remainder=True)
+    dataset = dataset.map(lambda s: reading.parse(s, num_classes), num_parallel_calls=threads)
+    dataset = dataset.prefetch(2).with_options(reading.options(threads))
+    return _batches(lambda: iter(dataset), _READ_BATCH, max(_READ_BATCH, split.num_examples))
+
+
+def decode(
+    encoded: Sequence[bytes], height: int, width: int, batch_size: int, threads: int
+) -> Case:
+    """Stage two: `tf.io.decode_jpeg` on JPEGs in memory to uint8 batches, and nothing else.
+
+    What TensorFlow can do at most without touching a pixel itself, with cloudtf's tf.data options.
+    """
+    dataset = tf.data.Dataset.from_tensor_slices(list(encoded)).repeat()
+    dataset = dataset.map(
+        lambda content: reading.decode(content, height, width), num_parallel_calls=threads
+    )
+    dataset = dataset.batch(batch_size, drop_remainder=True).prefetch(2)
+    dataset = dataset.with_options(reading.options(threads))
+    return _batches(lambda: iter(dataset), batch_size)
+
+
+def augmentation(
+    height: int, width: int, batch_size: int, threads: int, augmentations: Augmentations
+) -> Case:
+    """Stage three: the augmentation of uint8 batches on the host."""
+    images = np.random.default_rng(0).integers(0, 256, (batch_size, height, width, 3), np.uint8)
+    batch = tf.constant(images)
+    numbers = tf.range(batch_size)
+
+    def augmented(count: tf.Tensor) -> tf.Tensor:
+        keys = tf.stack([tf.fill([batch_size], tf.cast(count, tf.int32)), numbers], axis=1)
+        return augment.augment(batch, keys, ops=augmentations, seed=0)
+
+    dataset = tf.data.Dataset.range(1 << 30).map(augmented, num_parallel_calls=threads)
+    dataset = dataset.prefetch(2).with_options(reading.options(threads))
+    return _batches(lambda: iter(dataset), batch_size)
+
+
+def bare_decode(
+    encoded: Sequence[bytes], height: int, width: int, batch_size: int, threads: int
+) -> Case:
+    """libjpeg-turbo alone, into arrays that are used again: the limit."""
+    import simplejpeg
+
+    pool = ThreadPoolExecutor(threads)
+
+    def work(thread: int, count: int) -> None:
+        buffer = np.empty((batch_size, height, width, 3), np.uint8)
+        for i in range(count):
+            content = encoded[(thread * count + i) % len(encoded)]
+            simplejpeg.decode_jpeg(content, buffer=buffer[i % batch_size])
+
+    def measure(images: int) -> Turn:
+        each = max(1, images // threads)
+        return timed(lambda: list(pool.map(work, range(threads), [each] * threads)), each * threads)
+
+    return Case(measure, batch_size)
+
+
+def _batches(make: Callable, batch_size: int, multiple: int = 0) -> Case:
+    return Case(lambda images: timed_batches(make, batch_size, images), multiple or batch_size)

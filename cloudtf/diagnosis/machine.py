@@ -1,0 +1,86 @@
+"""Where a measurement was made: processor, cores, memory, versions."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import importlib.metadata
+import os
+import platform
+from typing import Any, Optional, Sequence
+
+from cloudtf.data.shards import usable_cores
+
+PACKAGES = (
+    "tensorflow",
+    "tensorflow-cpu",
+    "tensorflow-tpu",
+    "tf-keras",
+    "tensorflow-addons",
+    "numpy",
+    "opencv-python-headless",
+    "simplejpeg",
+)
+
+_CPU_QUOTA = "/sys/fs/cgroup/cpu.max"
+
+
+def facts(packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
+    """Where and when this runs, and with what, as JSON values.
+
+    Args:
+      packages: whose versions are told, where they are installed.
+    """
+    load = None
+    with contextlib.suppress(OSError, AttributeError):  # Not everywhere.
+        load = round(os.getloadavg()[0], 2)
+    return {
+        "date": datetime.date.today().isoformat(),
+        "cpu": _processor(),
+        "cores": usable_cores(),
+        "memory_gb": round(total_memory() / 1e9, 1),
+        "load_average": load,
+        "system": platform.platform(terse=True),
+        "python": platform.python_version(),
+        "versions": {name: v for name in packages if (v := _version(name)) is not None},
+    }
+
+
+def describe(machine: dict[str, Any]) -> str:
+    """`facts()` as a line or two."""
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    return (
+        f"{machine['date']}, {machine['cores']} x {machine['cpu']}, {machine['memory_gb']} GB, "
+        f"load average {machine['load_average']} at the start; Python {machine['python']}, "
+        f"{versions}."
+    )
+
+
+def total_memory() -> int:
+    """Bytes of memory that the machine has."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def cpu_quota(path: str = _CPU_QUOTA) -> Optional[float]:
+    """The processor time that the container allows, in cores; None where there is no limit."""
+    try:
+        with open(path, encoding="ascii") as file:
+            quota, period = file.read().split()
+        return int(quota) / int(period)
+    except (OSError, ValueError):
+        return None  # No cgroup, or "max".
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as file:
+        for line in file:
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _version(package: str) -> Optional[str]:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

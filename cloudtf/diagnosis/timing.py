@@ -1,0 +1,143 @@
+"""Timing: one turn of a measurement, and several measurements taking turns.
+
+Noise on a shared machine is larger than many differences worth knowing, and it drifts: so all take
+turns (A B C, C B A, A B C, ...), and what is reported is the median over the turns.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import time
+from typing import Any, Callable, Iterator, Mapping
+
+import numpy as np
+
+# The first batches of an iterator may lie ready in queues.
+_WARM_UP_BATCHES = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Turn:
+    """One measurement.
+
+    Attributes:
+      seconds: taken by `items`, after the start.
+      items: images, steps or whatever is counted.
+      start: seconds from nothing to the steady state, not part of `seconds`.
+      cpu_seconds: processor time of the whole process in `seconds`, over all cores.
+    """
+
+    seconds: float
+    items: int
+    start: float = 0.0
+    cpu_seconds: float = 0.0
+
+
+# Measures about so many items.
+Measure = Callable[[int], Turn]
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """Something to measure, prepared.
+
+    Attributes:
+      measure: takes a turn.
+      multiple: items of a turn are a multiple of this (a batch; an epoch).
+    """
+
+    measure: Measure
+    multiple: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Speed:
+    """What came of a case.
+
+    Attributes:
+      median: items a second over the turns.
+      low: the 25% quartile.
+      high: the 75% quartile.
+      cpu_ms: median milliseconds of processor time an item; steadier than `median` where other
+        programs run beside it.
+      turns: how many.
+    """
+
+    median: float
+    low: float
+    high: float
+    cpu_ms: float
+    turns: int
+
+
+def timed(work: Callable[[], Any], items: int, start: float = 0.0) -> Turn:
+    """A turn of `work`, which does `items`."""
+    cpu, began = time.process_time(), time.perf_counter()
+    work()
+    seconds = time.perf_counter() - began
+    return Turn(seconds, items, start, time.process_time() - cpu)
+
+
+def timed_batches(make: Callable[[], Iterator], batch_size: int, images: int) -> Turn:
+    """Takes batches from a fresh iterator, counting its start apart.
+
+    The start includes some batches, so that what lies ready in queues is used up.
+
+    Args:
+      make: gives an endless iterator.
+      batch_size: images a batch.
+      images: to take, after the start.
+    """
+    began = time.perf_counter()
+    iterator = make()
+    for _ in range(_WARM_UP_BATCHES):
+        next(iterator)
+    count = max(1, round(images / batch_size))
+
+    cpu, started = time.process_time(), time.perf_counter()
+    for _ in range(count):
+        next(iterator)
+    seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
+    # Its threads end before the next turn begins.
+    del iterator
+    gc.collect()
+    return Turn(seconds, count * batch_size, started - began, cpu)
+
+
+def length_of_turn(case: Case, seconds: float) -> int:
+    """Items that take about so long; two turns are taken to find out, the first to warm up."""
+    case.measure(case.multiple)
+    turn = case.measure(case.multiple)
+    wanted = turn.items / max(turn.seconds, 1e-9) * seconds
+    return case.multiple * max(1, round(wanted / case.multiple))
+
+
+def alternate(
+    cases: Mapping[str, Case],
+    rounds: int,
+    seconds: float,
+    progress: Callable[[], object] = lambda: None,
+) -> dict[str, Speed]:
+    """Measures cases in turns.
+
+    Args:
+      cases: by name.
+      rounds: turns of each.
+      seconds: about how long a turn is.
+      progress: called after each turn.
+    """
+    lengths = {name: length_of_turn(case, seconds) for name, case in cases.items()}
+    turns: dict[str, list[Turn]] = {name: [] for name in cases}
+    for number in range(rounds):
+        for name in cases if number % 2 == 0 else reversed(list(cases)):
+            turns[name].append(cases[name].measure(lengths[name]))
+            progress()
+    return {name: summary(found) for name, found in turns.items()}
+
+
+def summary(turns: list[Turn]) -> Speed:
+    """The median and quartiles of turns of one case."""
+    low, median, high = np.percentile([turn.items / turn.seconds for turn in turns], (25, 50, 75))
+    cpu = np.median([1000 * turn.cpu_seconds / turn.items for turn in turns])
+    return Speed(float(median), float(low), float(high), float(cpu), len(turns))
