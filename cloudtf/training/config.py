@@ -138,6 +138,12 @@ class TrainConfig(Augmentations):
         None, "Save and stop after so long; run again to go on.", minimum=0, topic="run"
     )
     tensorboard: bool = setting(True, "Write every number for TensorBoard too.", topic="run")
+    profile: Optional[str] = setting(
+        None,
+        "Trace steps with TensorFlow's profiler into the run's tensorboard folder: the first and "
+        "the last, as in 100:110, counted from the start of the run.",
+        topic="run",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -145,6 +151,12 @@ class TrainConfig(Augmentations):
             raise UsageError(
                 f"--checkpoint_every={self.checkpoint_every} must be a number of steps such as "
                 "500, or of minutes such as 10m."
+            )
+        first, last = self.profile_steps or (1, 1)
+        if not 1 <= first <= last:
+            raise UsageError(
+                f"--profile={self.profile} must be the first and the last step to trace, such as "
+                "100:110."
             )
         if self.stage_epochs == (0, 0):
             raise UsageError("--head_epochs and --epochs are both 0: there is nothing to train.")
@@ -154,3 +166,11 @@ class TrainConfig(Augmentations):
         """Epochs of the head stage and of the whole network."""
         default = 0 if self.weights == "none" else 3
         return (default if self.head_epochs is None else self.head_epochs), self.epochs
+
+    @property
+    def profile_steps(self) -> Optional[tuple[int, int]]:
+        """First and last step to trace, from 1; (0, 0) for what cannot be understood."""
+        if self.profile is None:
+            return None
+        found = re.fullmatch(r"(\d{1,18}):(\d{1,18})", self.profile)
+        return (int(found[1]), int(found[2])) if found else (0, 0)

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from cloudtf.training import sanity
 from cloudtf.training.checkpoints import Progress
 from cloudtf.training.config import TrainConfig
+from cloudtf.training.profiling import StepProfiler
 from cloudtf.training.step import TrainStep
 from cloudtf.training.stopping import StopRequests
 
@@ -26,6 +27,7 @@ class EpochLoop:
       requests: to stop.
       save: checks the run's weights and writes a checkpoint.
       began: when the run was started, on the clock of `time.perf_counter`.
+      profiler: traces some of the steps.
     """
 
     def __init__(
@@ -36,9 +38,10 @@ class EpochLoop:
         requests: StopRequests,
         save: Callable[[], None],
         began: float,
+        profiler: StepProfiler,
     ) -> None:
         self._config, self._steps_per_epoch, self._progress = config, steps_per_epoch, progress
-        self._requests, self._save = requests, save
+        self._requests, self._save, self._profiler = requests, save, profiler
         self._began: Optional[float] = began
         self._every_steps, self._every_seconds = checkpoint_interval(config.checkpoint_every)
 
@@ -69,11 +72,12 @@ class EpochLoop:
             leave=False,
             dynamic_ncols=True,
         )
-        with bar:
+        with bar, self._profiler:
             while progress.step < self._steps_per_epoch:
                 left = self._steps_per_epoch - progress.step
                 count = min(config.steps_per_execution, left)
-                values = step(batches, count)
+                with self._profiler.steps(progress.total_steps, count):
+                    values = step(batches, count)
                 sanity.check_losses(values, progress.total_steps, optimizer)
                 progress.loss_sum += float(values.sum(dtype="float64"))
                 progress.step += count

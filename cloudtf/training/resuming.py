@@ -22,6 +22,7 @@ _MAY_CHANGE = {
     "max_minutes",
     "plateau_factor",
     "plateau_patience",
+    "profile",
     "resume",
     "run_dir",
     "steps_per_execution",

@@ -21,6 +21,7 @@ from cloudtf.training.checkpoints import CheckpointFolder, Progress, RunLock
 from cloudtf.training.config import TrainConfig
 from cloudtf.training.loop import EpochLoop
 from cloudtf.training.pr_auc_callback import PrAucCallback
+from cloudtf.training.profiling import StepProfiler
 from cloudtf.training.step import TrainStep
 from cloudtf.training.stopping import StopRequests
 
@@ -127,6 +128,11 @@ class _Run:
             self.requests,
             save=self._save_checked,
             began=self.began,
+            profiler=StepProfiler(
+                config.profile_steps,
+                self.output_dir,
+                self.steps_per_epoch * sum(config.stage_epochs),
+            ),
         )
         # Also when going on: settings that may change are those of the last start.
         files.write_text(files.join(self.output_dir, "flags.txt"), settings.to_flagfile(config))

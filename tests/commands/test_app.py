@@ -32,7 +32,7 @@ PROMISED = {
     "train": "data_dir run_dir model weights strategy batch_size head_epochs epochs learning_rate "
     "head_learning_rate optimizer loss augment_on augmentations cache mixed_precision jit_compile "
     "steps_per_execution early_stopping_patience plateau_patience plateau_factor seed "
-    "deterministic resume checkpoint_every max_minutes steps_per_epoch fold",
+    "deterministic resume checkpoint_every max_minutes steps_per_epoch fold profile",
     "launch": "workers",
     "evaluate": "run_dir model data_dir split output_dir recall_target precision_target tta",
     "predict": "model data_dir split images_dir output",
@@ -159,6 +159,7 @@ def test_without_a_command_the_commands_are_listed(capsys):
         (["train", "--data_dir=a", "--run_dir=b", "--checkpoint_every=0"], "--checkpoint_every=0"),
         (["train", "--data_dir=a", "--run_dir=b", "--checkpoint_every=1h"], "--checkpoint_every"),
         (["train", "--data_dir=a", "--run_dir=b", "--head_epochs=0", "--epochs=0"], "--epochs"),
+        (["train", "--data_dir=a", "--run_dir=b", "--profile=9"], "--profile=9"),
         (["train", "--data_dir=a", "--run_dir=b", "quickly"], "'quickly'"),
         (["train", "--run_dir=b"], "--data_dir"),
         (["train", "--flagfile=no/such.flags"], "no/such.flags"),
