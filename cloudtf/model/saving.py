@@ -77,8 +77,12 @@ def save_model(model: tf.keras.Model, path: str, info: dict[str, Any]) -> None:
             archive.writestr(INFO_NAME, json.dumps(finite, indent=2, ensure_ascii=False))
 
 
-def load_model(path: str) -> tf.keras.Model:
+def load_model(path: str, in_float32: bool = False) -> tf.keras.Model:
     """Reads a `.keras` file (local or remote) as an uncompiled model.
+
+    Args:
+      path: of the file.
+      in_float32: compute in float32 what was trained in mixed precision.
 
     Raises:
       UserError: the file is missing, damaged, not a `.keras` file, or carries code.
@@ -104,6 +108,8 @@ def load_model(path: str) -> tf.keras.Model:
             )
         config = _read_json(archive, _CONFIG_NAME, path)
         _refuse_code(config, path)
+        if in_float32:
+            config = _without_policies(config)
         # Not Keras's load_model: it seeks in the archive, which switches off zipfile's check of
         # the content, and which zipfile does wrongly before Python 3.12.9 and 3.13.2.
         weights = archive.extract(_WEIGHTS_NAME, folder)
@@ -178,6 +184,17 @@ def _for_any_stack(config: Any) -> Any:
         for key, value in config.items()
         if not (key == "optional" and value is False and "batch_input_shape" in config)
     }
+
+
+def _without_policies(config: Any) -> Any:
+    """The same with float32 in place of a policy of mixed precision."""
+    if isinstance(config, list):
+        return [_without_policies(value) for value in config]
+    if not isinstance(config, dict):
+        return config
+    if config.get("class_name") == "Policy":
+        return "float32"
+    return {key: _without_policies(value) for key, value in config.items()}
 
 
 def _refuse_code(config: Any, path: str) -> None:

@@ -1,0 +1,29 @@
+"""Write a trained model for other programs: a SavedModel, a TFLite or an ONNX file.
+
+It takes plain uint8 images, a SavedModel also the bytes of JPEG files, and gives a probability a
+class and whether the class is present by its threshold.
+"""
+
+from __future__ import annotations
+
+from cloudtf.model.export import ExportConfig, export
+
+CONFIG = ExportConfig
+
+
+def run(config: ExportConfig) -> None:
+    """Exports, and says what takes and gives what."""
+    info = export(config)
+    print(f"Exported as {config.format}: {config.output}")
+    height, width = info["image_height"], info["image_width"]
+    print(f"images: uint8 [B, {height}, {width}, 3], RGB, 0 to 255")
+    if config.format == "saved_model":
+        print("jpeg: string [B], the bytes of JPEG files of any size")
+    print(f"probabilities: float32 [B, {len(info['classes'])}], {', '.join(info['classes'])}")
+    if info["thresholds"] is None:
+        print("No thresholds were found beside the model: make them with `cloudtf evaluate`.")
+        return
+    print(f"present: bool, probabilities of at least the {info['present_at']} thresholds")
+    for name, threshold in info["thresholds"].items():
+        words = "never present: no threshold reaches its target" if threshold is None else threshold
+        print(f"  {name}: {words}")

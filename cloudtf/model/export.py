@@ -1,0 +1,294 @@
+"""Trained models for other programs: a SavedModel, a TFLite or an ONNX file without cloudtf.
+
+What is written takes plain images and says which classes it saw: normalising, class names and
+thresholds are inside. The outputs, for B images and C classes:
+
+    probabilities  float32 [B, C]
+    present        bool [B, C], whether each probability is at least its class's threshold
+    classes        string [B, C], the class names (SavedModel only)
+
+`cloudtf.json` (classes, thresholds, image size) goes with it: in `assets.extra/` of a SavedModel,
+in the zip archive at the end of a TFLite file, in the metadata of an ONNX file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import tempfile
+import zipfile
+from typing import TYPE_CHECKING, Any, Callable, Iterator, Optional
+
+import numpy as np
+
+from cloudtf import files
+from cloudtf.errors import UserError
+from cloudtf.settings import REQUIRED, Settings, setting
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+FORMATS = ("saved_model", "tflite", "onnx")
+INFO_NAME = "cloudtf.json"
+
+# The signatures of a SavedModel; `images` is the only one of the other formats.
+IMAGES = "images"
+JPEG = "jpeg"
+
+# Of a model's own info, what concerns those who use it.
+_KEPT = ("model", "epoch", "pr_auc", "average_precision")
+# Old enough for any runtime in use, new enough for all that the networks need.
+_OPSET = 15
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportConfig(Settings):
+    """What `cloudtf export` is told."""
+
+    model: str = setting(REQUIRED, "The .keras file, or a run folder for its best model.")
+    output: str = setting(REQUIRED, "File to write; for saved_model the folder, a new one.")
+    format: str = setting(
+        "saved_model",
+        "saved_model takes JPEG bytes or uint8 images, tflite and onnx take uint8 images.",
+        choices=FORMATS,
+    )
+    thresholds: Optional[str] = setting(
+        None, "thresholds.json of the model. Default: the one beside it, if there is one."
+    )
+    present_at: str = setting(
+        "recall",
+        "Which of the two thresholds says that a class is present.",
+        choices=("recall", "precision"),
+    )
+
+
+def export(config: ExportConfig) -> dict[str, Any]:
+    """Writes a trained model in another format, whole or not at all.
+
+    It computes in float32, also what was trained in mixed precision.
+
+    Returns:
+      The content of `cloudtf.json`: `classes`, `image_height`, `image_width`, `present_at` and
+      `thresholds` (a map by class; both None where there are no thresholds, and then there is no
+      `present`; a class whose threshold is None is never present), and what is known of the model.
+
+    Raises:
+      UserError: the model or its thresholds are missing, damaged or do not belong together; the
+        output cannot be written or is a folder in use; tf2onnx is missing.
+    """
+    path = config.model
+    if not path.endswith(".keras"):
+        path = files.join(path, "best.keras")
+    if config.format == "onnx":
+        _import_tf2onnx()
+    if config.format == "saved_model":
+        _check_new(config.output)
+    elif files.is_dir(config.output):
+        raise UserError(f"--output={config.output} is a folder; name a file in it.")
+
+    import tensorflow as tf
+
+    from cloudtf.model import saving
+
+    info = _describe(path, saving.read_info(path), config)
+    model = saving.load_model(path, in_float32=True)
+    shape, outputs = tuple(model.input_shape[1:]), model.output_shape[-1]
+    if len(info["classes"]) != outputs or len(shape) != 3:
+        raise UserError(
+            f"The model {path} has {outputs} outputs for the input {shape} and names "
+            f"{len(info['classes'])} classes; it is not one that cloudtf train has made."
+        )
+    info["image_height"], info["image_width"] = shape[:2]
+    write = {"saved_model": _saved_model, "tflite": _tflite, "onnx": _onnx}[config.format]
+    try:
+        write(model, info, config.output)
+    except (OSError, tf.errors.OpError) as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0].rstrip(".")
+        raise UserError(f"The output {config.output} cannot be written: {reason}.") from error
+    return info
+
+
+def smallest_passing(threshold: Optional[float]) -> np.float32:
+    """The least float32 that is at least `threshold`; infinity for None.
+
+    With it a float32 score passes exactly where, as a float64, it passes the threshold itself.
+    """
+    if threshold is None:
+        return np.float32(np.inf)
+    nearest = np.float32(threshold)
+    return nearest if float(nearest) >= threshold else np.nextafter(nearest, np.float32(np.inf))
+
+
+def _describe(path: str, info: dict[str, Any], config: ExportConfig) -> dict[str, Any]:
+    """What `cloudtf.json` will say, but for the image size."""
+    # Late, since it imports scikit-learn.
+    from cloudtf.evaluation import thresholds
+
+    classes = info.get("classes") or []
+    beside = files.join(files.dirname(path), "thresholds.json")
+    source = config.thresholds or (beside if files.exists(beside) else None)
+    by_class = None
+    if source is not None:
+        chosen = thresholds.read(source)
+        if set(chosen) != set(classes):
+            raise UserError(
+                f"The classes of {path} ({', '.join(classes)}) and of {source} "
+                f"({', '.join(chosen)}) differ; give the --thresholds of this model."
+            )
+        by_class = {name: chosen[name][config.present_at]["threshold"] for name in classes}
+    return {
+        "classes": classes,
+        "present_at": config.present_at if by_class else None,
+        "thresholds": by_class,
+        **{key: info[key] for key in _KEPT if key in info},
+    }
+
+
+def _classifier(
+    model: tf.keras.Model, info: dict[str, Any]
+) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
+    """uint8 [B, H, W, 3] to `probabilities` and, with thresholds, `present`."""
+    lowest = None
+    if info["thresholds"] is not None:
+        lowest = np.array([smallest_passing(info["thresholds"][name]) for name in info["classes"]])
+
+    def classify(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        probabilities = model(images, training=False)
+        found = {"probabilities": probabilities}
+        return found if lowest is None else {**found, "present": probabilities >= lowest}
+
+    return classify
+
+
+def _image_spec(info: dict[str, Any]) -> tf.TensorSpec:
+    import tensorflow as tf
+
+    shape = [None, info["image_height"], info["image_width"], 3]
+    return tf.TensorSpec(shape, tf.uint8, name=IMAGES)
+
+
+def _save(
+    model: tf.keras.Model, signatures: dict[str, Callable], specs: dict[str, Any], folder: str
+) -> None:
+    import tensorflow as tf
+
+    module = tf.Module()
+    # The variables alone: a Keras model would bring its layers' functions and their custom objects.
+    module.weights = model.variables
+    functions = {
+        name: tf.function(function, input_signature=[specs[name]])
+        for name, function in signatures.items()
+    }
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    tf.saved_model.save(module, folder, functions, options)
+
+
+def _saved_model(model: tf.keras.Model, info: dict[str, Any], output: str) -> None:
+    import tensorflow as tf
+
+    from cloudtf.model import jpeg_input
+
+    classify = _classifier(model, info)
+
+    def from_images(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        found = classify(images)
+        names = tf.broadcast_to(tf.constant(info["classes"]), tf.shape(found["probabilities"]))
+        return {**found, "classes": names}
+
+    def from_jpeg(jpeg: tf.Tensor) -> dict[str, tf.Tensor]:
+        return from_images(jpeg_input.decode(jpeg, info["image_height"], info["image_width"]))
+
+    specs = {IMAGES: _image_spec(info), JPEG: tf.TensorSpec([None], tf.string, name=JPEG)}
+    with _new_folder(output) as folder:
+        _save(model, {IMAGES: from_images, JPEG: from_jpeg}, specs, folder)
+        files.make_dirs(files.join(folder, "assets.extra"))
+        files.write_json(files.join(folder, "assets.extra", INFO_NAME), info)
+
+
+def _tflite(model: tf.keras.Model, info: dict[str, Any], output: str) -> None:
+    import tensorflow as tf
+
+    with tempfile.TemporaryDirectory() as folder:
+        _save(model, {IMAGES: _classifier(model, info)}, {IMAGES: _image_spec(info)}, folder)
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[IMAGES])
+        with _silenced():
+            content = converter.convert()
+    with files.replacing(output) as temporary:
+        with open(temporary, "wb") as file:
+            file.write(content)
+        # A reader of the format stops before what is appended; `unzip` finds it.
+        with zipfile.ZipFile(temporary, "a") as archive:
+            archive.writestr(INFO_NAME, json.dumps(info, indent=2, ensure_ascii=False))
+            archive.writestr("labels.txt", "".join(f"{name}\n" for name in info["classes"]))
+
+
+@contextlib.contextmanager
+def _silenced() -> Iterator[None]:
+    """Keeps away what the converter's C++ part writes to stderr: a table of "non-converted ops"
+    where all is well. Errors are exceptions."""
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _onnx(model: tf.keras.Model, info: dict[str, Any], output: str) -> None:
+    import tensorflow as tf
+
+    tf2onnx = _import_tf2onnx()
+    function = tf.function(_classifier(model, info), input_signature=[_image_spec(info)])
+    proto, _ = tf2onnx.convert.from_function(
+        function, input_signature=function.input_signature, opset=_OPSET
+    )
+    entry = proto.metadata_props.add()
+    entry.key, entry.value = INFO_NAME, json.dumps(info, ensure_ascii=False)
+    files.write_bytes(output, proto.SerializeToString())
+
+
+def _import_tf2onnx() -> Any:
+    try:
+        import tf2onnx.convert
+    except Exception as error:  # A version of onnx that does not fit raises others.
+        raise UserError(
+            f"--format=onnx needs the package tf2onnx ({error}); install it with: "
+            'pip install tf2onnx; beside TensorFlow 2.15 with: pip install tf2onnx "onnx<1.19".'
+        ) from error
+    return tf2onnx
+
+
+def _check_new(path: str) -> None:
+    if files.exists(path) and not (files.is_dir(path) and not files.list_dir(path)):
+        raise UserError(f"--output={path} is there already; remove it, or name a new folder.")
+
+
+@contextlib.contextmanager
+def _new_folder(path: str) -> Iterator[str]:
+    """Gives a temporary local folder, and on leaving without an error moves it to `path`."""
+    parent = tempfile.gettempdir() if files.is_remote(path) else files.dirname(path)
+    files.make_dirs(parent)
+    with tempfile.TemporaryDirectory(prefix=f".{files.basename(path)}.", dir=parent) as holder:
+        folder = os.path.join(holder, "model")
+        yield folder
+        if files.is_remote(path):
+            _upload(folder, path)
+        else:
+            os.replace(folder, path)
+
+
+def _upload(folder: str, path: str) -> None:
+    found = [
+        os.path.relpath(os.path.join(where, name), folder)
+        for where, _, names in os.walk(folder)
+        for name in names
+    ]
+    # The file that makes the folder a SavedModel comes last.
+    for name in sorted(found, key=lambda name: (name == "saved_model.pb", name)):
+        target = files.join(path, *name.split(os.sep))
+        files.make_dirs(files.dirname(target))
+        files.write_bytes(target, files.read_bytes(os.path.join(folder, name)))
