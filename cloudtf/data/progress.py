@@ -113,10 +113,10 @@ class Journal:
         try:
             settings = raw["settings"]
             written = [
-                shards.Written(records.Shard(**entry["shard"]), dict(entry["skipped"]))
+                shards.Written(records.shard_from(entry["shard"]), dict(entry["skipped"]))
                 for entry in raw["shards"].values()
             ]
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(
                 f"{self._path(JOURNAL_NAME)} is damaged; begin anew with --overwrite."
             ) from error

@@ -9,13 +9,17 @@ from __future__ import annotations
 import builtins
 import concurrent.futures
 import dataclasses
+import re
 from typing import Any, Iterable, Iterator, Optional
 
 from cloudtf import files
+from cloudtf.data.labels import check_class, check_distinct, check_name
 from cloudtf.errors import UserError
 
 FORMAT_VERSION = 1
 MANIFEST_NAME = "dataset.json"
+# A JPEG cannot be larger.
+_MAX_SIDE = 65_535
 
 ENCODED = "image/encoded"
 FORMAT = "image/format"
@@ -116,36 +120,91 @@ def read_manifest(data_dir: str) -> Manifest:
     try:
         if raw["format_version"] != FORMAT_VERSION:
             raise UserError(
-                f"{path} has format version {raw['format_version']}, this cloudtf reads "
+                f"{path} has format version {str(raw['format_version'])[:40]}, this cloudtf reads "
                 f"{FORMAT_VERSION}; convert the photographs again."
             )
-        splits = {
-            name: Split(
-                name=name,
-                num_examples=int(split["num_examples"]),
-                class_counts=dict(split["class_counts"]),
-                combination_counts=dict(split.get("combination_counts", {})),
-                shards=tuple(
-                    Shard(s["name"], int(s["num_examples"]), int(s["num_bytes"]), s["sha256"])
-                    for s in split["shards"]
-                ),
-            )
-            for name, split in raw["splits"].items()
-        }
-        return Manifest(
-            classes=tuple(raw["classes"]),
-            image_height=int(raw["image_height"]),
-            image_width=int(raw["image_width"]),
-            jpeg_quality=int(raw["jpeg_quality"]),
-            seed=int(raw["seed"]),
-            splits=splits,
-            skipped=tuple(raw["skipped"]),
-            settings=raw.get("settings"),
-        )
+        return _manifest(raw)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(
-            f"{path} is damaged ({type(error).__name__}: {error}); convert the photographs again."
-        ) from error
+        reason = f"it has no {error}" if isinstance(error, KeyError) else str(error)[:200]
+        raise UserError(f"{path} is damaged ({reason}); convert the photographs again.") from error
+
+
+def _manifest(raw: dict[str, Any]) -> Manifest:
+    """The manifest in a JSON value; ValueError or its like if it is none."""
+    classes = tuple(_text(name, "a class name") for name in raw["classes"])
+    for name in classes:
+        check_class(name)
+    check_distinct(classes)
+    if len(set(classes)) < len(classes):
+        raise ValueError("it names a class twice")
+    skipped = tuple(
+        {_text(key, "a key"): _text(value, "an entry of skipped") for key, value in entry.items()}
+        for entry in raw["skipped"]
+    )
+    if not all({"file", "reason"} <= entry.keys() for entry in skipped):
+        raise ValueError("an entry of skipped has no file or reason")
+    splits = {name: _split(name, split, classes) for name, split in raw["splits"].items()}
+    names = [shard.name for split in splits.values() for shard in split.shards]
+    if len(set(names)) < len(names):
+        # Twice in one split, or in two, where it would be trained and validated on.
+        raise ValueError("it names a shard twice")
+    return Manifest(
+        classes=classes,
+        image_height=_whole(raw["image_height"], 1, _MAX_SIDE),
+        image_width=_whole(raw["image_width"], 1, _MAX_SIDE),
+        jpeg_quality=_whole(raw["jpeg_quality"], 1, 100),
+        seed=_whole(raw["seed"]),
+        splits=splits,
+        skipped=skipped,
+        settings=None if raw.get("settings") is None else dict(raw["settings"]),
+    )
+
+
+def _split(name: str, raw: dict[str, Any], classes: tuple[str, ...]) -> Split:
+    # The name becomes a part of file names.
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_]{0,50}", name):
+        raise ValueError(f"{name[:60]!r} cannot be the name of a split")
+    class_counts = {key: _whole(value) for key, value in raw["class_counts"].items()}
+    unknown = sorted(class_counts.keys() - set(classes))
+    if unknown:
+        raise ValueError(f"the split {name} counts the unknown class {unknown[0][:60]!r}")
+    combinations = raw.get("combination_counts", {})
+    return Split(
+        name=name,
+        num_examples=_whole(raw["num_examples"]),
+        class_counts=class_counts,
+        combination_counts={key: _whole(value) for key, value in combinations.items()},
+        shards=tuple(shard_from(shard) for shard in raw["shards"]),
+    )
+
+
+def shard_from(raw: dict[str, Any]) -> Shard:
+    """The shard in a JSON value.
+
+    Raises:
+      ValueError: a name that is no plain file name, a count under 0, a checksum that is none.
+      KeyError, TypeError: it lacks something or has another structure.
+    """
+    name = _text(raw["name"], "the name of a shard")
+    check_name(name)
+    if "/" in name:
+        raise ValueError(f"the shard {name[:60]!r} is not in the folder itself")
+    digest = _text(raw["sha256"], "a checksum")
+    if not re.fullmatch(r"[0-9a-f]{64}", digest):
+        raise ValueError(f"the shard {name[:60]!r} has no SHA-256")
+    return Shard(name, _whole(raw["num_examples"]), _whole(raw["num_bytes"]), digest)
+
+
+def _whole(value: Any, low: int = 0, high: int = 2**63 - 1) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise ValueError(f"{str(value)[:40]!r} is not a whole number from {low} to {high}")
+    return value
+
+
+def _text(value: Any, what: str) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{what} is {str(value)[:40]!r}, which is not text")
+    return value
 
 
 def write_manifest(data_dir: str, manifest: Manifest) -> None:
