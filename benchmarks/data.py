@@ -79,10 +79,12 @@ def as_files(records_dir: str) -> list[str]:
     if not os.path.exists(done):
         import tensorflow as tf
 
-        from cloudtf.pipeline import reading
+        from cloudtf.pipeline import tables
 
         manifest = records.read_manifest(records_dir)
-        table = reading.load_table(records_dir, manifest.split("train"), len(manifest.classes), 2)
+        shape = (manifest.image_height, manifest.image_width)
+        split = manifest.split("train")
+        table = tables.load_table(records_dir, split, len(manifest.classes), 2, shape)
         os.makedirs(path, exist_ok=True)
         for name, encoded in zip(table.names, table.encoded.numpy()):
             tf.io.write_file(os.path.join(path, name), encoded)

@@ -14,15 +14,19 @@ import tensorflow as tf
 
 from cloudtf.data import records
 from cloudtf.errors import UsageError, UserError
-from cloudtf.pipeline import augment, memory, randomness, reading
+from cloudtf.pipeline import augment, damage, memory, randomness, reading, tables
 from cloudtf.pipeline.augmentations import Augmentations
 
 # Encoded records held by the shuffle of a split that is streamed from disk: about 130 MB at 16 KB.
 SHUFFLE_BUFFER = 8192
 SplitNames = Union[str, Sequence[str]]
+Batch = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
 
 # Far beyond any run; tf.data's range wants an end.
 _FOREVER = 1 << 40
+
+# Functions without Python branches on tensors: AutoGraph would only take time to find that out.
+_plain = tf.autograph.experimental.do_not_convert
 
 
 def open_dataset(data_dir: str, cache: str = "auto") -> ImageDataset:
@@ -64,9 +68,9 @@ class ImageDataset:
         self.caches: dict[str, str] = {}
         self._wanted_cache = cache
         self._budget = int(memory.free_bytes() * memory.SHARE) if cache == "auto" else 0
-        self._tables: dict[str, reading.Table] = {}
-        self._columns_read: dict[str, reading.Table] = {}
-        self._threads = os.cpu_count() or 1
+        self._tables: dict[str, tables.Table] = {}
+        self._columns_read: dict[str, tables.Table] = {}
+        self._cores = os.cpu_count() or 1
 
     def batches(
         self,
@@ -124,14 +128,12 @@ class ImageDataset:
         if training:
             dataset = self._training(spec, batch_size, seed, start, share)
             if augment_on == "host":
-                dataset = self._augmented(dataset, augmentations, seed)
-            if not with_keys:
-                dataset = dataset.map(lambda images, labels, _: (images, labels))
+                dataset = self._augmented(dataset, batch_size, augmentations, seed)
         else:
             dataset = self._evaluation(spec, batch_size, max_examples)
-            if not with_keys:
-                dataset = dataset.map(lambda images, labels, mask, _: (images, labels, mask))
-        return dataset.prefetch(2).with_options(reading.options(self._threads))
+        if not with_keys:
+            dataset = dataset.map(_plain(lambda *batch: batch[:-1]))
+        return dataset.prefetch(2).with_options(reading.options(self._cores))
 
     @contextlib.contextmanager
     def naming_damage(self, split: SplitNames) -> Iterator[None]:
@@ -146,9 +148,9 @@ class ImageDataset:
         """
         try:
             yield
-        except reading.ERRORS_OF_DATA as error:
+        except damage.ERRORS_OF_DATA as error:
             spec = self._spec(split)
-            reading.find_damage(self.data_dir, spec, len(self.classes), *self.image_shape, error)
+            damage.find_damage(self.data_dir, spec, len(self.classes), *self.image_shape, error)
             raise
 
     def num_examples(self, split: SplitNames) -> int:
@@ -161,7 +163,7 @@ class ImageDataset:
 
     def labels(self, split: SplitNames) -> tf.Tensor:
         """The labels of a split by example number, float32 [N, C]."""
-        return self._columns(split).labels
+        return self._columns(split).labels[:-1]
 
     def describe_cache(self) -> str:
         """What is kept in memory, in one line."""
@@ -197,21 +199,23 @@ class ImageDataset:
             shards=tuple(shard for spec in specs for shard in spec.shards),
         )
 
-    def _columns(self, split: SplitNames) -> reading.Table:
+    def _columns(self, split: SplitNames) -> tables.Table:
         spec = self._spec(split)
         if spec.name in self._tables:
             return self._tables[spec.name]
         if spec.name not in self._columns_read:
-            self._columns_read[spec.name] = reading.load_table(
-                self.data_dir, spec, len(self.classes), self._threads, images=False
+            self._columns_read[spec.name] = tables.load_table(
+                self.data_dir, spec, len(self.classes), self._cores
             )
         return self._columns_read[spec.name]
 
-    def _table(self, spec: records.Split, cache: str) -> reading.Table:
+    def _table(self, spec: records.Split, cache: str) -> tables.Table:
         if spec.name not in self._tables:
-            table = reading.load_table(self.data_dir, spec, len(self.classes), self._threads)
-            finish = reading.decode_table if cache == "decoded" else reading.check_sizes
-            self._tables[spec.name] = finish(table, *self.image_shape, self._threads)
+            table = tables.load_table(
+                self.data_dir, spec, len(self.classes), self._cores, self.image_shape
+            )
+            finish = tables.decode_table if cache == "decoded" else tables.check_sizes
+            self._tables[spec.name] = finish(table, *self.image_shape, self._cores)
         return self._tables[spec.name]
 
     def _training(
@@ -229,33 +233,18 @@ class ImageDataset:
         def remaining(epoch: tf.Tensor) -> tf.Tensor:
             return tf.where(tf.equal(epoch, first_epoch), tf.constant(passed, tf.int64), 0)
 
+        @_plain
+        def positions(epoch: tf.Tensor) -> tf.data.Dataset:
+            order = randomness.permutation(seed, epoch, spec.num_examples)[remaining(epoch) :]
+            return tf.data.Dataset.from_tensor_slices(_position(epoch) + order)
+
         if cache == "none":
             dataset = self._streamed(spec, seed, epochs, remaining)
-            return self._decoded_stream(_own_share(dataset, batch_size, share), batch_size)
-        table = self._table(spec, cache)
-
-        def numbers(epoch: tf.Tensor) -> tf.data.Dataset:
-            order = randomness.permutation(seed, epoch, spec.num_examples)[remaining(epoch) :]
-            keys = tf.stack([tf.fill(tf.shape(order), epoch), order], axis=1)
-            return tf.data.Dataset.from_tensor_slices(tf.cast(keys, tf.int32))
-
-        keys = _own_share(epochs.flat_map(numbers), batch_size, share)
-        if cache == "decoded":
-            keys = keys.batch(batch_size, drop_remainder=True)
-            return keys.map(
-                lambda k: (tf.gather(table.decoded, k[:, 1]), tf.gather(table.labels, k[:, 1]), k),
-                num_parallel_calls=self._threads,
-            )
-        height, width = self.image_shape
-        examples = keys.map(
-            lambda k: (
-                reading.decode(table.encoded[k[1]], height, width),
-                table.labels[k[1]],
-                k,
-            ),
-            num_parallel_calls=self._threads,
-        )
-        return examples.batch(batch_size, drop_remainder=True)
+            fetch = self._decoded
+        else:
+            dataset, fetch = epochs.flat_map(positions), self._fetched(spec, cache)
+        dataset = _own_share(dataset, batch_size, share).batch(batch_size, drop_remainder=True)
+        return dataset.map(fetch, num_parallel_calls=self._calls(batch_size))
 
     def _streamed(
         self,
@@ -264,80 +253,124 @@ class ImageDataset:
         epochs: tf.data.Dataset,
         remaining: Callable[[tf.Tensor], tf.Tensor],
     ) -> tf.data.Dataset:
-        """Endless (key, serialised record), shuffled within a bounded buffer."""
+        """Endless (position, record), shuffled within a bounded buffer."""
         shards = len(spec.shards)
         readers = min(shards, 16)
 
+        @_plain
         def epoch_records(epoch: tf.Tensor) -> tf.data.Dataset:
             # The seed of this function's graph: without one, shuffle would mix in the process's.
             # (Beside a seed of zero it refuses a tensor.)
             tf.random.set_seed(1 + seed % (2**31 - 2))
             order = randomness.permutation(seed, epoch, shards)
-            dataset = reading.stream(self.data_dir, spec, order, readers)
+            dataset = reading.stream(self.data_dir, spec, order, readers, _position(epoch))
             dataset = dataset.shuffle(
                 min(SHUFFLE_BUFFER, spec.num_examples),
                 seed=epoch,
                 reshuffle_each_iteration=False,
             )
-            dataset = dataset.skip(remaining(epoch))
-            return dataset.map(lambda number, record: (tf.stack([epoch, number]), record))
+            return dataset.skip(remaining(epoch))
 
         return epochs.flat_map(epoch_records)
 
-    def _decoded_stream(self, dataset: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
-        height, width = self.image_shape
+    def _fetched(self, spec: records.Split, cache: str) -> Callable[[tf.Tensor], Batch]:
+        """From positions [B], B static, to images, labels and keys."""
+        table = self._table(spec, cache)
 
-        def example(key: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            parsed = reading.parse(record[None], len(self.classes))
-            image = reading.decode(parsed["encoded"][0], height, width)
-            return image, parsed["label"][0], tf.cast(key, tf.int32)
+        @_plain
+        def fetch(positions: tf.Tensor) -> Batch:
+            keys = _keys(positions)
+            numbers = keys[:, 1]
+            if table.decoded is not None:
+                images = tf.gather(table.decoded, numbers)
+            else:
+                encoded = tf.gather(table.encoded, numbers)
+                images = reading.decode_batch(encoded, *self.image_shape)
+            return images, tf.gather(table.labels, numbers), keys
 
-        dataset = dataset.map(example, num_parallel_calls=self._threads)
-        return dataset.batch(batch_size, drop_remainder=True)
+        return fetch
+
+    @_plain
+    def _decoded(self, positions: tf.Tensor, serialized: tf.Tensor) -> Batch:
+        """From positions [B] and records [B], B static, to images, labels and keys."""
+        parsed = reading.parse(serialized, len(self.classes))
+        return (
+            reading.decode_batch(parsed["encoded"], *self.image_shape),
+            parsed["label"],
+            _keys(positions),
+        )
 
     def _augmented(
-        self, dataset: tf.data.Dataset, augmentations: Augmentations, seed: int
+        self, dataset: tf.data.Dataset, batch_size: int, augmentations: Augmentations, seed: int
     ) -> tf.data.Dataset:
         if not augmentations.augmentations:
             return dataset
+
+        @_plain
+        def augmented(images: tf.Tensor, labels: tf.Tensor, keys: tf.Tensor) -> Batch:
+            images = augment.augment(images, keys, ops=augmentations, seed=seed)
+            return images, labels, keys
+
         return dataset.map(
-            lambda images, labels, keys: (
-                augment.augment(images, keys, ops=augmentations, seed=seed),
-                labels,
-                keys,
-            ),
-            num_parallel_calls=self._threads,
+            augmented, num_parallel_calls=self._calls(batch_size, one_core_each=True)
         )
 
     def _evaluation(
         self, spec: records.Split, batch_size: int, max_examples: Optional[int]
     ) -> tf.data.Dataset:
-        height, width = self.image_shape
         count = min(max_examples or spec.num_examples, spec.num_examples)
         cache = self._cache_of(spec)
-        if cache == "none":
-            examples = reading.stream(self.data_dir, spec, None, readers=1).take(count)
+        fetch = self._decoded if cache == "none" else self._fetched(spec, cache)
+        padding = reading.black_record(*self.image_shape, len(self.classes))
 
-            def from_record(number: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, ...]:
-                parsed = reading.parse(record[None], len(self.classes))
-                image = reading.decode(parsed["encoded"][0], height, width)
-                return image, parsed["label"][0], tf.cast(number, tf.int32)
+        @_plain
+        def padded(numbers: tf.Tensor, *serialized: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            missing = batch_size - tf.shape(numbers)[0]
 
-            dataset = examples.map(from_record, num_parallel_calls=self._threads).batch(batch_size)
-        else:
-            table = self._table(spec, cache)
-            numbers = tf.data.Dataset.range(count, output_type=tf.int32)
-            if cache == "decoded":
-                dataset = numbers.batch(batch_size).map(
-                    lambda n: (tf.gather(table.decoded, n), tf.gather(table.labels, n), n),
-                    num_parallel_calls=self._threads,
+            def whole(values: tf.Tensor, fill: Union[int, bytes]) -> tf.Tensor:
+                values = tf.concat(
+                    [values, tf.fill([missing], tf.constant(fill, values.dtype))], axis=0
                 )
-            else:
-                dataset = numbers.map(
-                    lambda n: (reading.decode(table.encoded[n], height, width), table.labels[n], n),
-                    num_parallel_calls=self._threads,
-                ).batch(batch_size)
-        return dataset.map(lambda *batch: pad_batch(*batch, batch_size))
+                return tf.ensure_shape(values, [batch_size])
+
+            return (
+                whole(numbers, spec.num_examples),
+                *(whole(records, padding) for records in serialized),
+            )
+
+        @_plain
+        def batch(*padded: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            images, labels, keys = fetch(*padded)
+            present = keys[:, 1] < count
+            keys = tf.where(present[:, None], keys, [0, -1])
+            return images, labels, tf.cast(present, tf.float32), keys
+
+        if cache == "none":
+            dataset = reading.stream(self.data_dir, spec, None, readers=1).take(count)
+        else:
+            dataset = tf.data.Dataset.range(count)
+        dataset = dataset.batch(batch_size).map(padded)
+        return dataset.map(batch, num_parallel_calls=self._calls(batch_size))
+
+    def _calls(self, batch_size: int, one_core_each: bool = False) -> int:
+        height, width = self.image_shape
+        return reading.calls(self._cores, batch_size, height * width * 3, one_core_each)
+
+
+def _position(epoch: tf.Tensor) -> tf.Tensor:
+    """Where an epoch begins in the endless stream of examples: their positions count on from it.
+
+    One number says epoch and example: a map that joins two for each record takes longer than
+    reading it.
+    """
+    return tf.bitwise.left_shift(epoch, 32)
+
+
+def _keys(positions: tf.Tensor) -> tf.Tensor:
+    """int32 [B, 2], epoch and number of each example, from positions int64 [B]."""
+    numbers = tf.bitwise.bitwise_and(positions, (1 << 32) - 1)
+    epochs = tf.bitwise.right_shift(positions, 32)
+    return tf.cast(tf.stack([epochs, numbers], axis=1), tf.int32)
 
 
 def _own_share(
@@ -349,24 +382,3 @@ def _own_share(
         return dataset
     groups = dataset.batch(batch_size * batches, drop_remainder=True)
     return groups.shard(workers, worker).unbatch()
-
-
-def pad_batch(
-    images: tf.Tensor, labels: tf.Tensor, numbers: tf.Tensor, batch_size: int
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Pads a batch to `batch_size`.
-
-    Returns:
-      images, labels, mask float32 [B] (1 for examples, 0 for padding) and keys int32 [B, 2]
-      (epoch 0 and the example's number, -1 for padding).
-    """
-    missing = batch_size - tf.shape(images)[0]
-
-    def padded(tensor: tf.Tensor, value: float = 0) -> tf.Tensor:
-        rank = tensor.shape.rank
-        result = tf.pad(tensor, [[0, missing]] + [[0, 0]] * (rank - 1), constant_values=value)
-        return tf.ensure_shape(result, [batch_size, *tensor.shape[1:]])
-
-    mask = padded(tf.ones_like(numbers, tf.float32))
-    keys = tf.stack([tf.zeros([batch_size], tf.int32), padded(numbers, -1)], axis=1)
-    return padded(images), padded(labels), mask, keys

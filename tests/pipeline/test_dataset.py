@@ -9,7 +9,7 @@ import tensorflow as tf
 import cloudtf
 from cloudtf.data import records
 from cloudtf.errors import UsageError, UserError
-from cloudtf.pipeline import dataset, memory
+from cloudtf.pipeline import memory
 from cloudtf.pipeline.augmentations import NAMES, Augmentations
 
 N, N_VAL = 48, 12
@@ -277,7 +277,8 @@ def test_decoded_images_are_held_once(opened):
     data = opened["decoded"]
     training(data, 1)
     table = data._tables["train"]
-    assert table.decoded.shape == (N, 64, 64, 3) and table.decoded.dtype == tf.uint8
+    assert table.decoded.shape == (N + 1, 64, 64, 3) and table.decoded.dtype == tf.uint8
+    assert not table.decoded[N].numpy().any()  # The padding.
     assert table.encoded.shape == (0,)
 
 
@@ -328,13 +329,16 @@ def test_wrong_arguments_are_named(opened, records_dir):
         cloudtf.open_dataset(records_dir, "disk")
 
 
-@pytest.mark.parametrize("count", [0, 3, 5])
-def test_padding_is_zeros_with_mask_zero(count):
-    numbers = tf.range(count)
-    images, labels = tf.ones([count, 2, 2, 3], tf.uint8), tf.ones([count, 4])
-    images, labels, mask, keys = dataset.pad_batch(images, labels, numbers, 5)
-    expected = (np.arange(5) < count).astype(np.float32)
-    np.testing.assert_array_equal(mask, expected)
-    np.testing.assert_array_equal(images[:, 1, 1, 2], expected)
-    np.testing.assert_array_equal(labels, expected[:, None].repeat(4, axis=1))
-    np.testing.assert_array_equal(keys[:, 1], np.where(expected, np.arange(5), -1))
+@pytest.mark.parametrize("cache", CACHES)
+@pytest.mark.parametrize("batch_size", [1, 5, 64])
+def test_padding_is_zeros_with_mask_zero_and_without_a_key(opened, cache, batch_size):
+    data = opened[cache]
+    count = data.num_examples("val")
+    batches = list(data.batches("val", batch_size, with_keys=True).as_numpy_iterator())
+    assert len(batches) == -(-count // batch_size)
+    images, labels, mask, keys = (np.concatenate(parts) for parts in zip(*batches))
+    assert images.shape[0] == len(batches) * batch_size
+    np.testing.assert_array_equal(mask, np.arange(len(mask)) < count)
+    np.testing.assert_array_equal(keys[:count, 1], np.arange(count))
+    assert (keys[count:, 1] == -1).all() and not keys[:count, 0].any()
+    assert images[:count].any() and not images[count:].any() and not labels[count:].any()

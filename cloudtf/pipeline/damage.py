@@ -1,0 +1,92 @@
+"""Naming what is wrong with records that TensorFlow could not read."""
+
+from __future__ import annotations
+
+import re
+
+import tensorflow as tf
+
+from cloudtf import files
+from cloudtf.data import records
+from cloudtf.errors import UserError
+from cloudtf.pipeline import reading
+
+# What TensorFlow raises for a record that is damaged or not what was promised.
+ERRORS_OF_DATA = (
+    tf.errors.DataLossError,
+    tf.errors.FailedPreconditionError,
+    tf.errors.InvalidArgumentError,
+    tf.errors.NotFoundError,
+    tf.errors.OutOfRangeError,
+)
+
+# In TensorFlow's messages: nodes and ops, the place in the pipeline, the place in a batch.
+_NOT_FOR_PEOPLE = re.compile(
+    r"\{\{.*?\}\}|\[Op:.*|Error in user-defined .*? iterator: \S+: |Name: <unknown>, |, Index: \d+"
+)
+
+
+def shard_error(path: str, error: Exception) -> UserError:
+    """The sentence for a shard that TensorFlow could not read."""
+    reason = str(getattr(error, "message", error)).splitlines()[0]
+    reason = _NOT_FOR_PEOPLE.sub("", reason)
+    reason = reason.replace(f"{path}; ", "").strip(" .")[:160]
+    return UserError(
+        f"The shard {path} is damaged ({reason}); find what is wrong with "
+        "`cloudtf convert --verify`, or convert the photographs again."
+    )
+
+
+def count_error(path: str, found: int, expected: int) -> UserError:
+    """The sentence for a shard with more or fewer records than the manifest says."""
+    return UserError(
+        f"The shard {path} holds {found} records where the manifest says {expected}; convert the "
+        "photographs again."
+    )
+
+
+def image_error(name: str, height: int, width: int) -> UserError:
+    """The sentence for a record whose image is damaged or of another size."""
+    return UserError(
+        f"The record of {name} cannot be decoded as a {height}x{width} JPEG; find what is wrong "
+        "with `cloudtf convert --verify`."
+    )
+
+
+def find_damage(
+    data_dir: str,
+    split: records.Split,
+    num_classes: int,
+    height: int,
+    width: int,
+    cause: Exception,
+) -> None:
+    """Reads a split record by record, after TensorFlow met an error on the way.
+
+    Args:
+      data_dir: the folder of the records.
+      split: the split.
+      num_classes: C.
+      height: rows that every image must have.
+      width: columns.
+      cause: the error that was met.
+
+    Raises:
+      UserError: naming the first shard or image that is damaged. If none is, nothing is raised.
+    """
+    for shard in split.shards:
+        path = files.join(data_dir, shard.name)
+        count = 0
+        try:
+            for record in tf.data.TFRecordDataset(path, buffer_size=reading.BUFFER_BYTES):
+                parsed = reading.parse(record[None], num_classes)
+                try:
+                    reading.decode(parsed["encoded"][0], height, width)
+                except (tf.errors.OpError, ValueError):
+                    name = parsed["name"][0].numpy().decode("utf-8")
+                    raise image_error(name, height, width) from cause
+                count += 1
+        except tf.errors.OpError as error:
+            raise shard_error(path, error) from cause
+        if count != shard.num_examples:
+            raise count_error(path, count, shard.num_examples) from cause

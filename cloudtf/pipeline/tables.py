@@ -1,0 +1,153 @@
+"""A split in memory: its names and labels, and its images as JPEG or as pixels."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+from typing import Optional
+
+import numpy as np
+import tensorflow as tf
+
+from cloudtf import files
+from cloudtf.data import records
+from cloudtf.errors import UserError
+from cloudtf.pipeline import damage, reading
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A split in memory.
+
+    Attributes:
+      encoded: string [N + 1], the JPEG bytes; empty where only names and labels were asked for, and
+        where the images are decoded.
+      labels: float32 [N + 1, C].
+      names: the N image names.
+      decoded: uint8 [N + 1, H, W, 3], or None where images are decoded as they are needed.
+
+    Row N is what a batch is padded with: a black image without any class.
+    """
+
+    encoded: tf.Tensor
+    labels: tf.Tensor
+    names: tuple[str, ...]
+    decoded: Optional[tf.Tensor] = None
+
+
+def load_table(
+    data_dir: str,
+    split: records.Split,
+    num_classes: int,
+    threads: int,
+    image_shape: Optional[tuple[int, int]] = None,
+) -> Table:
+    """Reads all examples of a split, several shards at once.
+
+    Args:
+      data_dir: the folder of the records.
+      split: the split.
+      num_classes: C.
+      threads: shards read at once.
+      image_shape: (height, width) of the padding; None leaves `encoded` empty, for names and labels
+        alone.
+
+    Raises:
+      UserError: naming the shard that is damaged or holds another number of records.
+    """
+
+    images = image_shape is not None
+
+    def load(shard: records.Shard) -> dict[str, tf.Tensor]:
+        path = files.join(data_dir, shard.name)
+        try:
+            dataset = tf.data.TFRecordDataset(path, buffer_size=reading.BUFFER_BYTES)
+            batches = list(dataset.batch(512).map(lambda s: reading.parse(s, num_classes, images)))
+        except tf.errors.OpError as error:
+            raise damage.shard_error(path, error) from error
+        keys = ("encoded", "name", "label") if images else ("name", "label")
+        whole = {k: tf.concat([b[k] for b in batches], axis=0) for k in keys} if batches else {}
+        count = int(whole["name"].shape[0]) if whole else 0
+        if count != shard.num_examples:
+            raise damage.count_error(path, count, shard.num_examples)
+        return whole
+
+    with concurrent.futures.ThreadPoolExecutor(max(threads, 2)) as pool:
+        parts = [part for part in pool.map(load, split.shards) if part]
+    if not parts:
+        raise UserError(f"The split {split.name!r} in {data_dir} has no examples.")
+    names = np.concatenate([part["name"].numpy() for part in parts])
+    encoded = [part["encoded"] for part in parts] if images else []
+    padding = [reading.black_jpeg(*image_shape)] if image_shape else []
+    labels = [part["label"] for part in parts]
+    return Table(
+        encoded=tf.concat([*encoded, tf.constant(padding, tf.string)], axis=0),
+        labels=tf.concat([*labels, tf.zeros([1, num_classes])], axis=0),
+        names=tuple(name.decode("utf-8") for name in names),
+    )
+
+
+def check_sizes(table: Table, height: int, width: int, threads: int) -> Table:
+    """Looks at the head of each JPEG, which is quick, before they are used.
+
+    Returns:
+      The table.
+
+    Raises:
+      UserError: naming the first image that is no JPEG or has another size.
+    """
+    dataset = tf.data.Dataset.from_tensor_slices(table.encoded)
+    dataset = dataset.map(tf.io.extract_jpeg_shape, num_parallel_calls=threads)
+    dataset = dataset.batch(512).with_options(reading.options(threads))
+    checked = 0
+    try:
+        for shapes in dataset.as_numpy_iterator():
+            wrong = np.flatnonzero((shapes[:, :2] != (height, width)).any(axis=1))
+            if len(wrong):
+                raise damage.image_error(table.names[checked + wrong[0]], height, width)
+            checked += len(shapes)
+    except tf.errors.OpError as error:
+        name = _first_undecodable(table, height, width, checked)
+        raise damage.image_error(name, height, width) from error
+    return table
+
+
+def decode_table(table: Table, height: int, width: int, threads: int) -> Table:
+    """Replaces the JPEG bytes of a table by the images, one copy of each in memory.
+
+    Raises:
+      UserError: naming the image that cannot be decoded or has another size.
+    """
+    count = len(table.encoded)
+    images = _aligned_array((count, height, width, 3))
+    dataset = tf.data.Dataset.from_tensor_slices(table.encoded)
+    dataset = dataset.map(lambda e: reading.decode(e, height, width), num_parallel_calls=threads)
+    dataset = dataset.batch(64).prefetch(2).with_options(reading.options(threads))
+    filled = 0
+    try:
+        for batch in dataset.as_numpy_iterator():
+            images[filled : filled + len(batch)] = batch
+            filled += len(batch)
+    except tf.errors.OpError as error:
+        name = _first_undecodable(table, height, width, filled)
+        raise damage.image_error(name, height, width) from error
+    # tf.convert_to_tensor would copy, and on a machine with a GPU would move it there.
+    decoded = tf.experimental.dlpack.from_dlpack(images.__dlpack__())
+    return dataclasses.replace(table, encoded=tf.constant([], tf.string), decoded=decoded)
+
+
+def _aligned_array(shape: tuple[int, ...]) -> np.ndarray:
+    """An uninitialised uint8 array that TensorFlow can adopt without a copy (64-byte aligned)."""
+    size = int(np.prod(shape, dtype=np.int64))
+    raw = np.empty(size + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + size].reshape(shape)
+
+
+def _first_undecodable(table: Table, height: int, width: int, start: int) -> str:
+    for i in range(start, len(table.names)):
+        try:
+            reading.decode(table.encoded[i], height, width)
+        except (tf.errors.OpError, ValueError):
+            return table.names[i]
+    return table.names[start]
