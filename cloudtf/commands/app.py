@@ -46,6 +46,8 @@ def main(arguments: Sequence[str]) -> int:
     if arguments[0] in ("-V", "--version"):
         print(f"cloudtf {__version__}")
         return 0
+    if arguments[0].startswith("--completion"):
+        return _print_completion(arguments[0].partition("=")[2])
     name = arguments[0]
     if name not in COMMANDS:
         print(
@@ -127,10 +129,22 @@ def _define(config_class: type) -> flags.FlagValues:
     return values
 
 
+def _print_completion(shell: str) -> int:
+    from cloudtf.commands import completion
+
+    if shell not in completion.SHELLS:
+        shells = ", ".join(completion.SHELLS)
+        print(f"cloudtf: --completion is one of {shells}, not {shell!r}.", file=sys.stderr)
+        return 2
+    print(completion.script(shell, list(COMMANDS)))
+    return 0
+
+
 def _overview() -> str:
     lines = [f"cloudtf {__version__}: multi-label image classifiers from TFRecords", ""]
     lines += [f"  {name:<12} {summary}" for name, summary in COMMANDS.items()]
     lines += ["", "cloudtf COMMAND --help lists the flags; --flagfile=FILE reads them from a file."]
+    lines += ["cloudtf --completion=bash (or zsh) prints a script that completes them."]
     return "\n".join(lines)
 
 
