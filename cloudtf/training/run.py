@@ -11,11 +11,12 @@ from typing import Any, Iterator
 import tensorflow as tf
 
 from cloudtf import files, settings
+from cloudtf.data import verify
 from cloudtf.errors import UserError
 from cloudtf.evaluation import history, scoring
 from cloudtf.model import losses, network, optimizers
 from cloudtf.pipeline.dataset import ImageDataset, open_dataset
-from cloudtf.training import resuming, sanity, startup
+from cloudtf.training import label_notes, resuming, sanity, startup
 from cloudtf.training import strategy as strategies
 from cloudtf.training.checkpoints import CheckpointFolder, Progress, RunLock
 from cloudtf.training.config import TrainConfig
@@ -87,6 +88,8 @@ class _Run:
         self.requests = requests
         self.began = began
         self.train_splits, self.val_split = startup.splits(config, data)
+        used = (*self.train_splits, self.val_split)
+        verify.check_first_records(config.data_dir, data.manifest, used)
         self.stages = startup.stages(config)
         self.folder = CheckpointFolder(output_dir)
         records = resuming.fingerprint(data, (*self.train_splits, self.val_split))
@@ -281,6 +284,10 @@ class _Run:
         print(f"{self.config.model} on {replicas}, batch {self.config.batch_size}")
         print(f"{num_examples} training examples, {self.steps_per_epoch} steps an epoch")
         print(f"Augmentation on the {self.augment_on}; {self.data.describe_cache()}")
+        for note in label_notes.label_notes(
+            self.data.manifest, self.train_splits, self.val_split, self.config.batch_size
+        ):
+            print(f"Note: {note}")
         if self.progress.total_steps:
             print(
                 f"Going on after step {self.progress.total_steps} "

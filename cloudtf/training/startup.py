@@ -84,6 +84,14 @@ def splits(config: TrainConfig, data: ImageDataset) -> tuple[tuple[str, ...], st
         others = tuple(name for name in data.splits if name.startswith("fold") and name != held_out)
     for name in (*others, held_out):
         data.manifest.split(name)
+    if not others:
+        raise UserError(f"{config.data_dir} has no fold but {held_out!r}: nothing to train on.")
+    for names in (others, (held_out,)):
+        if not data.num_examples(names):
+            raise UserError(
+                f"The split {'+'.join(names)!r} in {config.data_dir} has no examples; convert "
+                "photographs for it, or name another split."
+            )
     spec = data.manifest.split(held_out)
     counts = spec.class_counts.values()
     if counts and all(count in (0, spec.num_examples) for count in counts):
