@@ -51,18 +51,22 @@ def cloudtf_training(
     records_dir: str, batch_size: int, cache: str, augment_on: str
 ) -> harness.Measure:
     """The training pipeline; batches as the train step takes them."""
+    import cloudtf
     from cloudtf.diagnosis import cases
 
-    return cases.training(records_dir, batch_size, cache, augment_on).measure
+    data = cloudtf.open_dataset(records_dir, cache=cache)
+    return cases.training(data, batch_size, augment_on).measure
 
 
 def cloudtf_evaluation(
     records_dir: str, batch_size: int, cache: str, as_float: bool
 ) -> harness.Measure:
     """The evaluation pipeline, pass after pass."""
+    import cloudtf
     from cloudtf.diagnosis import cases
 
-    return cases.evaluation(records_dir, batch_size, cache, as_float, _cores()).measure
+    data = cloudtf.open_dataset(records_dir, cache=cache)
+    return cases.evaluation(data, batch_size, as_float, _cores()).measure
 
 
 def main() -> None:

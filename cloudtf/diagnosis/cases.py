@@ -12,28 +12,28 @@ from typing import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
-import cloudtf
 from cloudtf import files
 from cloudtf.data import records
 from cloudtf.diagnosis.timing import Case, Turn, timed, timed_batches
 from cloudtf.pipeline import augment, reading
 from cloudtf.pipeline.augmentations import Augmentations
+from cloudtf.pipeline.dataset import ImageDataset
 
 # Records parsed at once, and how many of them are read by parallel readers.
 _READ_BATCH = 64
 _READERS = 16
+# Images of an epoch that is short enough for a turn to be a whole one.
+_SHORT_EPOCH = 20_000
 
 
 def training(
-    data_dir: str,
+    data: ImageDataset,
     batch_size: int,
-    cache: str,
     augment_on: str,
     split: str = "train",
     augmentations: Augmentations = Augmentations(),  # noqa: B008 - frozen
 ) -> Case:
     """The training pipeline; batches as the train step takes them."""
-    data = cloudtf.open_dataset(data_dir, cache=cache)
     batches = data.batches(
         split,
         batch_size,
@@ -42,19 +42,19 @@ def training(
         augmentations=augmentations,
         with_keys=True,
     )
-    # Each epoch of a streamed set begins with filling the shuffle buffer: whole epochs.
-    multiple = data.num_examples(split) if cache == "none" else batch_size
-    return _batches(lambda: iter(batches), batch_size, multiple)
+    # Each epoch of a streamed set begins with filling the shuffle buffer: whole epochs, if short.
+    count = data.num_examples(split)
+    whole = data.caches[split] == "none" and count <= _SHORT_EPOCH
+    return _batches(lambda: iter(batches), batch_size, count if whole else batch_size)
 
 
 def evaluation(
-    data_dir: str, batch_size: int, cache: str, as_float: bool, threads: int, split: str = "train"
+    data: ImageDataset, batch_size: int, as_float: bool, threads: int, split: str = "train"
 ) -> Case:
     """The evaluation pipeline, pass after pass; as float32 in [0, 1] for comparison with others.
 
     cloudtf itself ships uint8 and normalises in the model's first layers.
     """
-    data = cloudtf.open_dataset(data_dir, cache=cache)
     batches = data.batches(split, batch_size).repeat()
     if as_float:
         batches = batches.map(
@@ -76,7 +76,7 @@ def read(data_dir: str, split: records.Split, num_classes: int, threads: int) ->
     dataset = dataset.batch(_READ_BATCH, drop_remainder=True)
     dataset = dataset.map(lambda s: reading.parse(s, num_classes), num_parallel_calls=threads)
     dataset = dataset.prefetch(2).with_options(reading.options(threads))
-    return _batches(lambda: iter(dataset), _READ_BATCH, max(_READ_BATCH, split.num_examples))
+    return _batches(lambda: iter(dataset), _READ_BATCH)
 
 
 def decode(

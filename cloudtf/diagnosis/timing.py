@@ -108,9 +108,21 @@ def timed_batches(make: Callable[[], Iterator], batch_size: int, images: int) ->
 def length_of_turn(case: Case, seconds: float) -> int:
     """Items that take about so long; two turns are taken to find out, the first to warm up."""
     case.measure(case.multiple)
-    turn = case.measure(case.multiple)
+    return _items(case, case.measure(case.multiple), seconds)
+
+
+def _items(case: Case, turn: Turn, seconds: float) -> int:
     wanted = turn.items / max(turn.seconds, 1e-9) * seconds
     return case.multiple * max(1, round(wanted / case.multiple))
+
+
+def one_turn(case: Case, seconds: float) -> Turn:
+    """A turn of about so long after a first one to warm up; one call, where that takes longer."""
+    case.measure(case.multiple)
+    turn = case.measure(case.multiple)
+    if turn.seconds >= seconds / 2:
+        return turn
+    return case.measure(_items(case, turn, seconds))
 
 
 def alternate(

@@ -71,11 +71,12 @@ def fetch(name: str, weights: str, cache_dir: Optional[str] = None) -> str:
     Raises:
       UserError: there are none for this network, no network, or what came has the wrong hash.
     """
+    path = cached(name, weights, cache_dir)
+    if path is not None:
+        return path
     url, expected = source(name, weights)
     folder = os.path.expanduser(cache_dir or CACHE)
     path = os.path.join(folder, files.basename(url))
-    if os.path.exists(path) and _digest(path, expected) == expected:
-        return path
     files.make_dirs(folder)
     by_hand = f"download {url} yourself and pass --weights=PATH"
     with files.replacing(path) as temporary:
@@ -92,6 +93,18 @@ def fetch(name: str, weights: str, cache_dir: Optional[str] = None) -> str:
                 f"try again, or {by_hand}."
             )
     return path
+
+
+def cached(name: str, weights: str, cache_dir: Optional[str] = None) -> Optional[str]:
+    """The path of a published weight file that is in the cache, with the right hash; or None.
+
+    Raises:
+      UserError: nobody has published such weights.
+    """
+    url, expected = source(name, weights)
+    path = os.path.join(os.path.expanduser(cache_dir or CACHE), files.basename(url))
+    whole = os.path.exists(path) and _digest(path, expected) == expected
+    return path if whole else None
 
 
 def source(name: str, weights: str) -> tuple[str, str]:

@@ -1,0 +1,207 @@
+"""How fast each part is on this machine: a table for people, JSON for `tools/scaling.py`."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import tempfile
+from typing import Any, Callable, Iterator
+
+import tensorflow as tf
+from tqdm import tqdm
+
+from cloudtf import files
+from cloudtf.data import records
+from cloudtf.data.convert import ConvertConfig, convert
+from cloudtf.data.shards import usable_cores
+from cloudtf.diagnosis import cases, machine, samples, steps, timing
+from cloudtf.diagnosis.config import BenchConfig
+from cloudtf.errors import UserError
+from cloudtf.pipeline import memory
+from cloudtf.pipeline.dataset import ImageDataset
+from cloudtf.training import strategy as strategies
+
+# The names of the rows, in the order of the table. cloudtf's own:
+HOST = "augmented on the host"
+HOST_STREAMED = "augmented, streamed"
+HOST_DECODED = "augmented, decoded cache"
+DEVICE = "uint8 for the device"
+DEVICE_STREAMED = "uint8, streamed"
+DECODED = "uint8, decoded cache"
+EVALUATION = "evaluation, uint8"
+EVALUATION_FLOAT = "evaluation, float32"
+# The limits:
+DECODE_JPEG = "tf.io.decode_jpeg alone"
+LIMIT = "libjpeg-turbo alone"
+# Stages by themselves:
+READ = "read"
+DECODE = "decode"
+AUGMENT = "augment"
+
+_CONVERTED_IMAGES = 200
+
+
+def bench(config: BenchConfig) -> dict[str, Any]:
+    """Measures, prints the table, and writes the JSON if it is asked for.
+
+    Returns:
+      What is in the JSON: `machine`, `data`, `throughput` (rows of images/s), `costs_ms`
+      (milliseconds of one core an image: `read`, `decode`, `augment`), `step`, `conversion`.
+
+    Raises:
+      UserError: the data is damaged, has no such split, or the hardware is not there.
+    """
+    facts = machine.facts()
+    manifest = records.read_manifest(config.data_dir)
+    records.check_shards(config.data_dir, manifest, [config.train_split])
+    small = samples.part(manifest, config.train_split, config.max_images)
+    split = small.split(config.train_split)
+    if not split.num_examples:
+        raise UserError(f"The split {config.train_split!r} in {config.data_dir} has no examples.")
+    print(machine.describe(facts))
+    prepared = _cases(config, small)
+    total = len(prepared) * config.rounds
+    with tqdm(total=total, unit=" turns", desc="bench", dynamic_ncols=True) as bar:
+        speeds = timing.alternate(prepared, config.rounds, config.seconds, lambda: bar.update(1))
+    sample = samples.encoded(config.data_dir, split, len(manifest.classes), config.max_images)
+    result: dict[str, Any] = {
+        "machine": facts,
+        "data": {
+            "split": split.name,
+            "images": split.num_examples,
+            "image_height": manifest.image_height,
+            "image_width": manifest.image_width,
+            "record_bytes": sum(s.num_bytes for s in split.shards) / split.num_examples,
+            "jpeg_bytes": sum(map(len, sample)) / len(sample),
+            "batch_size": config.batch_size,
+        },
+        "throughput": {name: dataclasses.asdict(speed) for name, speed in speeds.items()},
+        "costs_ms": {name: speeds[name].cpu_ms for name in (READ, DECODE, AUGMENT)},
+        "step": _step(config, manifest) if config.step else None,
+        "conversion": _conversion(config, manifest) if config.images_dir else None,
+    }
+    for line in lines(result):
+        print(line)
+    if config.json:
+        files.write_json(config.json, result)
+    return result
+
+
+def lines(result: dict[str, Any]) -> Iterator[str]:
+    """The table of a result, at most 40 columns wide."""
+    data = result["data"]
+    yield (
+        f"{data['images']:,} of {data['image_width']}x{data['image_height']}, "
+        f"{data['jpeg_bytes'] / 1000:.1f} KB, batch {data['batch_size']}"
+    )
+    yield ""
+    yield f"{'':<26}{'images/s':>9}"
+    for name, speed in result["throughput"].items():
+        if name not in result["costs_ms"]:
+            yield f"{name:<26}{speed['median']:>9,.0f}"
+    if result["step"]:
+        yield f"{'train step':<26}{_number(result['step']['images_per_second']):>9}"
+    if result["conversion"]:
+        yield f"{'conversion':<26}{_number(result['conversion']['images_per_second']):>9}"
+    yield ""
+    yield f"{'one core, an image':<26}{'ms':>9}"
+    for name, cost in result["costs_ms"].items():
+        yield f"{name:<26}{cost:>9.3f}"
+    if result["conversion"]:
+        yield f"{'conversion':<26}{result['conversion']['cpu_ms']:>9.2f}"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _cases(config: BenchConfig, manifest: records.Manifest) -> dict[str, timing.Case]:
+    split, batch, cores = config.train_split, config.batch_size, usable_cores()
+    spec = manifest.split(split)
+    height, width = manifest.image_height, manifest.image_width
+    classes = len(manifest.classes)
+    encoded = samples.encoded(config.data_dir, spec, classes, config.max_images)
+
+    def data(cache: str) -> ImageDataset:
+        return ImageDataset(config.data_dir, manifest, cache)
+
+    def training(cache: str, augment_on: str) -> timing.Case:
+        return cases.training(data(cache), batch, augment_on, split, config)
+
+    result = {
+        HOST: training("encoded", "host"),
+        HOST_STREAMED: training("none", "host"),
+        DEVICE: training("encoded", "device"),
+        DEVICE_STREAMED: training("none", "device"),
+    }
+    if spec.num_examples * height * width * 3 <= memory.free_bytes() * memory.SHARE:
+        result[HOST_DECODED] = training("decoded", "host")
+        result[DECODED] = training("decoded", "device")
+    return {
+        **result,
+        EVALUATION: cases.evaluation(data("encoded"), batch, False, cores, split),
+        EVALUATION_FLOAT: cases.evaluation(data("encoded"), batch, True, cores, split),
+        DECODE_JPEG: cases.decode(encoded, height, width, batch, cores),
+        LIMIT: cases.bare_decode(encoded, height, width, batch, cores),
+        READ: cases.read(config.data_dir, spec, classes, cores),
+        DECODE: cases.decode(encoded, height, width, batch, cores),
+        AUGMENT: cases.augmentation(height, width, batch, cores, config),
+    }
+
+
+def _step(config: BenchConfig, manifest: records.Manifest) -> dict[str, Any]:
+    """The speed of train steps, and the device they ran on."""
+    tf.keras.backend.clear_session()
+    strategy = strategies.make_strategy(config.strategy, config.tpu)
+    shape = (manifest.image_height, manifest.image_width)
+    model = steps.build(config, strategy, max(1, len(manifest.classes)), shape)
+    turn = timing.one_turn(steps.prepare(config, strategy, model), 4 * config.seconds)
+    return {
+        "model": config.model,
+        "parameters": model.count_params(),
+        "batch_size": config.batch_size,
+        "replicas": strategy.num_replicas_in_sync,
+        "device": strategies.describe(strategy),
+        "mixed_precision": config.mixed_precision,
+        "images_per_second": turn.items / turn.seconds,
+    }
+
+
+def _conversion(config: BenchConfig, manifest: records.Manifest) -> dict[str, Any]:
+    """The converter, from photographs to records of the size of these, without labels."""
+    photographs = config.images_dir or ""
+
+    def run(output: str, count: int) -> Callable[[], object]:
+        settings = ConvertConfig(
+            images_dir=photographs,
+            output_dir=files.join(output, str(count)),
+            image_height=manifest.image_height,
+            image_width=manifest.image_width,
+            jpeg_quality=manifest.jpeg_quality,
+            max_examples=count,
+        )
+        return lambda: convert(settings)
+
+    with tempfile.TemporaryDirectory() as output, _quiet():
+        run(output, 4)()
+        made = files.join(output, str(_CONVERTED_IMAGES))
+        turn = timing.timed(run(output, _CONVERTED_IMAGES), _CONVERTED_IMAGES)
+        count = sum(s.num_examples for s in records.read_manifest(made).splits.values())
+    names = files.list_dir(photographs)
+    sizes = [files.size(files.join(photographs, name)) for name in names[:_CONVERTED_IMAGES]]
+    return {
+        "images": count,
+        "images_per_second": count / turn.seconds,
+        "cpu_ms": 1000 * turn.cpu_seconds / count,
+        "photograph_bytes": sum(sizes) / len(sizes),
+    }
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    with contextlib.ExitStack() as stack:
+        nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
+        stack.enter_context(contextlib.redirect_stdout(nowhere))
+        stack.enter_context(contextlib.redirect_stderr(nowhere))
+        yield

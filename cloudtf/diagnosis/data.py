@@ -1,0 +1,153 @@
+"""Checks of a data set: what its manifest says, what its shards hold, what it lets be learnt."""
+
+from __future__ import annotations
+
+import re
+from typing import Collection, Iterator, Optional, Sequence
+
+from cloudtf import files
+from cloudtf.data import records, shards, verify
+from cloudtf.diagnosis.findings import Sheet
+from cloudtf.pipeline import memory
+
+
+def check_manifest(sheet: Sheet, data_dir: str) -> Optional[records.Manifest]:
+    """Reads `dataset.json` and looks for what contradicts itself; None if it cannot be read."""
+    manifest = sheet.attempt(lambda: records.read_manifest(data_dir))
+    if manifest is None:
+        return None
+    total = sum(split.num_examples for split in manifest.splits.values())
+    parts = ", ".join(f"{name} {s.num_examples:,}" for name, s in manifest.splits.items())
+    sheet.ok(
+        f"{total:,} examples of {manifest.image_width}x{manifest.image_height} ({parts}), "
+        f"{len(manifest.classes)} classes"
+    )
+    for contradiction in _contradictions(data_dir, manifest):
+        sheet.wrong(contradiction)
+    return manifest
+
+
+def _contradictions(data_dir: str, manifest: records.Manifest) -> Iterator[str]:
+    path = files.join(data_dir, records.MANIFEST_NAME)
+    again = "convert again with --overwrite"
+    if len(set(manifest.classes)) != len(manifest.classes):
+        yield f"{path} names a class twice; {again}."
+    owners: dict[str, str] = {}
+    for split in manifest.splits.values():
+        for shard in split.shards:
+            if shard.name in owners:
+                yield (
+                    f"{path} names the shard {shard.name} twice ({owners[shard.name]} and "
+                    f"{split.name}); {again}."
+                )
+            owners[shard.name] = split.name
+        if split.class_counts and set(split.class_counts) != set(manifest.classes):
+            yield (
+                f"{path} counts other classes in {split.name} ({', '.join(split.class_counts)}) "
+                f"than it has ({', '.join(manifest.classes)}); {again}."
+            )
+        for name, count in split.class_counts.items():
+            if not 0 <= count <= split.num_examples:
+                yield (
+                    f"{path} counts {count} of {name} in the {split.num_examples} examples of "
+                    f"{split.name}; {again}."
+                )
+        combinations = sum(split.combination_counts.values())
+        if split.combination_counts and combinations != split.num_examples:
+            yield (
+                f"{path} counts {combinations} examples by their label combination in "
+                f"{split.name}, which has {split.num_examples}; {again}."
+            )
+
+
+def check_shards(
+    sheet: Sheet, data_dir: str, manifest: records.Manifest, how_many: Optional[int], deep: bool
+) -> None:
+    """Checks the shards: all for length, and every byte and record of all or some.
+
+    Args:
+      sheet: gets the findings, all of them.
+      data_dir: the folder of the records.
+      manifest: of it.
+      how_many: shards that are read; None for all.
+      deep: whether TensorFlow is there to read records with.
+    """
+    all_shards = [shard for split in manifest.splits.values() for shard in split.shards]
+    bad = set()
+    before = sheet.wrong_count
+    for name, problem in records.shard_problems(data_dir, manifest):
+        bad.add(name)
+        sheet.wrong(problem)
+    if sheet.wrong_count == before:
+        size = sum(shard.num_bytes for shard in all_shards)
+        sheet.ok(f"{len(all_shards)} shards are there, {size / 1e6:,.0f} MB, as long as they say")
+    _check_strays(sheet, data_dir, {shard.name for shard in all_shards})
+    chosen = {shard.name for shard in evenly(all_shards, how_many)}
+    if len(chosen) < len(all_shards):
+        sheet.note(f"{len(all_shards) - len(chosen)} shards were not read (--check_shards).")
+    if not deep or not chosen:
+        return
+    left_out = bad | {shard.name for shard in all_shards if shard.name not in chosen}
+    before = sheet.wrong_count
+    for found in verify.problems(data_dir, manifest, leave_out=left_out):
+        (sheet.note if found.harmless else sheet.wrong)(found.sentence)
+    read = sum(shard.num_examples for shard in all_shards if shard.name not in left_out)
+    if sheet.wrong_count == before and read:
+        sheet.ok(f"{read:,} records agree with their checksums, labels and sizes")
+
+
+def evenly(all_shards: Sequence[records.Shard], how_many: Optional[int]) -> list[records.Shard]:
+    """So many shards from first to last, at equal distances; all for None."""
+    if how_many is None or how_many >= len(all_shards):
+        return list(all_shards)
+    return [all_shards[i * len(all_shards) // how_many] for i in range(how_many)]
+
+
+def _check_strays(sheet: Sheet, data_dir: str, known: Collection[str]) -> None:
+    strays = [
+        name
+        for name in files.list_dir(data_dir)
+        if re.fullmatch(shards.NAME_PATTERN, name) and name not in known
+    ]
+    if strays:
+        sheet.note(
+            f"{len(strays)} shards in {data_dir} are not in {records.MANIFEST_NAME} and are not "
+            f"used, such as {strays[0]}; remove them if they are old."
+        )
+
+
+def check_cache(
+    sheet: Sheet, manifest: records.Manifest, splits: Sequence[records.Split], wanted: str
+) -> dict[str, str]:
+    """Whether what is to be kept in memory fits there.
+
+    Args:
+      sheet: gets the findings.
+      manifest: of the data.
+      splits: in the order in which they are loaded.
+      wanted: `--cache`.
+
+    Returns:
+      The choice for each split, by name.
+    """
+    free = memory.free_bytes()
+    budget = int(free * memory.SHARE)
+    image_bytes = manifest.image_height * manifest.image_width * 3
+    words = {
+        "none": "read from disk each epoch",
+        "encoded": "kept in memory as JPEG",
+        "decoded": "kept in memory as pixels",
+    }
+    choices, needed = {}, 0
+    for split in splits:
+        choice, cost = memory.choose_cache(wanted, split, image_bytes, budget)
+        budget -= cost
+        needed += cost
+        choices[split.name] = choice
+        sheet.ok(f"{split.name}: {words[choice]}, {cost / 1e6:,.0f} MB")
+    if needed > free:
+        sheet.wrong(
+            f"--cache={wanted} needs {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free; use "
+            "--cache=auto, which takes what fits."
+        )
+    return choices

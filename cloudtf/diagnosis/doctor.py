@@ -1,0 +1,179 @@
+"""A check-up of a planned training run: the set-up, the data, and the speed of each stage."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Mapping, Optional
+
+from cloudtf.data import records
+from cloudtf.diagnosis import data as data_checks
+from cloudtf.diagnosis import environment as environment_checks
+from cloudtf.diagnosis.config import DoctorConfig
+from cloudtf.diagnosis.findings import Sheet
+
+# JPEGs held in memory for the timing of decoding.
+_SAMPLE = 512
+
+
+@dataclasses.dataclass(frozen=True)
+class Diagnosis:
+    """What came of a check-up.
+
+    Attributes:
+      wrong: how many things are wrong.
+      notes: how many are worth knowing.
+      bottleneck: `read`, `decode`, `augment` or `step`; None where nothing was timed.
+    """
+
+    wrong: int
+    notes: int
+    bottleneck: Optional[str] = None
+
+
+def doctor(config: DoctorConfig, environment: Mapping[str, str]) -> Diagnosis:
+    """Checks everything and prints it; nothing is written, and nothing downloaded.
+
+    Args:
+      config: the settings of the run that is planned.
+      environment: the variables of this process.
+    """
+    sheet = Sheet()
+    sheet.plain("Set-up")
+    usable = environment_checks.check_software(sheet)
+    strategy, weights = None, None
+    if usable:
+        strategy = environment_checks.check_hardware(sheet, config, environment)
+        weights = environment_checks.check_weights(sheet, config)
+    sheet.heading("Data")
+    manifest = data_checks.check_manifest(sheet, config.data_dir)
+    splits = None
+    if manifest is not None:
+        data_checks.check_shards(sheet, config.data_dir, manifest, config.check_shards, usable)
+        if usable:
+            splits = _check_splits(sheet, config, manifest)
+    bottleneck = None
+    if strategy is not None and manifest is not None and splits:
+        model = _check_network(sheet, config, strategy, manifest, weights)
+        if model is not None and config.timing:
+            sheet.heading("Speed, each stage alone")
+            if sheet.wrong_count:
+                sheet.note("Not timed, since something is wrong; mend it first.")
+            else:
+                bottleneck = sheet.attempt(
+                    lambda: _time(sheet, config, strategy, manifest, splits, model)
+                )
+    return Diagnosis(sheet.wrong_count, sheet.note_count, bottleneck)
+
+
+def _check_splits(
+    sheet: Sheet, config: DoctorConfig, manifest: records.Manifest
+) -> Optional[dict[str, Any]]:
+    """What is trained and validated on; None if that cannot be.
+
+    Returns:
+      `train`: all training splits as one, and `cache`: how that one is kept.
+    """
+    from cloudtf.pipeline.dataset import ImageDataset
+    from cloudtf.training import label_notes, startup
+
+    found = sheet.attempt(
+        lambda: startup.splits(config, ImageDataset(config.data_dir, manifest, config.cache))
+    )
+    if found is None:
+        return None
+    train_names, val_name = found
+    for note in label_notes.label_notes(manifest, train_names, val_name, config.batch_size):
+        sheet.note(note)
+    parts = [manifest.split(name) for name in train_names]
+    train = dataclasses.replace(
+        parts[0],
+        name="+".join(train_names),
+        num_examples=sum(part.num_examples for part in parts),
+        shards=tuple(shard for part in parts for shard in part.shards),
+    )
+    order = (manifest.split(val_name), train)
+    choices = data_checks.check_cache(sheet, manifest, order, config.cache)
+    return {"train": train, "cache": choices[train.name]}
+
+
+def _check_network(
+    sheet: Sheet, config: DoctorConfig, strategy: Any, manifest: records.Manifest, weights: Any
+) -> Any:
+    from cloudtf.diagnosis import steps
+
+    shape = (manifest.image_height, manifest.image_width)
+    model = sheet.attempt(
+        lambda: steps.build(config, strategy, len(manifest.classes), shape, weights)
+    )
+    if model is not None:
+        parameters = model.count_params()
+        sheet.ok(f"{config.model} has {parameters:,} parameters")
+        environment_checks.check_run_folder(sheet, config.run_dir, parameters)
+    return model
+
+
+def _time(
+    sheet: Sheet,
+    config: DoctorConfig,
+    strategy: Any,
+    manifest: records.Manifest,
+    splits: dict[str, Any],
+    model: Any,
+) -> str:
+    """Times the stages, prints them, names the bottleneck."""
+    from cloudtf.data.shards import usable_cores
+    from cloudtf.diagnosis import bottleneck, cases, samples, steps
+    from cloudtf.diagnosis.timing import one_turn, summary
+    from cloudtf.pipeline import memory
+    from cloudtf.training import strategy as strategies
+
+    cores, batch = usable_cores(), min(config.batch_size, 64)
+    height, width = shape = (manifest.image_height, manifest.image_width)
+    train = splits["train"]
+    encoded = samples.encoded(config.data_dir, train, len(manifest.classes), _SAMPLE)
+    prepared = {
+        "read": cases.read(config.data_dir, train, len(manifest.classes), cores),
+        "decode": cases.decode(encoded, *shape, batch, cores),
+    }
+    if steps.augments_on(config, strategy) == "host" and config.augmentations:
+        prepared["augment"] = cases.augmentation(*shape, batch, cores, config)
+    prepared["step"] = steps.prepare(config, strategy, model)
+    speeds = {}
+    for name, case in prepared.items():
+        speeds[name] = summary([one_turn(case, config.seconds)]).median
+        sheet.plain(f"  {name:<8}{1000 / speeds[name]:>9.3f} ms {speeds[name]:>9,.0f} images/s")
+    room = memory.free_bytes() * memory.SHARE
+    costs = {
+        "decoded": train.num_examples * height * width * 3,
+        "encoded": sum(shard.num_bytes for shard in train.shards),
+    }
+    verdict = bottleneck.judge(
+        bottleneck.Situation(
+            speeds=speeds,
+            accelerator=strategies.accelerator(strategy),
+            cache=splits["cache"],
+            fits=tuple(name for name, cost in costs.items() if cost <= room),
+            model=config.model,
+            mixed_precision=config.mixed_precision,
+            jit_compile=config.jit_compile,
+            steps_per_execution=config.steps_per_execution,
+            has_data_service=hasattr(config, "data_service"),
+        )
+    )
+    sheet.ok(
+        f"About {_rate(verdict.images_per_second)} images/s in all; {verdict.stage} binds, with "
+        f"{100 * verdict.share:.0f}% of {_whose(verdict.stage, strategy)}. {verdict.advice}"
+    )
+    return verdict.stage
+
+
+def _rate(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _whose(stage: str, strategy: Any) -> str:
+    from cloudtf.training import strategy as strategies
+
+    if stage == "step" or strategies.accelerator(strategy) == "CPU":
+        return "an image's time"
+    return "the host's work, for which the device waits"

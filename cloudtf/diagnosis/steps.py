@@ -1,0 +1,103 @@
+"""The train step of planned settings, on random images: no data is needed."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Optional
+
+import numpy as np
+import tensorflow as tf
+
+from cloudtf.diagnosis.timing import Case, Turn
+from cloudtf.errors import UserError
+from cloudtf.model import losses, network, optimizers
+from cloudtf.training import startup
+from cloudtf.training import strategy as strategies
+from cloudtf.training.config import TrainConfig
+from cloudtf.training.step import TrainStep
+
+
+def augments_on(config: TrainConfig, strategy: tf.distribute.Strategy) -> str:
+    """`host` or `device`, as a run with these settings would choose."""
+    if config.augment_on != "auto":
+        return config.augment_on
+    return "host" if strategies.accelerator(strategy) == "CPU" else "device"
+
+
+def build(
+    config: TrainConfig,
+    strategy: tf.distribute.Strategy,
+    num_classes: int,
+    image_shape: tuple[int, int],
+    weights: Optional[str] = None,
+) -> tf.keras.Model:
+    """The network of the settings, with weights that need no download."""
+    with strategy.scope(), startup.precision(config.mixed_precision, strategy):
+        return network.build_model(
+            config.model,
+            num_classes=num_classes,
+            image_shape=image_shape,
+            weights=weights,
+            dropout=config.dropout,
+            batch_norm_momentum=config.batch_norm_momentum,
+            sync_batch_norm=config.sync_batch_norm,
+        )
+
+
+def prepare(config: TrainConfig, strategy: tf.distribute.Strategy, model: tf.keras.Model) -> Case:
+    """Train steps of `model`; items are images.
+
+    The whole network is trained, unless the settings have epochs for the head alone. A turn is at
+    least one call of `steps_per_execution` steps.
+    """
+    network.set_body_trainable(model, config.stage_epochs[1] > 0)
+    with strategy.scope():
+        optimizer = optimizers.make_optimizer(config.optimizer, 1e-5, 1_000_000)
+        if config.mixed_precision and strategies.accelerator(strategy) == "GPU":
+            optimizer = tf.keras.mixed_precision.LossScaleOptimizer(optimizer)
+        _ = optimizer.iterations
+        optimizer._create_all_weights(model.trainable_variables)
+    on_device = augments_on(config, strategy) == "device"
+    step = TrainStep(
+        model,
+        optimizer,
+        losses.get_loss(config.loss),
+        strategy,
+        config.batch_size,
+        seed=0,
+        device_augmentations=config if on_device else None,
+        jit_compile=config.jit_compile,
+    )
+    batches = iter(_batches(config, strategy, model))
+    count = config.steps_per_execution
+    images = config.batch_size * count
+
+    def measure(wanted: int) -> Turn:
+        calls = max(1, round(wanted / images))
+        cpu, began = time.process_time(), time.perf_counter()
+        try:
+            for _ in range(calls):
+                step(batches, count)
+        except tf.errors.ResourceExhaustedError as error:
+            raise UserError(
+                f"A step of {config.batch_size} images does not fit into the device's memory; "
+                "give a smaller --batch_size, or --mixed_precision."
+            ) from error
+        seconds = time.perf_counter() - began
+        return Turn(seconds, calls * images, cpu_seconds=time.process_time() - cpu)
+
+    return Case(measure, images)
+
+
+def _batches(config: TrainConfig, strategy: tf.distribute.Strategy, model: tf.keras.Model) -> Any:
+    """One random batch again and again, as each replica takes it."""
+    share = strategies.per_replica_batch(strategy, config.batch_size)
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (share, *model.input_shape[1:]), np.uint8)
+    labels = random.integers(0, 2, (share, model.output_shape[-1])).astype(np.float32)
+    keys = np.stack([np.zeros(share), np.arange(share)], axis=1).astype(np.int32)
+
+    def make(_: tf.distribute.InputContext) -> tf.data.Dataset:
+        return tf.data.Dataset.from_tensors((images, labels, keys)).repeat().prefetch(2)
+
+    return strategy.distribute_datasets_from_function(make)
