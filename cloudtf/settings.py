@@ -11,6 +11,7 @@ from the same fields.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import typing
 from typing import Any, Optional, Sequence
 
@@ -51,12 +52,16 @@ def setting(
 
 def value_type(config_class: type, name: str) -> tuple[type, bool]:
     """The type of one setting and whether it may be None: `Optional[int]` gives (int, True)."""
-    annotation = typing.get_type_hints(config_class)[name]
+    annotation = _type_hints(config_class)[name]
     optional = False
     if typing.get_origin(annotation) is typing.Union:
         annotation = next(a for a in typing.get_args(annotation) if a is not type(None))
         optional = True
     return (typing.get_origin(annotation) or annotation), optional
+
+
+# Evaluating the annotations of a class takes as long as decoding a photograph.
+_type_hints = functools.cache(typing.get_type_hints)
 
 
 class Settings:

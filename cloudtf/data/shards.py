@@ -19,8 +19,9 @@ USUAL_SHARDS = 8
 # The names of shards: split, number, count.
 NAME_PATTERN = r"[\w-]+-\d{5}-of-\d{5}\.tfrecord"
 
-# Images that a thread makes at once. Their checksums come together, at the end: the tables of
-# `tfrecord.crc32c` fall out of the cache with each photograph, and then it takes 4 times as long.
+# Images that a thread makes at once, fewer towards the end, where threads would wait for each other.
+# Their checksums come together, at the end: the tables of `tfrecord.crc32c` fall out of the cache
+# with each photograph, and then it takes 4 times as long.
 _CHUNK = 8
 
 Item = TypeVar("Item")
@@ -112,8 +113,7 @@ def write(
     plans = list(plans)
     with ThreadPoolExecutor(workers, thread_name_prefix="convert") as pool:
         indices = list(itertools.chain.from_iterable(p.examples for p in plans))
-        length = max(1, min(_CHUNK, len(indices) // (4 * workers)))
-        chunks = (indices[i : i + length] for i in range(0, len(indices), length))
+        chunks = _chunks(indices, workers)
 
         def make_chunk(chunk: list[int]) -> list[Outcome]:
             outcomes = [make(index) for index in chunk]
@@ -125,6 +125,14 @@ def write(
                 yield _write_one(data_dir, shard_plan, outcomes, progress)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _chunks(indices: list[int], workers: int) -> Iterator[list[int]]:
+    done = 0
+    while done < len(indices):
+        length = max(1, min(_CHUNK, (len(indices) - done) // (4 * workers)))
+        yield indices[done : done + length]
+        done += length
 
 
 def _write_one(
