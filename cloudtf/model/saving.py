@@ -3,9 +3,7 @@
 Beside Keras's own entries the archive holds `cloudtf.json` (class names, image size, epoch,
 metrics), so that later steps read the classes from the model itself. The optimizer is not in it.
 
-Loading builds only what an image classifier needs. A `.keras` file is able to name any Python
-function to call (Lambda layers, modules to import) and to carry pickles; such files are refused
-before Keras sees them.
+Loading builds only what an image classifier needs; see `vetting`.
 """
 
 from __future__ import annotations
@@ -20,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Iterator
 
 from cloudtf import files
 from cloudtf.errors import UserError
+from cloudtf.model import vetting
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -28,27 +27,9 @@ INFO_NAME = "cloudtf.json"
 
 _CONFIG_NAME = "config.json"
 _WEIGHTS_NAME = "model.weights.h5"
-# What a file may name. Objects of other modules would be imported, functions would be called.
-_MODULES = (
-    "keras.layers",
-    "keras.initializers",
-    "keras.regularizers",
-    "keras.constraints",
-    "keras.mixed_precision",
-    "keras.models",
-)
-_CLASSES = ("FixedDropout", "Functional", "Sequential")
-_FUNCTIONS = ("swish",)
-# Keras classes and values that hold a function or name something to import.
-_CODE = (
-    "Lambda",
-    "TFOpLambda",
-    "SlicingOpLambda",
-    "ClassMethod",
-    "TensorFlowOpLayer",
-    "__lambda__",
-    "__typespec__",
-)
+# The parts of a .keras file are stored as they are; a bomb unpacks to far more than its size.
+_MAX_RATIO = 20
+_MIN_UNPACKED = 1 << 24
 
 
 def save_model(model: tf.keras.Model, path: str, info: dict[str, Any]) -> None:
@@ -99,28 +80,32 @@ def load_model(path: str, in_float32: bool = False) -> tf.keras.Model:
         # A file names its place in Keras's source, which differs between the stacks.
         "Functional": tf.keras.Sequential.__base__,
     }
-    with _open(path) as archive, tempfile.TemporaryDirectory() as folder:
-        names = archive.namelist()
-        if _CONFIG_NAME not in names or _WEIGHTS_NAME not in names:
-            raise UserError(
-                f"The model {path} lacks {_CONFIG_NAME} or {_WEIGHTS_NAME}: it is not a Keras "
-                "model saved as .keras."
-            )
-        config = _read_json(archive, _CONFIG_NAME, path)
-        _refuse_code(config, path)
-        if in_float32:
-            config = _without_policies(config)
-        # Not Keras's load_model: it seeks in the archive, which switches off zipfile's check of
-        # the content, and which zipfile does wrongly before Python 3.12.9 and 3.13.2.
-        weights = archive.extract(_WEIGHTS_NAME, folder)
+    # Not Keras's load_model: it seeks in the archive, which switches off zipfile's check of the
+    # content, and which zipfile does wrongly before Python 3.12.9 and 3.13.2.
+    parts = _read_parts(path, _CONFIG_NAME, _WEIGHTS_NAME)
+    if len(parts) < 2:
+        raise UserError(
+            f"The model {path} lacks {_CONFIG_NAME} or {_WEIGHTS_NAME}: it is not a Keras "
+            "model saved as .keras."
+        )
+    config = _parse_json(parts[_CONFIG_NAME], _CONFIG_NAME, path)
+    vetting.check_config(config, path)
+    with tempfile.TemporaryDirectory() as folder:
+        weights = os.path.join(folder, _WEIGHTS_NAME)
+        files.write_bytes(weights, parts.pop(_WEIGHTS_NAME))
+        vetting.check_weights(weights, path)
         try:
+            if in_float32:
+                config = _without_policies(config)
             model = tf.keras.utils.deserialize_keras_object(
                 {**_for_any_stack(config), "compile_config": None}, custom_objects, safe_mode=True
             )
+            if not isinstance(model, tf.keras.Model):
+                raise TypeError(f"it is a {type(model).__name__}, not a model")
             model.load_weights(weights)
         except Exception as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-            raise UserError(f"The model {path} cannot be loaded: {reason}.") from error
+            raise UserError(f"The model {path} cannot be loaded: {reason[:300]}.") from error
     return model
 
 
@@ -130,12 +115,12 @@ def read_info(path: str) -> dict[str, Any]:
     Raises:
       UserError: the file is missing, damaged or was not saved by cloudtf.
     """
-    with _open(path) as archive:
-        if INFO_NAME not in archive.namelist():
-            raise UserError(
-                f"The model {path} was not saved by cloudtf: it does not say what its classes are."
-            )
-        return _read_json(archive, INFO_NAME, path)
+    parts = _read_parts(path, INFO_NAME)
+    if not parts:
+        raise UserError(
+            f"The model {path} was not saved by cloudtf: it does not say what its classes are."
+        )
+    return _parse_json(parts[INFO_NAME], INFO_NAME, path)
 
 
 @contextlib.contextmanager
@@ -150,23 +135,30 @@ def local_copy(path: str) -> Iterator[str]:
         yield local
 
 
-@contextlib.contextmanager
-def _open(path: str) -> Iterator[zipfile.ZipFile]:
+def _read_parts(path: str, *names: str) -> dict[str, bytes]:
+    """The content of some parts of a model file; those that it lacks are left out."""
     if not path.endswith(".keras"):
         raise UserError(f"The model {path} must be a .keras file, as cloudtf train writes.")
+    content = files.read_bytes(path)
     try:
-        with zipfile.ZipFile(io.BytesIO(files.read_bytes(path))) as archive:
-            yield archive
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            found = {name: archive.getinfo(name) for name in names if name in archive.namelist()}
+            if sum(part.file_size for part in found.values()) > max(
+                _MAX_RATIO * len(content), _MIN_UNPACKED
+            ):
+                raise ValueError("it would unpack to far more than its size")
+            return {name: archive.read(part) for name, part in found.items()}
+    except Exception as error:  # zipfile and what unpacks raise any kind.
+        reason = (str(error) or type(error).__name__).splitlines()[0][:200]
         raise UserError(
-            f"The model {path} is damaged or not a .keras file ({error}); make or copy it again."
+            f"The model {path} is damaged or not a .keras file ({reason}); make or copy it again."
         ) from error
 
 
-def _read_json(archive: zipfile.ZipFile, name: str, path: str) -> dict[str, Any]:
+def _parse_json(content: bytes, name: str, path: str) -> dict[str, Any]:
     try:
-        value = json.loads(archive.read(name))
-    except ValueError as error:
+        value = json.loads(content)
+    except (ValueError, RecursionError) as error:
         raise UserError(f"The model {path} is damaged: {name} is not JSON ({error}).") from error
     if not isinstance(value, dict):
         raise UserError(f"The model {path} is damaged: {name} is not a JSON object.")
@@ -195,35 +187,3 @@ def _without_policies(config: Any) -> Any:
     if config.get("class_name") == "Policy":
         return "float32"
     return {key: _without_policies(value) for key, value in config.items()}
-
-
-def _refuse_code(config: Any, path: str) -> None:
-    """Raises UserError for a config that names anything but Keras's classes and cloudtf's own."""
-    if isinstance(config, list):
-        for item in config:
-            _refuse_code(item, path)
-        return
-    if not isinstance(config, dict):
-        return
-    if "class_name" in config:
-        culprit = _foreign(config)
-        if culprit:
-            raise UserError(
-                f"The model {path} is refused: it carries or names code to run ({culprit})."
-            )
-    for value in config.values():
-        _refuse_code(value, path)
-
-
-def _foreign(config: dict[str, Any]) -> str:
-    """What one object of a model's config would run; empty if it is harmless."""
-    name, module = config["class_name"], config.get("module")
-    if name == "function":
-        function = config.get("config")
-        return "" if function in _FUNCTIONS else f"the function {module}.{function}"
-    if name in _CODE:
-        return f"a {name}"
-    if name in _CLASSES and config.get("registered_name") in (None, name):
-        return ""
-    # Without a module Keras only looks among its own classes.
-    return "" if module is None or module in _MODULES else f"the class {module}.{name}"
