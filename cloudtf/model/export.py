@@ -38,7 +38,7 @@ IMAGES = "images"
 JPEG = "jpeg"
 
 # Of a model's own info, what concerns those who use it.
-_KEPT = ("model", "epoch", "pr_auc", "average_precision")
+_KEPT = ("model", "best")
 # Old enough for any runtime in use, new enough for all that the networks need.
 _OPSET = 15
 

@@ -38,6 +38,7 @@ PROMISED = {
     "predict": "model data_dir split images_dir output",
     "postprocess": "submission predictions thresholds output dry_run",
     "preview": "data_dir output",
+    "export": "model format output thresholds present_at",
 }
 DEFAULTS = {
     "convert": {"image_height": 224, "image_width": 224, "jpeg_quality": 95, "val_fraction": 0.2,

@@ -1,0 +1,414 @@
+"""Exported models: equal to `cloudtf predict`, and used without cloudtf."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import zipfile
+
+import cv2
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cloudtf import files
+from cloudtf.commands import app
+from cloudtf.errors import UserError
+from cloudtf.evaluation.predict import PredictConfig, predict
+from cloudtf.model import network, saving
+from cloudtf.model.export import ExportConfig, export, smallest_passing
+from cloudtf.pipeline.dataset import open_dataset
+from cloudtf.submission import predictions
+
+ROOT = pathlib.Path(__file__).parents[2]
+CLASSES = ["Fish", "Flower", "Gravel", "Sugar"]
+SMALL = {"classes": ["a", "b"]}
+
+# What a stranger would write: reads a SavedModel and a TFLite file, and gives what they answer.
+USE = """
+import sys
+for name in ("cloudtf", "efficientnet", "tensorflow_addons", "tf_keras"):
+    sys.modules[name] = None
+import numpy as np
+import tensorflow as tf
+given, folder, lite, answers = sys.argv[1:]
+given = np.load(given)
+saved = tf.saved_model.load(folder).signatures
+found = {}
+for name, value in saved["images"](images=tf.constant(given["images"])).items():
+    found["images_" + name] = value.numpy()
+jpeg = [given["jpeg"][start:end].tobytes() for start, end in given["places"]]
+for name, value in saved["jpeg"](jpeg=tf.constant(jpeg)).items():
+    found["jpeg_" + name] = value.numpy()
+runner = tf.lite.Interpreter(lite).get_signature_runner("images")
+for name, value in runner(images=given["images"]).items():
+    found["lite_" + name] = value
+for one in (given["images"][:1],):
+    found["lite_one"] = runner(images=one)["probabilities"]
+np.savez(answers, **{k: v.astype(str) if v.dtype == object else v for k, v in found.items()})
+"""
+
+
+def use(python, folder, jpeg, images, saved, lite):
+    """What the two exported models answer in a process of its own, without cloudtf."""
+    ends = np.cumsum([len(data) for data in jpeg])
+    places = np.stack([ends - [len(data) for data in jpeg], ends], axis=1)
+    given, answers = f"{folder}/given.npz", f"{folder}/answers.npz"
+    content = np.frombuffer(b"".join(jpeg), np.uint8)
+    np.savez(given, images=images, jpeg=content, places=places)
+    done = subprocess.run(
+        [python, "-c", USE, given, saved, lite, answers],
+        capture_output=True,
+        encoding="utf-8",
+        timeout=250,
+        cwd=folder,
+        env={k: v for k, v in os.environ.items() if k != "TF_USE_LEGACY_KERAS"},
+    )
+    assert done.returncode == 0, done.stderr
+    return dict(np.load(answers))
+
+
+@pytest.fixture(scope="module")
+def run_dir(trained_run, records_dir, tmp_path_factory):
+    """A run folder with its thresholds and the predictions of its validation images."""
+    folder = tmp_path_factory.mktemp("export")
+    shutil.copy(f"{trained_run}/best.keras", folder / "best.keras")
+    arguments = [f"--model={folder}/best.keras", f"--data_dir={records_dir}"]
+    assert app.main(["evaluate", *arguments]) == 0
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def exported(run_dir):
+    """The SavedModel and the TFLite file of the run."""
+    saved, lite = f"{run_dir}/saved", f"{run_dir}/model.tflite"
+    export(ExportConfig(model=run_dir, output=saved))
+    export(ExportConfig(model=run_dir, output=lite, format="tflite"))
+    return saved, lite
+
+
+@pytest.fixture(scope="module")
+def photographs(photographs_dir):
+    """The bytes of some photographs by name."""
+    names = sorted(os.listdir(f"{photographs_dir}/images"))[:24]
+    return {name: files.read_bytes(f"{photographs_dir}/images/{name}") for name in names}
+
+
+@pytest.fixture(scope="module")
+def images(records_dir):
+    """The validation images, uint8 [12, 64, 64, 3]."""
+    return next(iter(open_dataset(records_dir).batches("val", 12)))[0].numpy()
+
+
+@pytest.fixture(scope="module")
+def answers(exported, photographs, images, tmp_path_factory):
+    folder = str(tmp_path_factory.mktemp("use"))
+    return use(sys.executable, folder, list(photographs.values()), images, *exported)
+
+
+@pytest.fixture(scope="module")
+def predicted(run_dir):
+    """What `cloudtf evaluate` wrote of the validation images: scores float64 [12, 4]."""
+    _, scores, classes = predictions.read(f"{run_dir}/predictions_val.csv")
+    assert classes == CLASSES
+    return scores
+
+
+def present_by(run_dir, scores, target="recall"):
+    chosen = json.loads(pathlib.Path(run_dir, "thresholds.json").read_text())
+    limits = [chosen[name][target]["threshold"] for name in CLASSES]
+    return scores >= np.array([np.inf if limit is None else limit for limit in limits])
+
+
+def test_pixels_give_what_predict_gives(answers, predicted, run_dir):
+    np.testing.assert_allclose(answers["images_probabilities"], predicted, rtol=0, atol=1e-6)
+    assert answers["images_probabilities"].dtype == np.float32
+    assert answers["images_classes"].tolist() == [CLASSES] * 12
+    expected = present_by(run_dir, answers["images_probabilities"].astype(float))
+    assert expected.any() and not expected.all()
+    np.testing.assert_array_equal(answers["images_present"], expected)
+
+
+def test_tflite_gives_the_same(answers, predicted, run_dir):
+    np.testing.assert_allclose(answers["lite_probabilities"], predicted, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(answers["lite_one"], predicted[:1], rtol=0, atol=1e-5)
+    expected = present_by(run_dir, answers["lite_probabilities"].astype(float))
+    np.testing.assert_array_equal(answers["lite_present"], expected)
+
+
+def test_jpeg_bytes_give_what_predict_gives_for_a_folder(
+    answers, photographs, photographs_dir, run_dir, tmp_path
+):
+    """These photographs are decoded at 6/8, the kind of scale that TensorFlow lacks."""
+    output = str(tmp_path / "folder.csv")
+    predict(PredictConfig(model=run_dir, output=output, images_dir=f"{photographs_dir}/images"))
+    names, scores, _ = predictions.read(output)
+    by_name = dict(zip(names, scores))
+    expected = np.array([by_name[name] for name in photographs])
+    found = answers["jpeg_probabilities"]
+    difference = np.abs(found - expected)
+    assert difference.mean() < 0.003 and difference.max() < 0.02
+    # Paired wrongly they would not agree.
+    assert np.abs(found - np.roll(expected, 1, axis=0)).mean() > 20 * difference.mean()
+    assert answers["jpeg_classes"].tolist() == [CLASSES] * len(photographs)
+    np.testing.assert_array_equal(answers["jpeg_present"], present_by(run_dir, found.astype(float)))
+
+
+def test_at_a_scale_that_both_have_only_rounding_differs(exported, run_dir, photograph, tmp_path):
+    """1/4 here, as for photographs of 1400 x 2100 at 224 x 224."""
+    (tmp_path / "images").mkdir()
+    generator = np.random.default_rng(3)
+    for number in range(8):
+        top, left = generator.integers(0, (427 - 300, 640 - 420))
+        part = photograph[top : top + 300, left : left + 420, ::-1]
+        cv2.imwrite(str(tmp_path / "images" / f"{number}.jpg"), part)
+    output = str(tmp_path / "out.csv")
+    predict(PredictConfig(model=run_dir, output=output, images_dir=str(tmp_path / "images")))
+    names, scores, _ = predictions.read(output)
+    jpeg = [files.read_bytes(str(tmp_path / "images" / name)) for name in names]
+    found = tf.saved_model.load(exported[0]).signatures["jpeg"](jpeg=tf.constant(jpeg))
+    np.testing.assert_allclose(found["probabilities"], scores, rtol=0, atol=2e-3)
+
+
+def test_the_names_and_thresholds_are_inside(exported, run_dir):
+    saved, lite = exported
+    info = files.read_json(f"{saved}/assets.extra/cloudtf.json")
+    chosen = files.read_json(f"{run_dir}/thresholds.json")
+    assert info["classes"] == CLASSES and (info["image_height"], info["image_width"]) == (64, 64)
+    assert info["thresholds"] == {name: chosen[name]["recall"]["threshold"] for name in CLASSES}
+    assert info["present_at"] == "recall" and info["model"] == "tiny"
+    assert info["best"]["epoch"] >= 1
+    with zipfile.ZipFile(lite) as archive:
+        assert json.loads(archive.read("cloudtf.json")) == info
+        assert archive.read("labels.txt").decode().splitlines() == CLASSES
+
+
+def test_a_tflite_file_needs_nothing_but_its_own_ops(exported):
+    interpreter = tf.lite.Interpreter(exported[1])
+    names = {op["op_name"] for op in interpreter._get_ops_details()}
+    assert {"CONV_2D", "CAST", "GREATER_EQUAL"} <= names
+    assert not any(name.startswith(("Flex", "CUSTOM")) for name in names)
+    (given,) = interpreter.get_input_details()
+    assert given["dtype"] == np.uint8 and given["shape_signature"].tolist() == [-1, 64, 64, 3]
+
+
+def other_stack():
+    """The Python of the other stack's environment, as the Makefile lays it."""
+    for name in (".venv-current", ".venv-current-3.11", ".venv-current-3.13", ".venv"):
+        python = ROOT / name / "bin" / "python"
+        if python.exists() and not os.path.samefile(ROOT / name, sys.prefix):
+            command = "import importlib.metadata as m; print(m.version('tf-keras'))"
+            done = subprocess.run([python, "-c", command], capture_output=True, check=False)
+            if (done.returncode == 0) != tf.__version__.startswith("2.15"):
+                continue
+            return str(python)
+    return None
+
+
+def test_the_other_stack_reads_them(exported, photographs, images, answers, tmp_path):
+    python = other_stack()
+    if python is None:
+        pytest.skip("the other stack is not set up: make setup STACK=current")
+    jpeg = list(photographs.values())
+    found = use(python, str(tmp_path), jpeg, images, *exported)
+    assert set(found) == set(answers)
+    for name, value in answers.items():
+        if value.dtype == np.float32:
+            np.testing.assert_allclose(found[name], value, rtol=0, atol=1e-5)
+        else:
+            np.testing.assert_array_equal(found[name], value)
+
+
+@given(st.floats(0, 1, width=32), st.floats(0, 1))
+def test_a_score_passes_in_float32_where_it_passes_in_float64(score, threshold):
+    near = float(np.nextafter(np.float32(threshold), np.float32(score)))
+    for value in (score, near, float(np.float32(threshold))):
+        passes = np.float32(value) >= smallest_passing(threshold)
+        assert passes == (value >= threshold)
+    assert smallest_passing(score) == np.float32(score)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A run folder of an untrained network of two classes at 32 x 32, without thresholds."""
+    folder = str(tmp_path_factory.mktemp("small"))
+    generator = np.random.default_rng(1)
+    model = network.build_model("tiny", 2, (32, 32), dropout=0.2)
+    model.set_weights([generator.uniform(0.1, 0.5, w.shape) for w in model.get_weights()])
+    saving.save_model(model, f"{folder}/best.keras", SMALL)
+    return folder
+
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+
+
+def entry(threshold):
+    return {"target": 0.9, "threshold": threshold, "precision": None, "recall": None}
+
+
+def write_thresholds(path, **thresholds):
+    """`thresholds.json` of classes with (recall, precision) thresholds."""
+    chosen = {
+        name: {"recall": entry(recall), "precision": entry(precision)}
+        for name, (recall, precision) in thresholds.items()
+    }
+    pathlib.Path(path).write_text(json.dumps(chosen))
+    return str(path)
+
+
+def classify(folder, images=PIXELS):
+    found = tf.saved_model.load(str(folder)).signatures["images"](images=tf.constant(images))
+    return {name: value.numpy() for name, value in found.items()}
+
+
+def test_without_thresholds_there_is_no_present(small, tmp_path, capsys):
+    assert app.main(["export", f"--model={small}", f"--output={tmp_path}/saved"]) == 0
+    assert "No thresholds were found beside the model" in capsys.readouterr().out
+    assert set(classify(tmp_path / "saved")) == {"probabilities", "classes"}
+    info = files.read_json(f"{tmp_path}/saved/assets.extra/cloudtf.json")
+    assert info["thresholds"] is None and info["present_at"] is None
+
+
+def test_either_threshold_may_decide_and_an_unreachable_one_is_never_reached(small, tmp_path):
+    scores = saving.load_model(f"{small}/best.keras")(PIXELS).numpy().astype(float)
+    middle = float(np.sort(scores[:, 0])[1])
+    path = write_thresholds(tmp_path / "t.json", a=(middle, 0.0), b=(0.0, None))
+    for target, expected in (
+        ("recall", np.stack([scores[:, 0] >= middle, [True] * 3], axis=1)),
+        ("precision", np.array([[True, False]] * 3)),
+    ):
+        output = f"{tmp_path}/{target}"
+        export(ExportConfig(model=small, output=output, thresholds=path, present_at=target))
+        assert classify(output)["present"].tolist() == expected.tolist()
+
+
+def test_a_model_of_mixed_precision_computes_in_float32(tmp_path):
+    before = tf.keras.mixed_precision.global_policy()
+    tf.keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    try:
+        mixed = network.build_model("tiny", 2, (32, 32))
+    finally:
+        tf.keras.mixed_precision.set_global_policy(before)
+    plain = network.build_model("tiny", 2, (32, 32))
+    generator = np.random.default_rng(2)
+    plain.set_weights([generator.uniform(-0.3, 0.5, w.shape) ** 2 for w in plain.get_weights()])
+    mixed.set_weights(plain.get_weights())
+    expected = plain(PIXELS).numpy()
+    assert np.abs(mixed(PIXELS).numpy() - expected).max() > 1e-5
+    saving.save_model(mixed, f"{tmp_path}/mixed.keras", SMALL)
+    export(ExportConfig(model=f"{tmp_path}/mixed.keras", output=f"{tmp_path}/saved"))
+    found = classify(tmp_path / "saved")
+    np.testing.assert_allclose(found["probabilities"], expected, rtol=0, atol=1e-6)
+    lite = f"{tmp_path}/model.tflite"
+    export(ExportConfig(model=f"{tmp_path}/mixed.keras", output=lite, format="tflite"))
+    runner = tf.lite.Interpreter(lite).get_signature_runner()
+    np.testing.assert_allclose(runner(images=PIXELS)["probabilities"], expected, rtol=0, atol=1e-5)
+
+
+def test_onnx_gives_the_same(run_dir, images, predicted, tmp_path):
+    pytest.importorskip("tf2onnx")
+    runtime = pytest.importorskip("onnxruntime")
+    output = str(tmp_path / "model.onnx")
+    info = export(ExportConfig(model=run_dir, output=output, format="onnx"))
+    session = runtime.InferenceSession(output, providers=["CPUExecutionProvider"])
+    assert json.loads(session.get_modelmeta().custom_metadata_map["cloudtf.json"]) == info
+    (given,) = session.get_inputs()
+    assert (given.name, given.type, given.shape[1:]) == ("images", "tensor(uint8)", [64, 64, 3])
+    for count in (1, 12):
+        scores, present = session.run(["probabilities", "present"], {"images": images[:count]})
+        np.testing.assert_allclose(scores, predicted[:count], rtol=0, atol=1e-5)
+        np.testing.assert_array_equal(present, present_by(run_dir, scores.astype(float)))
+
+
+def test_onnx_without_its_converter_is_one_sentence(small, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "tf2onnx", None)
+    arguments = [f"--model={small}", "--format=onnx", f"--output={tmp_path}/m.onnx"]
+    assert app.main(["export", *arguments]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("cloudtf export: --format=onnx needs the package tf2onnx")
+    assert "pip install tf2onnx" in err and len(err.splitlines()) == 1
+
+
+def test_remote_models_and_outputs_work(small, tmp_path):
+    files.make_dirs("ram://export/run")
+    files.write_bytes("ram://export/run/best.keras", files.read_bytes(f"{small}/best.keras"))
+    expected = saving.load_model(f"{small}/best.keras")(PIXELS).numpy()
+    export(ExportConfig(model="ram://export/run", output="ram://export/out/1"))
+    found = classify("ram://export/out/1")
+    np.testing.assert_allclose(found["probabilities"], expected, rtol=0, atol=1e-6)
+    assert files.exists("ram://export/out/1/assets.extra/cloudtf.json")
+    lite = "ram://export/out/m.tflite"
+    export(ExportConfig(model="ram://export/run", output=lite, format="tflite"))
+    runner = tf.lite.Interpreter(model_content=files.read_bytes(lite)).get_signature_runner()
+    np.testing.assert_allclose(runner(images=PIXELS)["probabilities"], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["saved_model", "tflite"])
+def test_a_failed_export_leaves_what_was_there(small, tmp_path, monkeypatch, kind):
+    output = tmp_path / "out"
+    if kind == "tflite":
+        output.write_bytes(b"the old one")
+
+    def fail(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    culprit = (files, "write_json") if kind == "saved_model" else (zipfile.ZipFile, "writestr")
+    monkeypatch.setattr(*culprit, fail)
+    with pytest.raises(UserError, match="out cannot be written: No space left on device"):
+        export(ExportConfig(model=small, output=str(output), format=kind))
+    assert os.listdir(tmp_path) == (["out"] if kind == "tflite" else [])
+    if kind == "tflite":
+        assert output.read_bytes() == b"the old one"
+        monkeypatch.undo()
+        export(ExportConfig(model=small, output=str(output), format=kind))
+        assert output.read_bytes()[4:8] == b"TFL3" and os.listdir(tmp_path) == ["out"]
+
+
+def test_what_cannot_be_exported_is_one_sentence(small, run_dir, tmp_path):
+    def refused(sentence, **changes):
+        with pytest.raises(UserError, match=sentence):
+            export(ExportConfig(**{"model": small, "output": f"{tmp_path}/out", **changes}))
+
+    refused("nowhere/best.keras cannot be read", model=str(tmp_path / "nowhere"))
+    refused("t.json cannot be read", thresholds=str(tmp_path / "t.json"))
+    refused(
+        r"The classes of .*best.keras \(a, b\) and of .*thresholds.json \(Fish, .*\) differ",
+        thresholds=f"{run_dir}/thresholds.json",
+    )
+    saving.save_model(network.build_model("tiny", 3, (32, 32)), f"{tmp_path}/three.keras", SMALL)
+    refused("has 3 outputs .* names 2 classes", model=f"{tmp_path}/three.keras")
+    refused("is a folder; name a file in it", output=str(tmp_path), format="tflite")
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used" / "file").write_text("x")
+    refused("used is there already; remove it, or name a new folder", output=f"{tmp_path}/used")
+    refused("file cannot be made", output=f"{tmp_path}/used/file/out")
+    refused(r"no/m.tflite cannot be written", output=f"{tmp_path}/no/m.tflite", format="tflite")
+    assert sorted(os.listdir(tmp_path)) == ["three.keras", "used"]
+
+
+def test_the_command_says_what_takes_and_gives_what(run_dir, tmp_path, capsys):
+    assert app.main(["export", f"--model={run_dir}", f"--output={tmp_path}/new/1"]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[:5] == [
+        f"Exported as saved_model: {tmp_path}/new/1",
+        "images: uint8 [B, 64, 64, 3], RGB, 0 to 255",
+        "jpeg: string [B], the bytes of JPEG files of any size",
+        "probabilities: float32 [B, 4], Fish, Flower, Gravel, Sugar",
+        "present: bool, probabilities of at least the recall thresholds",
+    ]
+    chosen = files.read_json(f"{run_dir}/thresholds.json")
+    assert out[5:] == [f"  {name}: {chosen[name]['recall']['threshold']}" for name in CLASSES]
+    assert max(len(line) for line in out[1:]) <= 80
+
+
+def test_the_predictions_compared_with_are_of_several_images(run_dir):
+    with pathlib.Path(run_dir, "predictions_val.csv").open() as file:
+        rows = list(csv.reader(file))
+    assert len(rows) == 13 and len({tuple(row[1:]) for row in rows}) == 13
