@@ -40,7 +40,7 @@ BARE_NEW_ADAM = "bare step, Adam of Keras (new)"
 
 def train_loop(records_dir: str, model: str, batch_size: int, steps: int) -> harness.Measure:
     """A run of `cloudtf train` that waits after each epoch until it is asked for another."""
-    from cloudtf.training import run
+    from cloudtf.training import run, stage
     from cloudtf.training.config import TrainConfig
 
     wanted: queue.Queue[int] = queue.Queue()
@@ -52,8 +52,8 @@ def train_loop(records_dir: str, model: str, batch_size: int, steps: int) -> har
 
     # Not measured: validation, history and checkpoints, which come once an epoch.
     run.PrAucCallback.on_epoch_end = at_epoch_end
-    run._print_epoch = lambda callback: None
-    run._Run._save = lambda self: None
+    stage._print_epoch = lambda callback: None
+    stage.StageRun.save = lambda self: None
     run_dir = tempfile.mkdtemp()
     config = TrainConfig(
         data_dir=records_dir,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import errno
 import os
+import re
 from typing import Any, Optional
 
 import tensorflow as tf
@@ -12,7 +15,11 @@ from cloudtf import files
 from cloudtf.errors import UserError
 
 _STATE = "state.json"
-_PREFIX = "step-"
+# `step-000000500-active`; `step-000000500.2-active` is a second one of the same step.
+_NAME = re.compile(r"step-(\d+)(?:\.(\d+))?-(active|finished)")
+_TEMPORARY = re.compile(rf"\.{_NAME.pattern}\.tmp")
+# What `flock` says on file systems that have no locks.
+_NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
 
 
 @dataclasses.dataclass
@@ -31,6 +38,7 @@ class Progress:
       callback: the state of the PR-AUC callback.
       settings: the flags of the run.
       records: what the records were, to notice when others are put in their place.
+      rewinds: each return to an earlier checkpoint after a number that was not finite.
     """
 
     stage: int = 0
@@ -44,6 +52,7 @@ class Progress:
     callback: Optional[dict[str, Any]] = None
     settings: Optional[dict[str, Any]] = None
     records: Optional[str] = None
+    rewinds: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
 
 class CheckpointFolder:
@@ -58,33 +67,39 @@ class CheckpointFolder:
         self._folder = files.join(run_dir, "checkpoints")
 
     def save(self, checkpoint: tf.train.Checkpoint, progress: Progress) -> None:
-        """Writes a checkpoint and then drops the ones before it."""
+        """Writes a checkpoint and then drops the ones before it.
+
+        Raises:
+          UserError: it cannot be written; the one before it is still there.
+        """
         files.make_dirs(self._folder)
-        # In order of time as in the alphabet. Neither word may be missing: where folders are only
-        # prefixes, as on ram://, removing `step-8` would touch `step-8-finished`.
-        word = "finished" if progress.finished else "active"
-        name = f"{_PREFIX}{progress.total_steps:09d}-{word}"
+        name = self._new_name(progress)
         final = files.join(self._folder, name)
         remote = files.is_remote(final)
         temporary = final if remote else files.join(self._folder, f".{name}.tmp")
         files.remove_tree(temporary)
-        files.make_dirs(temporary)
         try:
+            files.make_dirs(temporary)
             checkpoint.write(files.join(temporary, "weights"))
-        except tf.errors.OpError as error:
+            for part in files.list_dir(temporary):
+                files.flush(files.join(temporary, part))
+            files.write_json(files.join(temporary, _STATE), dataclasses.asdict(progress))
+            if not remote:
+                files.move(temporary, final)
+        except (tf.errors.OpError, OSError, UserError) as error:
+            # Half a checkpoint would take the room that the next one needs.
+            with contextlib.suppress(Exception):
+                files.remove_tree(temporary)
+            reason = str(error.__cause__ or error).splitlines()[0][:160]
             raise UserError(
-                f"The checkpoint {final} cannot be written ({str(error).splitlines()[0][:160]}); "
-                "make room and run the same command again to go on from the last one."
+                f"The checkpoint {final} cannot be written ({reason}); make room and run the same "
+                "command again to go on from the last one."
             ) from error
-        for part in files.list_dir(temporary):
-            files.flush(files.join(temporary, part))
-        files.write_json(files.join(temporary, _STATE), dataclasses.asdict(progress))
-        if not remote:
-            files.remove_tree(final)
-            files.move(temporary, final)
         # What killed processes left half done goes too.
         for other in files.list_dir(self._folder):
-            if other != name and other.lstrip(".").startswith(_PREFIX):
+            if other != name and (_NAME.fullmatch(other) or _TEMPORARY.fullmatch(other)):
+                # First what makes it whole: nobody may take the rest of it for a checkpoint.
+                files.remove(files.join(self._folder, other, _STATE))
                 files.remove_tree(files.join(self._folder, other))
 
     def latest(self) -> Optional[tuple[str, Progress]]:
@@ -102,17 +117,36 @@ class CheckpointFolder:
                     ) from error
         return None
 
+    def _new_name(self, progress: Progress) -> str:
+        """One that no checkpoint has and that comes after all of the same step.
+
+        A name may not begin with another: where folders are only prefixes, as on ram://, removing
+        `step-8` would touch `step-8-finished`.
+        """
+        step, word = progress.total_steps, "finished" if progress.finished else "active"
+        taken = [order for order in map(_order, self._names()) if order[0] == step]
+        take = 1
+        while taken and (step, take, word) <= max(taken):
+            take += 1
+        return f"step-{step:09d}{f'.{take}' if take > 1 else ''}-{word}"
+
     def _names(self) -> list[str]:
         if not files.exists(self._folder):
             return []
-        return [name for name in files.list_dir(self._folder) if name.startswith(_PREFIX)]
+        return sorted(filter(_NAME.fullmatch, files.list_dir(self._folder)), key=_order)
+
+
+def _order(name: str) -> tuple[int, int, str]:
+    step, take, word = _NAME.fullmatch(name).groups()
+    return int(step), int(take or 1), word
 
 
 class RunLock:
     """Holds a run folder for one process; a dead process holds nothing.
 
-    The lock is the kernel's (`flock`) and goes with the process, whatever became of it. Remote
-    folders have no such lock and are not guarded.
+    The lock is the kernel's (`flock`) and goes with the process, whatever became of it: no number
+    of a process or name of a machine is kept, which could outlive them. Over NFS other machines are
+    kept out too. Remote folders, and file systems without locks, are not guarded.
     """
 
     def __init__(self, run_dir: str) -> None:
@@ -129,6 +163,9 @@ class RunLock:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             self.__exit__()
+            if error.errno in _NO_LOCKS:
+                print(f"{files.dirname(self._path)} cannot be locked; start no second run in it.")
+                return self
             if not isinstance(error, BlockingIOError):
                 raise UserError(
                     f"The lock {self._path} cannot be taken ({error.strerror}); give a --run_dir "

@@ -84,6 +84,13 @@ class TrainConfig(Augmentations):
         topic="optimization",
     )  # fmt: skip
     loss: str = setting("bce", "Loss.", choices=LOSSES, topic="optimization")
+    on_nan: str = setting(
+        "stop",
+        "When a loss or weight is not finite: stop, or go back to the last checkpoint and halve "
+        "the rate, three times at most.",
+        choices=("stop", "rewind"),
+        topic="optimization",
+    )
     early_stopping_patience: int = setting(
         5, "Epochs without a better validation PR-AUC after which a stage ends.", minimum=1,
         topic="optimization",

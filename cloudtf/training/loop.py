@@ -6,7 +6,6 @@ import math
 import time
 from typing import Callable, Iterator, Optional
 
-import tensorflow as tf
 from tqdm import tqdm
 
 from cloudtf.training import sanity
@@ -25,7 +24,6 @@ class EpochLoop:
       steps_per_epoch: steps of each epoch.
       progress: counted on with every step.
       requests: to stop.
-      save: checks the run's weights and writes a checkpoint.
       began: when the run was started, on the clock of `time.perf_counter`.
       profiler: traces some of the steps.
     """
@@ -36,29 +34,30 @@ class EpochLoop:
         steps_per_epoch: int,
         progress: Progress,
         requests: StopRequests,
-        save: Callable[[], None],
         began: float,
         profiler: StepProfiler,
     ) -> None:
         self._config, self._steps_per_epoch, self._progress = config, steps_per_epoch, progress
-        self._requests, self._save, self._profiler = requests, save, profiler
+        self._requests, self._profiler = requests, profiler
         self._began: Optional[float] = began
         self._every_steps, self._every_seconds = checkpoint_interval(config.checkpoint_every)
 
     def run(
-        self,
-        step: TrainStep,
-        batches: Iterator,
-        optimizer: tf.keras.optimizers.Optimizer,
-        title: str,
+        self, step: TrainStep, batches: Iterator, title: str, save: Callable[[], None]
     ) -> dict[str, float]:
         """Runs the steps that the epoch still has.
+
+        Args:
+          step: to run.
+          batches: what it takes.
+          title: of the progress bar.
+          save: checks the weights and writes a checkpoint.
 
         Returns:
           The epoch's mean `loss`, and `images_per_second` of the steps run here.
 
         Raises:
-          UserError: a loss is not finite.
+          NotFinite: a loss, or a weight about to be saved, is not finite.
           Interrupted: told to stop; the run is saved.
         """
         progress, config = self._progress, self._config
@@ -78,10 +77,11 @@ class EpochLoop:
                 count = min(config.steps_per_execution, left)
                 with self._profiler.steps(progress.total_steps, count):
                     values = step(batches, count)
-                sanity.check_losses(values, progress.total_steps, optimizer)
+                sanity.check_losses(values, progress.total_steps)
                 progress.loss_sum += float(values.sum(dtype="float64"))
                 progress.step += count
                 progress.total_steps += count
+                self._requests.has_stepped = True
                 bar.update(count)
                 bar.set_postfix(loss=f"{progress.loss_sum / progress.step:.4f}", refresh=False)
                 if self._began is not None:
@@ -96,7 +96,7 @@ class EpochLoop:
                 stopping = self._requests.pending()
                 # An epoch's last step is saved once the epoch is judged, unless time is short.
                 if stopping or (due and progress.step < self._steps_per_epoch):
-                    self._save()
+                    save()
                     saved_at, saved_step = time.perf_counter(), progress.step
                     self._requests.check(config.run_dir)
         seconds = time.perf_counter() - began

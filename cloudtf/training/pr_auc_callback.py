@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Callable, Iterable, Optional, Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from cloudtf import files
@@ -11,6 +13,10 @@ from cloudtf.evaluation import history, plots, pr_auc, scoring
 from cloudtf.model import saving
 from cloudtf.model.optimizers import effective_learning_rate
 from cloudtf.training.patience import Patience
+from cloudtf.training.sanity import NotFinite
+
+# A best model that waits for its epoch's checkpoint.
+_WAITING = "best.waiting.keras"
 
 LossFunction = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
@@ -22,7 +28,8 @@ class PrAucCallback(tf.keras.callbacks.Callback):
     (padding is masked out), so the figures do not depend on the batch size or on replicas. The
     mean PR-AUC over the validation data decides, always against the best so far:
 
-    - a new best is kept as `best.keras`, with its figures in `best.json`;
+    - a new best is kept as `best.keras`, with its figures in `best.json` (after `place_best`, if
+      `best_waits`);
     - after `plateau_patience` epochs without one, the learning rate is multiplied by
       `plateau_factor`;
     - after `early_stopping_patience` epochs without one, training stops.
@@ -42,6 +49,9 @@ class PrAucCallback(tf.keras.callbacks.Callback):
       scorer: runs the model under a strategy; None runs it where it is.
       info: kept inside `best.keras`, read by `cloudtf evaluate` and `cloudtf predict`.
       tensorboard: whether to write TensorBoard summaries too.
+      best_waits: write a new best under another name, for `place_best` to put in its place. A run
+        that checkpoints does this only once a checkpoint has the epoch: after a kill in between,
+        the epoch is done again, and perhaps not to the same bits.
     """
 
     def __init__(
@@ -60,6 +70,7 @@ class PrAucCallback(tf.keras.callbacks.Callback):
         scorer: Optional[scoring.Scorer] = None,
         info: Optional[dict[str, Any]] = None,
         tensorboard: bool = True,
+        best_waits: bool = False,
     ) -> None:
         super().__init__()
         self.class_names = tuple(class_names)
@@ -77,15 +88,22 @@ class PrAucCallback(tf.keras.callbacks.Callback):
         self._writer: Optional[tf.summary.SummaryWriter] = None
         self._tensorboard = tensorboard and run_dir is not None
         self._warned = False
+        self._best_waits = best_waits
 
     def on_epoch_end(self, epoch: int, logs: Optional[dict[str, float]] = None) -> None:
-        """Scores, records, and decides. `epoch` counts from 0, the history from 1."""
+        """Scores, records, and decides. `epoch` counts from 0, the history from 1.
+
+        Raises:
+          NotFinite: the validation loss or a score is not; nothing has been recorded.
+        """
         logs = logs or {}
         row: history.Row = {"epoch": epoch + 1, "stage": self.stage}
         row["loss"] = float(logs.get("loss", float("nan")))
         scored, figures = self.measure(self._validation)
         if self._loss is not None:
             row["val_loss"] = scoring.mean_loss(self._loss, scored)
+            if not math.isfinite(row["val_loss"]):
+                raise NotFinite(f"The validation loss is {row['val_loss']}")
         else:
             row["val_loss"] = float(logs.get("val_loss", float("nan")))
         if self._training is not None:
@@ -113,6 +131,8 @@ class PrAucCallback(tf.keras.callbacks.Callback):
         if self._scorer is None:
             self._scorer = scoring.Scorer(self.model)
         scored = self._scorer.dataset(batches)
+        if not np.isfinite(scored.scores).all():
+            raise NotFinite("A probability that the model gives is not finite")
         return scored, pr_auc.score(scored.labels, scored.scores, self.class_names)
 
     def begin_stage(self, stage: str) -> None:
@@ -137,6 +157,34 @@ class PrAucCallback(tf.keras.callbacks.Callback):
         self.best = state["best"]
         self.patience.restore(state["patience"])
 
+    def place_best(self) -> None:
+        """Puts a best model that waits into its place, and what is known of it beside it."""
+        if self._run_dir is None:
+            return
+        waiting = files.join(self._run_dir, _WAITING)
+        if files.exists(waiting):
+            files.move(waiting, files.join(self._run_dir, "best.keras"))
+            self._write_best()
+
+    def settle(self) -> None:
+        """After `restore`: completes what a killed process was about to do with its best model.
+
+        One that waits is put in its place if the restored state knows of it, and dropped if not.
+        """
+        if self._run_dir is None:
+            return
+        waiting = files.join(self._run_dir, _WAITING)
+        if files.exists(waiting):
+            epoch = saving.read_info(waiting)["best"]["epoch"]
+            if self.best is None or self.best["epoch"] != epoch:
+                files.remove(waiting)
+        self.place_best()
+        if self.best is not None:
+            self._write_best()
+
+    def _write_best(self) -> None:
+        files.write_json(files.join(self._run_dir, "best.json"), self.best)
+
     def _keep(self, epoch: int, figures: pr_auc.PrAuc) -> None:
         self.best = {
             "epoch": epoch + 1,
@@ -152,10 +200,11 @@ class PrAucCallback(tf.keras.callbacks.Callback):
         # The model file says the same inside, so the two cannot disagree for good.
         saving.save_model(
             self.model,
-            files.join(self._run_dir, "best.keras"),
+            files.join(self._run_dir, _WAITING),
             {**self._info, "classes": list(self.class_names), "best": self.best},
         )
-        files.write_json(files.join(self._run_dir, "best.json"), self.best)
+        if not self._best_waits:
+            self.place_best()
 
     def _write(self, row: history.Row) -> None:
         if self._run_dir is None:

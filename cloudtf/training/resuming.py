@@ -20,6 +20,7 @@ _MAY_CHANGE = {
     "early_stopping_patience",
     "epochs",
     "max_minutes",
+    "on_nan",
     "plateau_factor",
     "plateau_patience",
     "profile",

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import tempfile
 import time
-from typing import Any, Iterator
+from typing import Any
 
 import tensorflow as tf
 
@@ -14,17 +14,17 @@ from cloudtf import files, settings
 from cloudtf.data import verify
 from cloudtf.errors import UserError
 from cloudtf.evaluation import history, scoring
-from cloudtf.model import losses, network, optimizers
+from cloudtf.model import losses, network
 from cloudtf.pipeline.dataset import ImageDataset, open_dataset
-from cloudtf.training import label_notes, resuming, sanity, startup
+from cloudtf.training import label_notes, resuming, startup
 from cloudtf.training import strategy as strategies
 from cloudtf.training.checkpoints import CheckpointFolder, Progress, RunLock
 from cloudtf.training.config import TrainConfig
 from cloudtf.training.loop import EpochLoop
 from cloudtf.training.pr_auc_callback import PrAucCallback
 from cloudtf.training.profiling import StepProfiler
-from cloudtf.training.step import TrainStep
-from cloudtf.training.stopping import StopRequests
+from cloudtf.training.stage import Shared, StageRun
+from cloudtf.training.stopping import StopRequests, Watched
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,18 +124,27 @@ class _Run:
         self.callback = self._make_callback()
         if self.progress.callback is not None:
             self.callback.restore(self.progress.callback)
-        self.loop = EpochLoop(
-            config,
-            self.steps_per_epoch,
-            self.progress,
-            self.requests,
-            save=self._save_checked,
-            began=self.began,
-            profiler=StepProfiler(
-                config.profile_steps,
-                self.output_dir,
-                self.steps_per_epoch * sum(config.stage_epochs),
+        self.callback.settle()
+        profiler = StepProfiler(
+            config.profile_steps,
+            self.output_dir,
+            self.steps_per_epoch * sum(config.stage_epochs),
+        )
+        shared = Shared(
+            config=config,
+            strategy=self.strategy,
+            model=self.model,
+            loss=self.loss,
+            callback=self.callback,
+            progress=self.progress,
+            folder=self.folder,
+            requests=self.requests,
+            loop=EpochLoop(
+                config, self.steps_per_epoch, self.progress, self.requests, self.began, profiler
             ),
+            steps_per_epoch=self.steps_per_epoch,
+            augment_on=self.augment_on,
+            make_batches=lambda: iter(self._distributed_batches(replica_batch)),
         )
         # Also when going on: settings that may change are those of the last start.
         files.write_text(files.join(self.output_dir, "flags.txt"), settings.to_flagfile(config))
@@ -143,9 +152,11 @@ class _Run:
         with self.data.naming_damage(self.train_splits), self.data.naming_damage(self.val_split):
             for index, stage in enumerate(self.stages):
                 if index >= self.progress.stage and stage.epochs:
-                    self._train_stage(index, stage, replica_batch)
+                    under_way = StageRun(shared, index, stage, self.weights)
+                    self.weights = None
+                    under_way.train()
         self.progress.finished = True
-        self._save()
+        under_way.save()
         return self.result()
 
     def result(self) -> TrainResult:
@@ -159,91 +170,20 @@ class _Run:
             )
         return TrainResult(self.config.run_dir, best, state["rows"])
 
-    def _train_stage(self, index: int, stage: startup.Stage, replica_batch: int) -> None:
-        progress, config = self.progress, self.config
-        if progress.stage != index or progress.total_steps == 0:
-            progress.stage, progress.epoch, progress.step, progress.loss_sum = index, 0, 0, 0.0
-            progress.stopped_early = False
-            self.callback.begin_stage(stage.name)
-        network.set_body_trainable(self.model, stage.whole_network)
-        with self.strategy.scope():
-            optimizer = optimizers.make_optimizer(
-                config.optimizer,
-                stage.learning_rate,
-                stage.epochs * self.steps_per_epoch,
-                warmup_proportion=config.warmup_proportion,
-                min_lr=config.final_rate * stage.learning_rate,
-            )
-            if config.mixed_precision and strategies.accelerator(self.strategy) == "GPU":
-                optimizer = tf.keras.mixed_precision.LossScaleOptimizer(optimizer)
-            # Created here, or a mirrored loop of steps would create it while tracing.
-            _ = optimizer.iterations
-            optimizer._create_all_weights(self.model.trainable_variables)
-            self.model.compile(optimizer=optimizer)
-        self.checkpoint = tf.train.Checkpoint(model=self.model, optimizer=optimizer)
-        if self.weights is not None:
-            self._restore()
-        self.callback.set_model(self.model)
-        self.model.stop_training = False
-        step = TrainStep(
-            self.model,
-            optimizer,
-            self.loss,
-            self.strategy,
-            config.batch_size,
-            seed=2 * config.seed + index,
-            device_augmentations=config if self.augment_on == "device" else None,
-            augment_seed=config.seed,
-            jit_compile=config.jit_compile,
-        )
-        batches = iter(self._distributed_batches(replica_batch))
-        while progress.epoch < stage.epochs and not progress.stopped_early:
-            self._train_epoch(stage, step, batches)
-            self._save()
-            self.requests.check(self.config.run_dir)
-
-    def _train_epoch(self, stage: startup.Stage, step: TrainStep, batches: Iterator) -> None:
-        progress = self.progress
-        title = f"{stage.name} {progress.epoch + 1}/{stage.epochs}"
-        logs = self.loop.run(step, batches, self.model.optimizer, title)
-        sanity.check_weights(self.model, progress.total_steps)
-        self.callback.on_epoch_end(progress.total_epochs, logs)
-        _print_epoch(self.callback)
-        progress.epoch += 1
-        progress.total_epochs += 1
-        progress.step, progress.loss_sum = 0, 0.0
-        progress.stopped_early = self.model.stop_training
-
-    def _save_checked(self) -> None:
-        sanity.check_weights(self.model, self.progress.total_steps)
-        self._save()
-
-    def _save(self) -> None:
-        self.progress.callback = self.callback.state()
-        self.folder.save(self.checkpoint, self.progress)
-
-    def _restore(self) -> None:
-        try:
-            status = self.checkpoint.read(self.weights)
-            status.assert_existing_objects_matched().expect_partial()
-        except Exception as error:  # TensorFlow has many for a damaged file, IndexError among them.
-            folder = files.dirname(self.weights)
-            raise UserError(
-                f"The checkpoint {folder} cannot be read ({str(error).splitlines()[0][:160]}); "
-                f"remove it, and the same command begins anew in {self.config.run_dir}."
-            ) from error
-        self.weights = None
-
     def _make_callback(self) -> PrAucCallback:
         config = self.config
         batch = startup.evaluation_batch(config.batch_size, self.strategy.num_replicas_in_sync)
-        training = None
+        validation, training = self.data.batches(self.val_split, batch), None
         if config.train_metric_examples:
             training = self.data.batches(
                 self.train_splits, batch, max_examples=config.train_metric_examples
             )
+        # Among several workers the others would wait for the one that leaves.
+        if not isinstance(self.strategy, tf.distribute.MultiWorkerMirroredStrategy):
+            validation = Watched(validation, self.requests)
+            training = training and Watched(training, self.requests)
         return PrAucCallback(
-            self.data.batches(self.val_split, batch),
+            validation,
             self.data.classes,
             training=training,
             run_dir=self.output_dir,
@@ -260,6 +200,7 @@ class _Run:
                 "data_dir": config.data_dir,
             },
             tensorboard=config.tensorboard,
+            best_waits=True,
         )
 
     def _distributed_batches(self, replica_batch: int) -> Any:
@@ -293,18 +234,3 @@ class _Run:
                 f"Going on after step {self.progress.total_steps} "
                 f"({self.progress.total_epochs} epochs done)."
             )
-
-
-def _print_epoch(callback: PrAucCallback) -> None:
-    row = callback.rows[-1]
-    kept = callback.best is not None and callback.best["epoch"] == row["epoch"]
-    parts = [
-        f"epoch {row['epoch']:>3} {row['stage']}",
-        f"loss {row['loss']:.4f} val {row['val_loss']:.4f}",
-    ]
-    if "train_pr_auc_mean" in row:
-        parts.append(f"PR-AUC {row['train_pr_auc_mean']:.4f} val {row['val_pr_auc_mean']:.4f}")
-    else:
-        parts.append(f"val PR-AUC {row['val_pr_auc_mean']:.4f}")
-    parts.append(f"{row['images_per_second']:.0f} images/s")
-    print("  ".join(parts) + ("  best, kept" if kept else ""), flush=True)

@@ -1,4 +1,4 @@
-"""Numbers that are not finite: found before anything of them is kept."""
+"""Numbers that are not finite: found before anything of them is kept, and what to do then."""
 
 from __future__ import annotations
 
@@ -8,20 +8,35 @@ import numpy as np
 import tensorflow as tf
 
 from cloudtf.errors import UserError
-from cloudtf.model import optimizers
+from cloudtf.training.config import TrainConfig
+
+# Divergence sets in within a small factor of a rate that works, so that halving it, up to three
+# times, gets below; a run that still fails has another trouble, which lower rates would only hide.
+MAX_REWINDS = 3
+RATE_FACTOR = 0.5
 
 
-def check_losses(
-    losses: np.ndarray, steps_before: int, optimizer: tf.keras.optimizers.Optimizer
-) -> None:
+class NotFinite(UserError):
+    """A loss, a weight or a score is not finite.
+
+    Args:
+      what: the beginning of a sentence, such as `The loss is nan`.
+    """
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what}; lower the learning rate.")
+        self.what = what
+
+
+def check_losses(losses: np.ndarray, steps_before: int) -> None:
     """Looks at the losses, float32 [N], of the steps after `steps_before`.
 
     Raises:
-      UserError: one is not finite.
+      NotFinite: one is not finite.
     """
     for number, loss in enumerate(losses, start=1):
         if not math.isfinite(loss):
-            _refuse(f"The loss is {loss}", steps_before + number, optimizer)
+            raise NotFinite(f"The loss is {loss} at step {steps_before + number}")
 
 
 def check_weights(model: tf.keras.Model, step: int) -> None:
@@ -30,16 +45,27 @@ def check_weights(model: tf.keras.Model, step: int) -> None:
     The last update may have spoilt what no loss has shown yet.
 
     Raises:
-      UserError: one is not finite.
+      NotFinite: one is not finite.
     """
     for variable in [*model.variables, *model.optimizer.variables()]:
         if variable.dtype.is_floating and not np.isfinite(variable.numpy()).all():
-            _refuse(f"{variable.name} is not finite", step, model.optimizer)
+            raise NotFinite(f"{variable.name} is not finite at step {step}")
 
 
-def _refuse(what: str, step: int, optimizer: tf.keras.optimizers.Optimizer) -> None:
-    rate = optimizers.effective_learning_rate(optimizer)
-    raise UserError(
-        f"{what} at step {step} (learning rate {rate:.3g}); nothing of it was saved. Try a "
-        "learning rate ten times smaller, or train without --mixed_precision."
-    )
+def refusal(what: str, rate: float, config: TrainConfig, rewinds: int, flag: str) -> UserError:
+    """The error that ends a run.
+
+    Args:
+      what: was found.
+      rate: the learning rate in effect.
+      config: of the run.
+      rewinds: how often the run has gone back already.
+      flag: a lower rate for another run.
+    """
+    changes = flag + (" or without --mixed_precision" if config.mixed_precision else "")
+    sentence = f"{what} (learning rate {rate:.3g}); nothing of it was saved; "
+    if rewinds >= MAX_REWINDS:
+        sentence += f"the rate was halved {rewinds} times already, so "
+    else:
+        sentence += "run the same command with --on_nan=rewind to go on at half the rate, or "
+    return UserError(f"{sentence}begin another --run_dir with {changes}.")

@@ -16,11 +16,20 @@ from cloudtf.training.config import TrainConfig
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """A part of a run: the head alone, or the whole network."""
+    """A part of a run: the head alone, or the whole network.
+
+    Attributes:
+      name: in the history.
+      epochs: at most so many.
+      learning_rate: its peak.
+      rate_flag: the flag that sets the peak.
+      whole_network: whether all layers are trained.
+    """
 
     name: str
     epochs: int
     learning_rate: float
+    rate_flag: str
     whole_network: bool
 
 
@@ -28,8 +37,8 @@ def stages(config: TrainConfig) -> list[Stage]:
     """The stages in order; one may have no epochs."""
     head_epochs, epochs = config.stage_epochs
     return [
-        Stage("head", head_epochs, config.head_learning_rate, False),
-        Stage("whole", epochs, config.learning_rate, True),
+        Stage("head", head_epochs, config.head_learning_rate, "head_learning_rate", False),
+        Stage("whole", epochs, config.learning_rate, "learning_rate", True),
     ]
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import math
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -18,11 +20,12 @@ from cloudtf import files, settings
 from cloudtf.commands import app
 from cloudtf.data.convert import ConvertConfig, convert
 from cloudtf.errors import UsageError, UserError
-from cloudtf.evaluation import history
+from cloudtf.evaluation import history, scoring
 from cloudtf.model import saving
 from cloudtf.training import step as step_module
 from cloudtf.training.config import TrainConfig
 from cloudtf.training.run import train
+from cloudtf.training.stopping import Interrupted
 
 CLASSES = ("Fish", "Flower", "Gravel", "Sugar")
 
@@ -187,27 +190,28 @@ def test_where_and_how_steps_run_does_not_change_the_result(repeated, other):
 # Numbers that are not finite.
 
 
-def poisoned(monkeypatch, at):
-    """Makes a weight NaN after step `at` of the run."""
-    call, seen = step_module.TrainStep.__call__, []
+def poisoned(monkeypatch, *at):
+    """Makes a weight NaN after those steps, counted over all that are run from now on.
+
+    Returns:
+      The list of how many steps each call has run.
+    """
+    call, init, seen = step_module.TrainStep.__call__, step_module.TrainStep.__init__, []
+
+    def remembering(self, model, *positional, **named):
+        self.kernel_for_test = model.get_layer("probabilities").kernel
+        init(self, model, *positional, **named)
 
     def patched(self, iterator, count):
         values = call(self, iterator, count)
         seen.append(count)
-        if sum(seen) == at:
-            model = self.model_for_test()
-            kernel = model.get_layer("probabilities").kernel
-            kernel.assign(kernel * math.nan)
+        if sum(seen) in at:
+            self.kernel_for_test.assign(self.kernel_for_test * math.nan)
         return values
-
-    init = step_module.TrainStep.__init__
-
-    def remembering(self, model, *positional, **named):
-        self.model_for_test = lambda: model
-        init(self, model, *positional, **named)
 
     monkeypatch.setattr(step_module.TrainStep, "__init__", remembering)
     monkeypatch.setattr(step_module.TrainStep, "__call__", patched)
+    return seen
 
 
 def assert_all_that_was_kept_is_finite(run_dir):
@@ -226,12 +230,15 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_nothing_of_it_is_kept(
 ):
     run_dir = tmp_path / "run"
     train(config_of(records_dir, run_dir))
-    poisoned(monkeypatch, at=3)
+    poisoned(monkeypatch, 3)
     changes = {"epochs": 2, "learning_rate": 3e-4, "checkpoint_every": "2"}
     with pytest.raises(UserError) as caught:
         train(config_of(records_dir, run_dir, **changes))
-    assert "The loss is nan at step 10 (learning rate 3.05e-05); nothing" in str(caught.value)
-    assert "Try a learning rate ten times smaller" in str(caught.value)
+    assert str(caught.value) == (
+        "The loss is nan at step 10 (learning rate 3.05e-05); nothing of it was saved; run the "
+        "same command with --on_nan=rewind to go on at half the rate, or begin another --run_dir "
+        "with --learning_rate=3e-05."
+    )
     assert [path.name for path in (run_dir / "checkpoints").iterdir()] == ["step-000000008-active"]
     assert_all_that_was_kept_is_finite(run_dir)
     monkeypatch.undo()
@@ -248,6 +255,85 @@ def test_weights_that_are_not_finite_are_never_saved(records_dir, tmp_path, monk
     assert names == [f"step-{at - 2:09d}-active"]
     assert not (tmp_path / "run" / "best.keras").exists()
     assert_all_that_was_kept_is_finite(tmp_path / "run")
+
+
+REWINDING = {"head_epochs": 1, "epochs": 2, "checkpoint_every": "2", "on_nan": "rewind"}
+
+
+def rewinds_of(run_dir):
+    (folder,) = pathlib.Path(run_dir, "checkpoints").iterdir()
+    return json.loads((folder / "state.json").read_text())["rewinds"]
+
+
+def test_a_run_that_rewinds_goes_back_and_on_at_half_the_rate(
+    records_dir, tmp_path, monkeypatch, capsys
+):
+    # Six steps an epoch. Steps 1, 2 (its loss shows it), back to 0; 1 to 4, back to 2; 3 to 8 (of
+    # the whole network, found before the checkpoint), back to 6.
+    seen = poisoned(monkeypatch, 1, 5, 12)
+    result = train(config_of(records_dir, tmp_path / "run", **REWINDING))
+    out = capsys.readouterr().out
+    assert re.search(
+        r"The loss is nan at step 2 \(learning rate 0\.0\d+\): back to step 0 at h", out
+    )
+    assert "The loss is nan at step 4 " in out
+    assert "back to step 2 at half the rate (rewind 2 of 3)." in out
+    assert "kernel:0 is not finite at step 8 " in out
+    assert "back to step 6 at half the rate (rewind 3 of 3)." in out
+    assert [row["epoch"] for row in result.history] == [1, 2, 3]
+    assert sum(seen) == 18 + 2 + 2 + 2
+    # A quarter of the head's rate and half of the whole network's, at the schedule's end.
+    rates = [row["learning_rate"] for row in result.history]
+    np.testing.assert_allclose(rates[0], 1e-3 / 4 * 0.01, rtol=1e-5)
+    np.testing.assert_allclose(rates[2], 3e-4 / 2 * 0.01, rtol=1e-5)
+    rewinds = rewinds_of(tmp_path / "run")
+    assert [rewind["back_to_step"] for rewind in rewinds] == [0, 2, 6]
+    assert_all_that_was_kept_is_finite(tmp_path / "run")
+
+
+def test_the_fourth_number_that_is_not_finite_ends_a_run_also_over_several_starts(
+    records_dir, tmp_path, monkeypatch
+):
+    run_dir = tmp_path / "run"
+    config = config_of(records_dir, run_dir, **REWINDING)
+    poisoned(monkeypatch, 3)
+    with pytest.raises(UserError, match="nan at step 4 .*--on_nan=rewind"):
+        train(dataclasses.replace(config, on_nan="stop"))
+    # Found as the run is told to stop: it goes back first, and what it saves is sane.
+    monkeypatch.undo()
+    poisoned(monkeypatch, 1)
+    with pytest.raises(Interrupted):
+        train(dataclasses.replace(config, max_minutes=0.0))
+    assert [rewind["back_to_step"] for rewind in rewinds_of(run_dir)] == [2]
+    monkeypatch.undo()
+    poisoned(monkeypatch, *range(100))
+    with pytest.raises(UserError) as caught:
+        train(config)
+    assert "the rate was halved 3 times already, so begin another --run_dir with " in str(
+        caught.value
+    )
+    assert "--head_learning_rate=0.0001." in str(caught.value)
+    assert [rewind["back_to_step"] for rewind in rewinds_of(run_dir)] == [2, 2, 2]
+    assert_all_that_was_kept_is_finite(run_dir)
+
+
+def test_a_model_whose_probabilities_are_not_finite_is_not_judged(
+    records_dir, tmp_path, monkeypatch
+):
+    """Its weights and losses may still be: averages of batch norm can overflow in evaluation."""
+    dataset = scoring.Scorer.dataset
+
+    def overflown(self, batches):
+        found = dataset(self, batches)
+        return dataclasses.replace(found, scores=found.scores * np.nan)
+
+    monkeypatch.setattr(scoring.Scorer, "dataset", overflown)
+    with pytest.raises(UserError, match="A probability that the model gives is not finite"):
+        train(config_of(records_dir, tmp_path / "run", checkpoint_every="2"))
+    assert [p.name for p in (tmp_path / "run" / "checkpoints").iterdir()] == [
+        "step-000000004-active"
+    ]
+    assert not list((tmp_path / "run").glob("best*"))
 
 
 # Data of all kinds.

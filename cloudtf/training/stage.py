@@ -1,0 +1,216 @@
+"""One stage of a run, the head or the whole network: its optimizer, its epochs, its checkpoints."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Callable, Iterator, Optional
+
+import tensorflow as tf
+
+from cloudtf import files
+from cloudtf.errors import UserError
+from cloudtf.model import network, optimizers
+from cloudtf.training import sanity
+from cloudtf.training import strategy as strategies
+from cloudtf.training.checkpoints import CheckpointFolder, Progress
+from cloudtf.training.config import TrainConfig
+from cloudtf.training.loop import EpochLoop
+from cloudtf.training.pr_auc_callback import PrAucCallback
+from cloudtf.training.startup import Stage
+from cloudtf.training.step import TrainStep
+from cloudtf.training.stopping import EvaluationLeft, StopRequests
+
+
+@dataclasses.dataclass(frozen=True)
+class Shared:
+    """What the stages of a run have in common.
+
+    Attributes:
+      config: of the run.
+      strategy: its replicas.
+      model: trained by one stage after the other.
+      loss: (labels [B, C], probabilities [B, C]) -> [B].
+      callback: judges each epoch.
+      progress: where the run stands; changed in place.
+      folder: of the checkpoints.
+      requests: to stop.
+      loop: over an epoch's steps.
+      steps_per_epoch: steps of each epoch.
+      augment_on: `host` or `device`.
+      make_batches: gives training batches from where the run stands.
+    """
+
+    config: TrainConfig
+    strategy: tf.distribute.Strategy
+    model: tf.keras.Model
+    loss: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+    callback: PrAucCallback
+    progress: Progress
+    folder: CheckpointFolder
+    requests: StopRequests
+    loop: EpochLoop
+    steps_per_epoch: int
+    augment_on: str
+    make_batches: Callable[[], Iterator]
+
+
+class StageRun:
+    """Trains one stage.
+
+    Args:
+      shared: with the other stages.
+      index: of the stage.
+      stage: what it is.
+      weights: prefix of the checkpoint to go on from; None goes on with the model as it is.
+    """
+
+    def __init__(self, shared: Shared, index: int, stage: Stage, weights: Optional[str]) -> None:
+        self._shared, self._stage = shared, stage
+        config, progress = shared.config, shared.progress
+        self._begins = progress.stage != index or progress.total_steps == 0
+        if self._begins:
+            progress.stage, progress.epoch, progress.step, progress.loss_sum = index, 0, 0, 0.0
+            progress.stopped_early = False
+            shared.callback.begin_stage(stage.name)
+        network.set_body_trainable(shared.model, stage.whole_network)
+        self._optimizer = self._make_optimizer()
+        self._checkpoint = tf.train.Checkpoint(model=shared.model, optimizer=self._optimizer)
+        if weights is not None:
+            self._restore(weights)
+        shared.callback.set_model(shared.model)
+        shared.model.stop_training = False
+        self._step = TrainStep(
+            shared.model,
+            self._optimizer,
+            shared.loss,
+            shared.strategy,
+            config.batch_size,
+            seed=2 * config.seed + index,
+            device_augmentations=config if shared.augment_on == "device" else None,
+            augment_seed=config.seed,
+            jit_compile=config.jit_compile,
+        )
+
+    def train(self) -> None:
+        """Trains what is left of the stage, saving after each epoch and on the way.
+
+        Raises:
+          UserError: something is not finite, or a file cannot be written.
+          Interrupted: told to stop; the run is saved.
+        """
+        shared, progress = self._shared, self._shared.progress
+        if self._begins and shared.config.on_nan == "rewind":
+            self.save()  # There must be something to go back to.
+        batches = shared.make_batches()
+        while progress.epoch < self._stage.epochs and not progress.stopped_early:
+            if shared.requests.leaves_before_first_step():
+                self._save_and_leave()
+            try:
+                self._train_epoch(batches)
+            except sanity.NotFinite as error:
+                self._rewind(error.what)
+                batches = shared.make_batches()
+            except EvaluationLeft:
+                # The epoch's steps are done; it is judged when the run goes on.
+                self._save_and_leave()
+            self._save_and_leave()
+
+    def save(self) -> None:
+        """Writes a checkpoint, and only then puts a best model that waits for it in its place."""
+        shared = self._shared
+        shared.progress.callback = shared.callback.state()
+        shared.folder.save(self._checkpoint, shared.progress)
+        shared.callback.place_best()
+
+    def _save_and_leave(self) -> None:
+        self.save()
+        self._shared.requests.check(self._shared.config.run_dir)
+
+    def _save_checked(self) -> None:
+        sanity.check_weights(self._shared.model, self._shared.progress.total_steps)
+        self.save()
+
+    def _train_epoch(self, batches: Iterator) -> None:
+        shared, progress, stage = self._shared, self._shared.progress, self._stage
+        title = f"{stage.name} {progress.epoch + 1}/{stage.epochs}"
+        logs = shared.loop.run(self._step, batches, title, self._save_checked)
+        sanity.check_weights(shared.model, progress.total_steps)
+        shared.callback.on_epoch_end(progress.total_epochs, logs)
+        _print_epoch(shared.callback)
+        progress.epoch += 1
+        progress.total_epochs += 1
+        progress.step, progress.loss_sum = 0, 0.0
+        progress.stopped_early = shared.model.stop_training
+
+    def _make_optimizer(self) -> tf.keras.optimizers.Optimizer:
+        config, stage, model = self._shared.config, self._stage, self._shared.model
+        strategy = self._shared.strategy
+        with strategy.scope():
+            optimizer = optimizers.make_optimizer(
+                config.optimizer,
+                stage.learning_rate,
+                stage.epochs * self._shared.steps_per_epoch,
+                warmup_proportion=config.warmup_proportion,
+                min_lr=config.final_rate * stage.learning_rate,
+            )
+            if config.mixed_precision and strategies.accelerator(strategy) == "GPU":
+                optimizer = tf.keras.mixed_precision.LossScaleOptimizer(optimizer)
+            # Created here, or a mirrored loop of steps would create it while tracing.
+            _ = optimizer.iterations
+            optimizer._create_all_weights(model.trainable_variables)
+            model.compile(optimizer=optimizer)
+        return optimizer
+
+    def _restore(self, weights: str) -> None:
+        try:
+            status = self._checkpoint.read(weights)
+            status.assert_existing_objects_matched().expect_partial()
+        except Exception as error:  # TensorFlow has many for a damaged file, IndexError among them.
+            raise UserError(
+                f"The checkpoint {files.dirname(weights)} cannot be read "
+                f"({str(error).splitlines()[0][:160]}); remove it, and the same command begins "
+                f"anew in {self._shared.config.run_dir}."
+            ) from error
+
+    def _rewind(self, what: str) -> None:
+        """Goes back to the last checkpoint, at half the rate.
+
+        Raises:
+          UserError: the run is to stop at what was found, or has gone back often enough.
+        """
+        config, progress, stage = self._shared.config, self._shared.progress, self._stage
+        rate, rewinds = optimizers.effective_learning_rate(self._optimizer), progress.rewinds
+        found = self._shared.folder.latest()
+        if config.on_nan == "stop" or len(rewinds) >= sanity.MAX_REWINDS or found is None:
+            flag = f"--{stage.rate_flag}={stage.learning_rate / 10:g}"
+            raise sanity.refusal(what, rate, config, len(rewinds), flag)
+        weights, earlier = found
+        self._restore(weights)
+        vars(progress).update(vars(earlier), settings=progress.settings)
+        self._shared.callback.restore(progress.callback)
+        lowered: Any = self._optimizer.learning_rate
+        lowered.assign(lowered * sanity.RATE_FACTOR)
+        progress.rewinds = [
+            *rewinds,
+            {"what": what, "learning_rate": rate, "back_to_step": progress.total_steps},
+        ]
+        print(
+            f"{what} (learning rate {rate:.3g}): back to step {progress.total_steps} at half the "
+            f"rate (rewind {len(progress.rewinds)} of {sanity.MAX_REWINDS}).",
+            flush=True,
+        )
+
+
+def _print_epoch(callback: PrAucCallback) -> None:
+    row = callback.rows[-1]
+    kept = callback.best is not None and callback.best["epoch"] == row["epoch"]
+    parts = [
+        f"epoch {row['epoch']:>3} {row['stage']}",
+        f"loss {row['loss']:.4f} val {row['val_loss']:.4f}",
+    ]
+    if "train_pr_auc_mean" in row:
+        parts.append(f"PR-AUC {row['train_pr_auc_mean']:.4f} val {row['val_pr_auc_mean']:.4f}")
+    else:
+        parts.append(f"val PR-AUC {row['val_pr_auc_mean']:.4f}")
+    parts.append(f"{row['images_per_second']:.0f} images/s")
+    print("  ".join(parts) + ("  best, kept" if kept else ""), flush=True)
