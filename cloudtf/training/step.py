@@ -25,6 +25,10 @@ class TrainStep:
       device_augmentations: applied here with `augment_seed`; None where the host has done it.
       augment_seed: the seed that the host would have used.
       jit_compile: compile the forward and backward pass with XLA.
+
+    Attributes:
+      replica_step: what each replica runs, and a TPU compiles as a whole: (images uint8
+        [B, H, W, 3], labels float32 [B, C], keys int32 [B, 2]) -> its part of the loss, a scalar.
     """
 
     def __init__(
@@ -51,7 +55,7 @@ class TrainStep:
             return value, (optimizer.get_unscaled_gradients(found) if scaled else found)
 
         if jit_compile:
-            gradients = tf.function(gradients, jit_compile=True)
+            gradients = tf.function(gradients, jit_compile=True, autograph=False)
 
         def replica_step(images: tf.Tensor, labels: tf.Tensor, keys: tf.Tensor) -> tf.Tensor:
             if device_augmentations is not None:
@@ -64,16 +68,18 @@ class TrainStep:
             losses = strategy.run(replica_step, args=next(iterator))
             return strategy.reduce(tf.distribute.ReduceOp.SUM, losses, axis=None)
 
-        @tf.function
+        # AutoGraph would rewrite the sources of the whole model to find nothing to change.
+        @tf.function(autograph=False)
         def one(iterator: Iterator) -> tf.Tensor:
             return step(iterator)[None]
 
-        @tf.function
+        @tf.function(autograph=False)
         def many(iterator: Iterator, count: tf.Tensor) -> tf.Tensor:
+            def another(i: tf.Tensor, losses: tf.TensorArray) -> tuple:
+                return i + 1, losses.write(i, step(iterator))
+
             losses = tf.TensorArray(tf.float32, size=count, element_shape=[])
-            for i in tf.range(count):
-                losses = losses.write(i, step(iterator))
-            return losses.stack()
+            return tf.while_loop(lambda i, _: i < count, another, [0, losses])[1].stack()
 
         self._one, self._many = one, many
 
