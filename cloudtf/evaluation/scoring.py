@@ -43,7 +43,7 @@ class Scorer:
         self._strategy = strategy
         self._replicas = len(strategy.extended.worker_devices) if strategy else 1
 
-        @tf.function(reduce_retracing=True)
+        @tf.function(reduce_retracing=True, autograph=False)
         def predict(images: tf.Tensor) -> tf.Tensor:
             views = [images]
             if flips:
@@ -52,7 +52,7 @@ class Scorer:
             total = tf.add_n([model(view, training=False) for view in views])
             return tf.cast(total, tf.float32) / len(views)
 
-        @tf.function(reduce_retracing=True)
+        @tf.function(reduce_retracing=True, autograph=False)
         def predict_shared(shares: tf.distribute.DistributedValues) -> tf.Tensor:
             return strategy.run(predict, args=(shares,))
 

@@ -169,14 +169,14 @@ def apply_maps(images: tf.Tensor, maps: Maps) -> tf.Tensor:
     return tf.reshape(channels[:, : 3 * count], [-1, height, width, 3])
 
 
-@tf.function(jit_compile=True, reduce_retracing=False)
+@tf.function(jit_compile=True, autograph=False)
 def _pack(pixels: tf.Tensor) -> tf.Tensor:
     """uint8 [B, N, 3] to uint32 [B, N]: red in the lowest byte, then green and blue."""
     pixels = tf.cast(pixels, tf.uint32)
     return pixels[..., 0] | left_shift(pixels[..., 1], 8) | left_shift(pixels[..., 2], 16)
 
 
-@tf.function(jit_compile=True, reduce_retracing=False)
+@tf.function(jit_compile=True, autograph=False)
 def _resample(packed: tf.Tensor, maps: Maps, height: int, width: int) -> tf.Tensor:
     """Mixes the four neighbours of each source position: uint32 [B, H * W], packed as by `_pack`.
 
@@ -216,7 +216,7 @@ def _toned(channel: tf.Tensor, maps: Maps) -> tf.Tensor:
     )
 
 
-@tf.function(jit_compile=True, reduce_retracing=False)
+@tf.function(jit_compile=True, autograph=False)
 def _unpack(packed: tf.Tensor) -> tf.Tensor:
     """uint32 [B, N] with N a multiple of 4 to the 3 N / 4 words that hold their 3 N bytes."""
     four = tf.reshape(packed, [tf.shape(packed)[0], packed.shape[1] // 4, 4])
@@ -268,4 +268,4 @@ def augment(images: tf.Tensor, keys: tf.Tensor, *, ops: Augmentations, seed: int
 
 
 # Compiled apart from its use, so that a position is rounded once for all who need it.
-_compiled_sample_maps = tf.function(sample_maps, jit_compile=True, reduce_retracing=False)
+_compiled_sample_maps = tf.function(sample_maps, jit_compile=True, autograph=False)
