@@ -3,7 +3,10 @@
 # make setup         only the environment, .venv
 # make test-current  the tests with today's TensorFlow, in .venv-current
 # make smoke-current the shortest of them: a whole job, resuming, model files, RAdam
-# make test-all      the tests on classic, and on current with Python 3.11 and 3.13
+# make test-slow     whole commands, installing on every Python that is there, the notebook as it is
+# make test-all      the tests on classic, and on current with Python 3.11 and 3.13, and the slow ones
+# make coverage      the tests, and the lines and branches of the library that they do not reach
+# make notebook      runs notebooks/colab.ipynb on the current stack and saves its outputs
 # Another Python: make demo PYTHON=python3.10, make test-current PYTHON=python3.13.
 PYTHON ?= python3.11
 # classic (TensorFlow 2.15, Python 3.9 to 3.11) or current (the newest, Python 3.10 to 3.13).
@@ -16,7 +19,8 @@ RANGE := $(if $(filter current,$(STACK)),3.10 to 3.13,3.9 to 3.11)
 MINORS := $(if $(filter current,$(STACK)),10 11 12 13,9 10 11)
 CURRENT := $(MAKE) STACK=current
 
-.PHONY: setup demo test lint lock clean smoke test-current smoke-current test-all
+.PHONY: setup demo test lint lock clean smoke test-current smoke-current test-slow \
+  test-all coverage notebook
 
 setup: $(STAMP)
 
@@ -25,7 +29,8 @@ $(STAMP): $(LOCK) setup.cfg pyproject.toml
 	  { echo "cloudtf needs Python $(RANGE) here; name one: make PYTHON=python3.11 ..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv
-	$(VENV)/bin/uv pip install --quiet --python $(VENV)/bin/python -r $(LOCK)
+	@# Bytecode once, or each command may spend seconds on compiling TensorFlow's modules.
+	$(VENV)/bin/uv pip install --quiet --compile-bytecode --python $(VENV)/bin/python -r $(LOCK)
 	$(VENV)/bin/uv pip install --quiet --python $(VENV)/bin/python --no-deps --editable .
 	@touch $(STAMP)
 
@@ -49,8 +54,20 @@ test-current:
 smoke-current:
 	$(CURRENT) smoke
 
+test-slow: setup
+	$(VENV)/bin/python -m pytest -n auto --dist load -m slow
+
+coverage: setup
+	$(VENV)/bin/python -m pytest -n auto --dist loadfile --cov
+
+notebook:
+	$(CURRENT) setup
+	.venv-current/bin/python -m ensurepip --upgrade
+	.venv-current/bin/python tools/run_notebook.py notebooks/colab.ipynb
+
 test-all:
 	$(MAKE) test
+	$(MAKE) test-slow
 	$(CURRENT) test PYTHON=python3.11 VENV=.venv-current-3.11
 	$(CURRENT) test PYTHON=python3.13 VENV=.venv-current-3.13
 

@@ -1,0 +1,216 @@
+"""The package: what it ships, that it installs everywhere, and that its files agree."""
+
+from __future__ import annotations
+
+import configparser
+import importlib
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+
+import pytest
+
+import cloudtf
+from cloudtf.commands import app
+
+ROOT = pathlib.Path(__file__).parents[1]
+UV = shutil.which("uv", path=str(pathlib.Path(sys.executable).parent)) or shutil.which("uv")
+PYTHONS = ("3.10", "3.11", "3.12", "3.13")
+
+
+def read_setup():
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg", encoding="utf-8")
+    return parser
+
+
+def requirements(text):
+    """Names and ranges of a list in setup.cfg, without markers: {"numpy": ">=1.23"}."""
+    found = {}
+    for line in text.splitlines():
+        line = line.split(";")[0].strip()
+        if line and not line.startswith("#"):
+            name, rest = re.fullmatch(r"([A-Za-z0-9_.-]+)(?:\[[^]]*\])?(.*)", line).groups()
+            found[re.sub("[-_.]+", "-", name).lower()] = rest
+    return found
+
+
+def run(*words, **more):
+    done = subprocess.run(
+        [str(w) for w in words], capture_output=True, encoding="utf-8", timeout=1200, **more
+    )
+    assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def test_the_extras_are_those_that_are_promised_and_the_core_names_no_tensorflow():
+    setup = read_setup()
+    extras = setup["options.extras_require"]
+    promised = "classic classic-gpu current current-gpu current-tpu benchmarks dev"
+    assert set(promised.split()) <= set(extras)
+    core = requirements(setup["options"]["install_requires"])
+    assert not [name for name in core if "tensorflow" in name or "keras" in name]
+
+
+@pytest.mark.parametrize("stack", ["classic", "current"])
+def test_each_lock_pins_all_that_setup_cfg_asks_for(stack):
+    setup = read_setup()
+    pinned = {}
+    for line in (ROOT / "requirements" / f"{stack}.txt").read_text().splitlines():
+        found = re.match(r"([a-z0-9-]+)==([^ ;]+)", line)
+        if found:
+            pinned.setdefault(found[1], set()).add(found[2])
+    extras = setup["options.extras_require"]
+    asked = {}
+    for text in (setup["options"]["install_requires"], extras[stack], extras["dev"]):
+        asked.update(requirements(text))
+    assert set(asked) <= set(pinned)
+    for name, wanted in asked.items():
+        if wanted.startswith("=="):
+            assert pinned[name] == {wanted[2:]}
+
+
+def test_the_version_is_said_once_and_in_the_changelog():
+    assert read_setup()["metadata"]["version"] == "attr: cloudtf.__version__"
+    assert f"## {cloudtf.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+    assert f"version: {cloudtf.__version__}" in (ROOT / "CITATION.cff").read_text()
+
+
+def test_what_contributors_are_told_to_run_exists():
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
+    told = re.findall(r"make ([a-z]+(?:-[a-z]+)*)", (ROOT / "CONTRIBUTING.md").read_text())
+    assert set(told) <= targets and {"setup", "test", "coverage"} <= set(told)
+    hooks = (ROOT / ".pre-commit-config.yaml").read_text()
+    tools = re.findall(r"entry: \.venv/bin/([a-z]+)", hooks)
+    assert tools == ["ruff", "ruff", "mypy"]
+    assert set(tools) <= set(requirements(read_setup()["options.extras_require"]["dev"]))
+    assert "repo: local" in hooks and "http" not in hooks
+
+
+@pytest.mark.parametrize("stack", ["classic", "current"])
+def test_the_container_installs_an_extra_that_exists_from_files_that_are_sent(stack):
+    recipe = (ROOT / "Dockerfile").read_text()
+    assert 'pip install ".[${STACK}-gpu]"' in recipe
+    extras = read_setup()["options.extras_require"]
+    assert "[and-cuda]" in extras[f"{stack}-gpu"]
+    python = re.search(r"^FROM python:3\.(\d+)", recipe, re.M)[1]
+    assert int(python) in {"classic": range(9, 12), "current": range(10, 14)}[stack]
+    copied = {w for line in re.findall(r"^COPY (.*) \S+$", recipe, re.M) for w in line.split()}
+    sent = set(re.findall(r"^!(.*)$", (ROOT / ".dockerignore").read_text(), re.M))
+    assert copied == sent and all((ROOT / name).exists() for name in copied)
+
+
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_commands_in_the_documents_are_understood(path):
+    for command, given in documented(path.read_text(encoding="utf-8")):
+        module = importlib.import_module(f"cloudtf.commands.{command.replace('-', '_')}")
+        fields = module.CONFIG.__dataclass_fields__
+        for word in given:
+            found = re.fullmatch(r"--(\w+)(?:=(.*))?", word)
+            assert found, f"{path.name}: cloudtf {command}: {word}"
+            name, value = found.groups()
+            if name == "flagfile":
+                assert (ROOT / "flags" / pathlib.Path(value).name).exists(), word
+                continue
+            off = name[2:] if name.startswith("no") and name not in fields else name
+            assert off in fields, f"{path.name}: cloudtf {command}: {word}"
+            rules = fields[off].metadata
+            if value and rules["choices"] and "|" not in value:
+                assert set(value.split(",")) <= set(rules["choices"]), word
+
+
+def documented(text):
+    """Commands in code blocks of Markdown: the name and the flags, `-- ...` and comments apart."""
+    for block in re.findall(r"```\w*\n(.*?)```", text, re.S):
+        for line in re.sub(r"\\\n", " ", block).splitlines():
+            words = re.sub(r"\s#.*", "", line.strip()).split()
+            for start, command in ((["!cloudtf"], None), (["cloudtf"], None),
+                                   (["python", "tools/make_tfrecords.py"], "convert")):  # fmt: skip
+                if words[: len(start)] == start:
+                    rest = words[len(start) :]
+                    if command is None and rest:
+                        command, *rest = rest
+                    if command in app.COMMANDS:
+                        yield command, rest[: rest.index("--")] if "--" in rest else rest
+
+
+@pytest.fixture(scope="module")
+def distributions(tmp_path_factory):
+    """The wheel and the sdist, built from a copy of the files that git knows."""
+    folder = tmp_path_factory.mktemp("package")
+    names = run("git", "ls-files", cwd=ROOT).splitlines()
+    for name in names:
+        if (ROOT / name).exists():
+            (folder / "checkout" / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / "checkout" / name)
+    builder = [UV, "build"] if UV else [sys.executable, "-m", "build"]
+    run(*builder, "--out-dir" if UV else "--outdir", folder / "dist", cwd=folder / "checkout")
+    (wheel,) = (folder / "dist").glob("*.whl")
+    (sdist,) = (folder / "dist").glob("*.tar.gz")
+    return wheel, sdist, folder / "checkout"
+
+
+@pytest.mark.slow
+def test_wheel_and_sdist_hold_every_module_and_the_mark_of_types(distributions):
+    wheel, sdist, checkout = distributions
+    modules = {str(p.relative_to(checkout)) for p in checkout.glob("cloudtf/**/*.py")}
+    wanted = modules | {"cloudtf/py.typed"}
+    with zipfile.ZipFile(wheel) as archive:
+        assert {n for n in archive.namelist() if ".dist-info" not in n} == wanted
+        assert any(n.endswith("LICENSE") for n in archive.namelist())
+    with tarfile.open(sdist) as archive:
+        held = {name.partition("/")[2] for name in archive.getnames()}
+    assert wanted | {"LICENSE", "README.md", "setup.cfg", "pyproject.toml"} <= held
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("python", PYTHONS)
+def test_it_installs_into_an_empty_environment(python, distributions, tmp_path):
+    if UV is None:
+        pytest.skip("uv is not installed")
+    found = subprocess.run(
+        [UV, "python", "find", "--no-python-downloads", python], capture_output=True
+    )
+    if found.returncode:
+        pytest.skip(f"Python {python} is not on this machine")
+    wheel, sdist, checkout = distributions
+    run(UV, "venv", "--seed", "--no-python-downloads", "-p", python, tmp_path / "venv")
+    commands = tmp_path / "venv" / "bin"
+    run(UV, "pip", "install", "--python", commands / "python", wheel)
+    check_installed(commands, tmp_path)
+    for source in (sdist, checkout):
+        pip = (commands / "python", "-m", "pip", "--disable-pip-version-check")
+        run(*pip, "uninstall", "--yes", "cloudtf")
+        run(*pip, "install", "--no-deps", source)
+        check_installed(commands, tmp_path)
+
+
+def check_installed(commands, folder):
+    """Help of all commands, and what they say without TensorFlow."""
+    overview = run(commands / "cloudtf", "--help", cwd=folder)
+    assert re.findall(r"^  ([a-z-]+) ", overview, re.M) == list(app.COMMANDS)
+    script = (
+        "import json, sys, cloudtf\n"
+        "from cloudtf.commands import app\n"
+        "status = [app.main([name, '--help']) for name in app.COMMANDS]\n"
+        "assert not any(status) and 'tensorflow' not in sys.modules\n"
+        "print(cloudtf.__file__)"
+    )
+    text = run(commands / "python", "-c", script, cwd=folder)
+    assert "\nmain:\n  --data_dir=TEXT" in text
+    assert text.splitlines()[-1].startswith(str(folder / "venv"))
+    done = subprocess.run(
+        [commands / "cloudtf", "train", "--data_dir=a", "--run_dir=b"],
+        capture_output=True, encoding="utf-8", cwd=folder, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert 'install it with: pip install "cloudtf[c' in done.stderr
+    assert len(done.stderr.splitlines()) == 1
