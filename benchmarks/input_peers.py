@@ -235,7 +235,7 @@ def decode_jpeg(paths: list[str], batch_size: int, size: int, threads: int) -> h
     """
     from cloudtf.diagnosis import cases
 
-    return cases.decode(_contents(paths), size, size, batch_size, threads).measure
+    return cases.decode_jpeg(_contents(paths), size, size, batch_size, threads).measure
 
 
 def bare_decode(paths: list[str], batch_size: int, size: int, threads: int) -> harness.Measure:

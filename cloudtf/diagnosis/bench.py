@@ -142,7 +142,7 @@ def _cases(config: BenchConfig, manifest: records.Manifest) -> dict[str, timing.
         **result,
         EVALUATION: cases.evaluation(data("encoded"), batch, False, cores, split),
         EVALUATION_FLOAT: cases.evaluation(data("encoded"), batch, True, cores, split),
-        DECODE_JPEG: cases.decode(encoded, height, width, batch, cores),
+        DECODE_JPEG: cases.decode_jpeg(encoded, height, width, batch, cores),
         LIMIT: cases.bare_decode(encoded, height, width, batch, cores),
         READ: cases.read(config.data_dir, spec, classes, cores),
         DECODE: cases.decode(encoded, height, width, batch, cores),

@@ -10,8 +10,14 @@ import pytest
 import tensorflow as tf
 
 import cloudtf
-from cloudtf.data import records, tfrecord
+from cloudtf import files
+from cloudtf.data import records, tfrecord, verify
+from cloudtf.diagnosis.config import DoctorConfig
+from cloudtf.diagnosis.doctor import doctor
 from cloudtf.errors import UserError
+from cloudtf.training.config import TrainConfig
+from cloudtf.training.run import train
+from cloudtf.training.step import TrainStep
 
 CACHES = ("none", "encoded", "decoded")
 each_cache = pytest.mark.parametrize("cache", CACHES)
@@ -196,3 +202,257 @@ def test_an_error_with_another_cause_is_left_as_it_is(records_dir):
         raise tf.errors.InvalidArgumentError(None, None, "mine")
     with pytest.raises(ValueError, match="other"), data.naming_damage("train"):
         raise ValueError("other")
+
+
+# What `cloudtf train` and `cloudtf doctor` make of it. For each: what is done to the set, what a
+# run says before its first step (None: it trains, and `notes` says with which note), and what the
+# doctor says.
+
+
+def flip(folder, place=-1):
+    content = bytearray((folder / SHARD).read_bytes())
+    content[place] ^= 0x10
+    (folder / SHARD).write_bytes(bytes(content))
+
+
+def truncate(folder):
+    (folder / SHARD).write_bytes((folder / SHARD).read_bytes()[:-100])
+
+
+def remove(folder):
+    (folder / SHARD).unlink()
+
+
+def count_wrongly(folder):
+    change_shard(folder, num_examples=11)
+
+
+def contradict(folder):
+    manifest = records.read_manifest(str(folder))
+    change_split(folder, "train", num_examples=manifest.splits["train"].num_examples + 1)
+
+
+def another_class(folder):
+    manifest = records.read_manifest(str(folder))
+    splits = {
+        name: dataclasses.replace(split, class_counts={**split.class_counts, "Fifth": 0})
+        for name, split in manifest.splits.items()
+    }
+    manifest = dataclasses.replace(manifest, classes=(*manifest.classes, "Fifth"), splits=splits)
+    records.write_manifest(str(folder), manifest)
+
+
+def another_size(folder):
+    manifest = dataclasses.replace(records.read_manifest(str(folder)), image_width=96)
+    records.write_manifest(str(folder), manifest)
+
+
+def one_image_of_another_size(folder):
+    rewrite(folder, set_image(5, tf.io.encode_jpeg(np.zeros((64, 65, 3), np.uint8)).numpy()))
+
+
+def spoil_manifest(folder):
+    text = (folder / "dataset.json").read_text()
+    (folder / "dataset.json").write_text(text[: len(text) // 2])
+
+
+def change_split(folder, name, **changes):
+    manifest = records.read_manifest(str(folder))
+    split = dataclasses.replace(manifest.splits[name], **changes)
+    splits = {**manifest.splits, name: split}
+    records.write_manifest(str(folder), dataclasses.replace(manifest, splits=splits))
+
+
+def keep(folder, split, wanted):
+    """Leaves only the examples of a split that `wanted(number, label)`, in one sound shard."""
+    manifest = records.read_manifest(str(folder))
+    found = [e for s in manifest.splits[split].shards for e in examples(folder / s.name)]
+    labels = [list(e.features.feature[records.LABEL].int64_list.value) for e in found]
+    kept = [i for i, label in enumerate(labels) if wanted(i, label)]
+    content = b"".join(tfrecord.frame(found[i].SerializeToString()) for i in kept)
+    name = f"{split}-00000-of-00001.tfrecord"
+    for shard in manifest.splits[split].shards:
+        (folder / shard.name).unlink()
+    (folder / name).write_bytes(content)
+    shard = records.Shard(name, len(kept), len(content), files.sha256(str(folder / name)))
+    counts = np.sum([labels[i] for i in kept] or [[0] * 4], axis=0).tolist()
+    change_split(
+        folder,
+        split,
+        num_examples=len(kept),
+        shards=(shard,),
+        class_counts=dict(zip(manifest.classes, counts)),
+        combination_counts={},
+    )
+
+
+def nothing_to_train_on(folder):
+    keep(folder, "train", lambda number, label: False)
+
+
+def nothing_to_validate_on(folder):
+    keep(folder, "val", lambda number, label: False)
+
+
+def one_to_train_on(folder):
+    keep(folder, "train", lambda number, label: number == 0)
+
+
+def one_to_validate_on(folder):
+    keep(folder, "val", lambda number, label: number == 0)
+
+
+def fewer_than_a_batch(folder):
+    keep(folder, "train", lambda number, label: number < 5)
+
+
+def no_positives(folder):
+    for split in ("train", "val"):
+        keep(folder, split, lambda number, label: not label[0])
+
+
+def all_positive(folder):
+    for split in ("train", "val"):
+        keep(folder, split, lambda number, label: label[1])
+
+
+HERE = f"The shard .*{SHARD}"
+NO_EXAMPLES = "The split '{}' in .* has no examples"
+LEFT_OUT = "PR-AUC is undefined and left out of the mean for it"
+CASES = {
+    "a missing shard": (remove, f"{HERE} is missing", [f"{HERE} is missing"]),
+    "a truncated shard": (truncate, f"{HERE} has .* bytes", [f"{HERE} has .* bytes"]),
+    "a flipped byte": (flip, f"{HERE} is damaged", [f"{HERE} does not .* checksum .*record 11"]),
+    "a manifest cut short": (spoil_manifest, "dataset.json is not JSON", ["is not JSON"]),
+    "a sum that is wrong": (contradict, "hold 48 examples, not 49", ["hold 48 examples, not 49"]),
+    "a shard's count that is wrong": (
+        count_wrongly, f"{HERE} holds 12 records where .* 11",
+        [f"{HERE} has 12 records, .* says 11"],
+    ),
+    "another class count": (
+        another_class, "train-00000.* does not fit dataset.json: record 0: its label .* not 5 t",
+        ["train-00000.*not 5 times", f"{SHARD}.*not 5 times", "val-00003.*not 5 times"],
+    ),
+    "another image size": (
+        another_size, "train-00000.* does not fit dataset.json: .* 64 x 64 pixels",
+        ["train-00000.* 64 x 64 pixels", f"{SHARD}.* 64 x 64 pixels", "val-00003.* 64 x 64"],
+    ),
+    "one image of another size": (
+        one_image_of_another_size, "The record of photo_.* cannot be decoded as a 64x64 JPEG",
+        [f"{HERE} does not have the checksum"],
+    ),
+    "nothing to train on": (
+        nothing_to_train_on, NO_EXAMPLES.format("train"), [NO_EXAMPLES.format("train")],
+    ),
+    "nothing to validate on": (
+        nothing_to_validate_on, NO_EXAMPLES.format("val"), [NO_EXAMPLES.format("val")],
+    ),
+    "one example to validate on": (
+        one_to_validate_on, "No class has both positives and negatives in the split 'val'",
+        ["No class has both positives and negatives"],
+    ),
+}  # fmt: skip
+NOTES = {
+    "one example to train on": (one_to_train_on, "1 training examples are fewer than a batch of 8"),
+    "fewer examples than a batch": (fewer_than_a_batch, "5 training examples are fewer than"),
+    "a class without positives": (no_positives, f"In val no example shows Fish: {LEFT_OUT}"),
+    "an all-positive class": (all_positive, f"In val every example shows Flower: {LEFT_OUT}"),
+}
+
+
+def config_of(kind, folder, **changes):
+    settings = {
+        "data_dir": str(folder),
+        "run_dir": f"{folder}-run",
+        "model": "tiny",
+        "weights": "none",
+        "epochs": 1,
+        "batch_size": 8,
+        "tensorboard": False,
+        "train_metric_examples": 0,
+        "strategy": "cpu",
+    }
+    return kind(**{**settings, **changes})
+
+
+def doctor_says(folder, capsys):
+    """How many things are wrong, and the text without line breaks."""
+    capsys.readouterr()
+    found = doctor(config_of(DoctorConfig, folder, timing=False), {})
+    return found.wrong, " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_run_refuses_it_before_the_first_step(case, folder, monkeypatch):
+    def step(self, *arguments):
+        raise AssertionError("a step was taken")
+
+    monkeypatch.setattr(TrainStep, "__call__", step)
+    damage, sentence, _ = CASES[case]
+    damage(folder)
+    with pytest.raises(UserError, match=sentence):
+        train(config_of(TrainConfig, folder))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_doctor_finds_it(case, folder, capsys):
+    damage, _, sentences = CASES[case]
+    damage(folder)
+    wrong, text = doctor_says(folder, capsys)
+    assert wrong >= len(sentences)
+    for sentence in sentences:
+        assert re.search(f"wrong .*{sentence}", text), text
+
+
+@pytest.mark.parametrize("case", NOTES)
+def test_a_run_and_the_doctor_say_it_and_it_trains(case, folder, capsys):
+    change, sentence = NOTES[case]
+    change(folder)
+    wrong, text = doctor_says(folder, capsys)
+    assert wrong == 0
+    assert re.search(f"note .*{sentence}", text), text
+    result = train(config_of(TrainConfig, folder))
+    assert re.search(f"Note: .*{sentence}", capsys.readouterr().out)
+    judged = {name for name, value in result.best["pr_auc"].items() if np.isfinite(value)}
+    undefined = {"a class without positives": {"Fish"}, "an all-positive class": {"Flower"}}
+    assert set(result.best["pr_auc"]) - judged == undefined.get(case, set())
+
+
+def test_damage_in_a_streamed_set_stops_the_run_where_it_is_met_and_names_the_shard(folder):
+    flip(folder)
+    with pytest.raises(UserError, match=f"{HERE} is damaged .*--verify"):
+        train(config_of(TrainConfig, folder, cache="none"))
+
+
+def test_the_doctor_lists_all_that_is_wrong(folder, capsys):
+    flip(folder)
+    remove_other = "train-00001-of-00004.tfrecord"
+    (folder / remove_other).unlink()
+    change_split(folder, "val", class_counts={"Fish": 99, "Flower": 3, "Gravel": 3, "Sugar": 3})
+    wrong, text = doctor_says(folder, capsys)
+    assert wrong >= 4
+    assert f"{remove_other} is missing" in text
+    assert re.search(f"{HERE} does not have the checksum", text)
+    assert "counts 99 of Fish in the 12 examples of val" in text
+    assert "counts the classes of val as {'Fish': 99" in text
+
+
+def test_the_doctor_tells_of_images_in_two_splits(folder, capsys):
+    # The first shard of val becomes a copy of one of train: same names, sound otherwise.
+    content = (folder / SHARD).read_bytes()
+    (folder / "val-00000-of-00004.tfrecord").write_bytes(content)
+    manifest = records.read_manifest(str(folder))
+    train_shard = next(s for s in manifest.splits["train"].shards if s.name == SHARD)
+    first, *rest = manifest.splits["val"].shards
+    shards = (dataclasses.replace(train_shard, name=first.name), *rest)
+    change_split(folder, "val", shards=shards, num_examples=sum(s.num_examples for s in shards))
+    wrong, text = doctor_says(folder, capsys)
+    assert wrong and re.search("val-00000.* holds '.*', which is also in the split train", text)
+
+
+def test_the_look_at_first_records_keeps_to_its_time(folder, monkeypatch):
+    another_class(folder)
+    manifest = records.read_manifest(str(folder))
+    verify.check_first_records(str(folder), manifest, ["train"], seconds=-1)
+    with pytest.raises(UserError, match="does not fit"):
+        verify.check_first_records(str(folder), manifest, ["train"], seconds=60)
