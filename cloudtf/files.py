@@ -214,7 +214,8 @@ def replacing(path: str) -> Iterator[str]:
     with tempfile.TemporaryDirectory() as folder:
         local = os.path.join(folder, basename(path))
         yield local
-        staged = f"{path}.{os.getpid()}.tmp"
+        # Not `path` and more: on ram:// a path is there as soon as a longer name begins with it.
+        staged = join(dirname(path), f".{basename(path)}.{os.getpid()}.tmp")
         try:
             _gfile().copy(local, staged, overwrite=True)
             move(staged, path)
