@@ -81,6 +81,7 @@ class TrainStep:
             losses = tf.TensorArray(tf.float32, size=count, element_shape=[])
             return tf.while_loop(lambda i, _: i < count, another, [0, losses])[1].stack()
 
+        self.replica_step = replica_step
         self._one, self._many = one, many
 
     def __call__(self, iterator: Any, count: int) -> np.ndarray:
