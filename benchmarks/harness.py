@@ -14,13 +14,14 @@ import json
 import multiprocessing
 import sys
 import traceback
-from typing import Any, Callable, Iterable, Optional, Sequence
+from typing import Any, Callable, Optional, Sequence
 
 import numpy as np
 from absl import app, flags
 
 from cloudtf.diagnosis import machine as machine_facts
 from cloudtf.diagnosis.machine import describe
+from cloudtf.diagnosis.text import number, table
 from cloudtf.diagnosis.timing import Measure, Turn, timed_batches
 
 FLAGS = flags.FLAGS
@@ -300,22 +301,6 @@ def machine() -> dict[str, Any]:
     return machine_facts.facts(_PACKAGES)
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A Markdown table; columns after the first are aligned to the right."""
-    cells = [[str(cell) for cell in row] for row in (header, *rows)]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
-    aligned = [
-        "| "
-        + " | ".join(c.ljust(w) if not i else c.rjust(w) for i, (c, w) in enumerate(row))
-        + " |"
-        for row in ([*zip(row, widths)] for row in cells)
-    ]
-    rule = "|" + "|".join(
-        "-" * (w + 2) if not i else "-" * (w + 1) + ":" for i, w in enumerate(widths)
-    )
-    return "\n".join([aligned[0], rule + "|", *aligned[1:]])
-
-
 def cases_table(results: dict[str, Result], unit: str) -> str:
     """The cases: median, quartiles, seconds to the first batches."""
     return table(
@@ -343,11 +328,6 @@ def ratios_table(ratios: Sequence[Optional[Ratio]]) -> str:
         interval = f"{found.low:.3g}–{found.high:.3g}"
         rows.append((found.name, f"{found.median:.3g}", interval, found.pairs, target, reached))
     return table(("ratio", "median", "95% interval", "pairs", "target", "reached"), rows)
-
-
-def number(value: float) -> str:
-    """A rate with three or four significant digits."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def report(

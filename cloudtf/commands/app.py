@@ -63,6 +63,11 @@ def main(arguments: Sequence[str]) -> int:
 def run_command(name: str, arguments: Sequence[str]) -> int:
     """Runs one command with its flags; errors meant for the user become one sentence."""
     module = importlib.import_module(f"cloudtf.commands.{name.replace('-', '_')}")
+    return run_module(f"cloudtf {name}", module, arguments)
+
+
+def run_module(name: str, module: ModuleType, arguments: Sequence[str]) -> int:
+    """Runs a module made like a command, wherever it is; `name` begins its help and its errors."""
     others: list[Sequence[str]] = []
     if hasattr(module, "AFTER_DASHES"):
         end = [*arguments, "--"].index("--")
@@ -74,16 +79,16 @@ def run_command(name: str, arguments: Sequence[str]) -> int:
         module.run(parse(module.CONFIG, arguments), *others)
         return 0
     except UserError as error:
-        print(f"cloudtf {name}: {error}", file=sys.stderr)
+        print(f"{name}: {error}", file=sys.stderr)
         return error.exit_status
     except ModuleNotFoundError as error:
         named = errors.for_missing(error)
         if named is error:
             raise
-        print(f"cloudtf {name}: {named}", file=sys.stderr)
+        print(f"{name}: {named}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"cloudtf {name}: stopped.", file=sys.stderr)
+        print(f"{name}: stopped.", file=sys.stderr)
         return 130
     except BrokenPipeError:
         return 1
@@ -152,7 +157,7 @@ def _overview() -> str:
 
 def _help(name: str, module: ModuleType) -> str:
     width = min(shutil.get_terminal_size().columns, 100)
-    about = f"cloudtf {name}: {(module.__doc__ or '').strip()}"
+    about = f"{name}: {(module.__doc__ or '').strip()}"
     paragraphs = [textwrap.fill(" ".join(p.split()), width) for p in about.split("\n\n")]
     lines = ["\n\n".join(paragraphs)]
     topics: dict[str, list[dataclasses.Field]] = {"main": []}

@@ -17,6 +17,7 @@ from cloudtf.data.convert import ConvertConfig, convert
 from cloudtf.data.shards import usable_cores
 from cloudtf.diagnosis import cases, machine, samples, steps, timing
 from cloudtf.diagnosis.config import BenchConfig
+from cloudtf.diagnosis.text import number
 from cloudtf.errors import UserError
 from cloudtf.pipeline import memory
 from cloudtf.pipeline.dataset import ImageDataset
@@ -101,19 +102,15 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
         if name not in result["costs_ms"]:
             yield f"{name:<26}{speed['median']:>9,.0f}"
     if result["step"]:
-        yield f"{'train step':<26}{_number(result['step']['images_per_second']):>9}"
+        yield f"{'train step':<26}{number(result['step']['images_per_second']):>9}"
     if result["conversion"]:
-        yield f"{'conversion':<26}{_number(result['conversion']['images_per_second']):>9}"
+        yield f"{'conversion':<26}{number(result['conversion']['images_per_second']):>9}"
     yield ""
     yield f"{'one core, an image':<26}{'ms':>9}"
     for name, cost in result["costs_ms"].items():
         yield f"{name:<26}{cost:>9.3f}"
     if result["conversion"]:
         yield f"{'conversion':<26}{result['conversion']['cpu_ms']:>9.2f}"
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _cases(config: BenchConfig, manifest: records.Manifest) -> dict[str, timing.Case]:

@@ -10,6 +10,7 @@ from cloudtf.diagnosis import data as data_checks
 from cloudtf.diagnosis import environment as environment_checks
 from cloudtf.diagnosis.config import DoctorConfig
 from cloudtf.diagnosis.findings import Sheet
+from cloudtf.diagnosis.text import number
 
 # JPEGs held in memory for the timing of decoding.
 _SAMPLE = 512
@@ -161,14 +162,10 @@ def _time(
         )
     )
     sheet.ok(
-        f"About {_rate(verdict.images_per_second)} images/s in all; {verdict.stage} binds, with "
+        f"About {number(verdict.images_per_second)} images/s in all; {verdict.stage} binds, with "
         f"{100 * verdict.share:.0f}% of {_whose(verdict.stage, strategy)}. {verdict.advice}"
     )
     return verdict.stage
-
-
-def _rate(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _whose(stage: str, strategy: Any) -> str:
