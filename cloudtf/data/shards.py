@@ -19,9 +19,9 @@ USUAL_SHARDS = 8
 # The names of shards: split, number, count.
 NAME_PATTERN = r"[\w-]+-\d{5}-of-\d{5}\.tfrecord"
 
-# Images that a thread makes at once, fewer towards the end, where threads would wait for each other.
-# Their checksums come together, at the end: the tables of `tfrecord.crc32c` fall out of the cache
-# with each photograph, and then it takes 4 times as long.
+# Images that a thread makes at once, fewer towards the end so that no thread waits for long. Their
+# checksums come together, at the end: the tables of `tfrecord.crc32c` fall out of the cache with
+# each photograph, and then it takes 4 times as long.
 _CHUNK = 8
 
 Item = TypeVar("Item")

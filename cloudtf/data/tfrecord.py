@@ -83,9 +83,14 @@ def crc32c(data: bytes) -> int:
     return state ^ 0xFFFFFFFF
 
 
-def _masked(data: bytes) -> bytes:
+def masked_crc32c(data: bytes) -> int:
+    """The checksum as TFRecord files hold it."""
     crc = crc32c(data)
-    return struct.pack("<I", ((crc >> 15 | crc << 17) + _MASK_DELTA) & 0xFFFFFFFF)
+    return ((crc >> 15 | crc << 17) + _MASK_DELTA) & 0xFFFFFFFF
+
+
+def _masked(data: bytes) -> bytes:
+    return struct.pack("<I", masked_crc32c(data))
 
 
 @functools.cache

@@ -148,7 +148,7 @@ def check_first_records(
                 continue
             try:
                 for record in _records(path):
-                    _check_record(0, record, manifest)
+                    check_record(0, record, manifest)
                     break
             except ValueError as error:
                 raise UserError(
@@ -175,7 +175,7 @@ def _read_shard(
     with ThreadPoolExecutor(workers or shards.usable_cores()) as pool:
         try:
             for outcome in shards.map_ahead(
-                pool, lambda item: _check_record(*item, manifest), enumerate(_records(path)), 64
+                pool, lambda item: check_record(*item, manifest), enumerate(_records(path)), 64
             ):
                 yield outcome
                 count += 1
@@ -185,9 +185,22 @@ def _read_shard(
         raise wrong(f"has {count} records, {records.MANIFEST_NAME} says {shard.num_examples}")
 
 
-def _check_record(
+def check_record(
     position: int, record: bytes, manifest: records.Manifest
 ) -> tuple[str, list[int], bytes]:
+    """Checks a record and its image.
+
+    Args:
+      position: of the record in its shard.
+      record: the serialised `tf.train.Example`.
+      manifest: what it must agree with.
+
+    Returns:
+      The image's name, its label (0 or 1, [C]) and the SHA-256 of the encoded image.
+
+    Raises:
+      ValueError: one phrase on what is wrong, beginning with the position.
+    """
     import tensorflow as tf
     from google.protobuf.message import DecodeError
 

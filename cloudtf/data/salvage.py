@@ -1,0 +1,167 @@
+"""Going on without records that are damaged: `--on_bad_record=skip`.
+
+What is left out must be known before the first step: every batch keeps its shape, and the order of
+examples stays a pure function of their numbers. So each shard that is not what the manifest says is
+read record by record once, at the start, and its good records are copied to a folder of this
+process; from there on the set is one without damage.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import struct
+from concurrent.futures import ThreadPoolExecutor
+from typing import Iterator, Sequence
+
+from cloudtf import files
+from cloudtf.data import records, shards, tfrecord, verify
+from cloudtf.errors import UserError
+
+# Of a split's records, or one record: more is no accident, and the class rates would be others.
+MOST_BAD = 0.01
+_SHOWN = 3
+_HEADER = 12  # Of a record's frame: its length in 8 bytes and their checksum in 4.
+
+
+@dataclasses.dataclass(frozen=True)
+class _Salvaged:
+    """A shard's good records.
+
+    Attributes:
+      shard: the entry that takes its place; the same one where nothing was wrong.
+      labels: of the good records of a shard in which something was wrong.
+      bad: a phrase for each record that was left out.
+    """
+
+    shard: records.Shard
+    labels: tuple[tuple[int, ...], ...] = ()
+    bad: tuple[str, ...] = ()
+
+
+def without_bad_records(
+    data_dir: str, manifest: records.Manifest, folder: str
+) -> tuple[records.Manifest, list[str]]:
+    """The set without its damaged records.
+
+    Args:
+      data_dir: the folder of the shards.
+      manifest: of that folder.
+      folder: takes copies of the damaged shards, good records only.
+
+    Returns:
+      A manifest in which a copy stands in for each damaged shard (by its whole path, so that it is
+      found from `data_dir`), and a sentence for each split from which something was left out.
+
+    Raises:
+      UserError: a shard is missing, or more than 1% of a split's records (and more than one) are
+        bad.
+    """
+    notes, splits = [], {}
+    with ThreadPoolExecutor(shards.usable_cores()) as pool:
+        for name, split in manifest.splits.items():
+            parts = list(pool.map(lambda s: _salvage(data_dir, s, manifest, folder), split.shards))
+            bad = [phrase for part in parts for phrase in part.bad]
+            if len(bad) > max(1, int(MOST_BAD * split.num_examples)):
+                raise UserError(
+                    f"{len(bad)} of the {split.num_examples:,} records of {name} in {data_dir} are "
+                    f"bad, more than --on_bad_record=skip leaves out (1%): {_listed(bad)}; convert "
+                    "the photographs again."
+                )
+            if bad:
+                notes.append(
+                    f"Left out {len(bad)} of the {split.num_examples:,} records of {name}, which "
+                    f"{'are' if len(bad) > 1 else 'is'} bad: {_listed(bad)}."
+                )
+                split = _recounted(data_dir, manifest, split, parts)
+            splits[name] = split
+    return dataclasses.replace(manifest, splits=splits), notes
+
+
+def _listed(phrases: list[str]) -> str:
+    more = len(phrases) - _SHOWN
+    return "; ".join(phrases[:_SHOWN]) + (f"; and {more} more" if more > 0 else "")
+
+
+def _salvage(
+    data_dir: str, shard: records.Shard, manifest: records.Manifest, folder: str
+) -> _Salvaged:
+    path = files.join(data_dir, shard.name)
+    if not files.exists(path):
+        raise UserError(
+            f"The shard {path} is missing, which --on_bad_record=skip does not make good; run "
+            "`cloudtf convert` again."
+        )
+    if files.sha256(path) == shard.sha256:
+        return _Salvaged(shard)
+    good, labels, bad = [], [], []
+    position = -1
+    for position, frame in enumerate(_frames(files.read_bytes(path))):
+        try:
+            _, label, _ = verify.check_record(position, _content(frame), manifest)
+        except ValueError as error:
+            reason = str(error).split(f"record {position}: ", 1)[-1]
+            bad.append(f"{shard.name} record {position} ({reason})")
+        else:
+            good.append(frame)
+            labels.append(tuple(label))
+    missing = shard.num_examples - (position + 1)
+    bad += [f"{shard.name} record {position + 1 + i} (it cannot be found)" for i in range(missing)]
+    if not good:
+        return _Salvaged(dataclasses.replace(shard, num_examples=0), (), tuple(bad))
+    content = b"".join(good)
+    copy = files.join(folder, shard.name)
+    files.write_bytes(copy, content)
+    # With the checksum of what it stands in for, by which a run that goes on knows its records.
+    stand_in = records.Shard(copy, len(good), len(content), shard.sha256)
+    return _Salvaged(stand_in, tuple(labels), tuple(bad))
+
+
+def _frames(data: bytes) -> Iterator[bytes]:
+    """The records of a shard with their frames, up to the first whose length is damaged."""
+    start = 0
+    while start + _HEADER <= len(data):
+        length, checksum = struct.unpack_from("<QI", data, start)
+        end = start + _HEADER + length + 4
+        if tfrecord.masked_crc32c(data[start : start + 8]) != checksum or end > len(data):
+            return
+        yield data[start:end]
+        start = end
+
+
+def _content(frame: bytes) -> bytes:
+    record = frame[_HEADER:-4]
+    if tfrecord.masked_crc32c(record) != int.from_bytes(frame[-4:], "little"):
+        raise ValueError("it does not have its checksum")
+    return record
+
+
+def _labels(path: str) -> Iterator[Sequence[int]]:
+    """The label of each record of a shard in which nothing is wrong."""
+    import tensorflow as tf
+
+    for frame in _frames(files.read_bytes(path)):
+        example = tf.train.Example.FromString(_content(frame))
+        yield example.features.feature[records.LABEL].int64_list.value
+
+
+def _recounted(
+    data_dir: str,
+    manifest: records.Manifest,
+    split: records.Split,
+    parts: list[_Salvaged],
+) -> records.Split:
+    """The split with what was found in place of what was converted."""
+    kept = [part.shard for part in parts if part.shard.num_examples]
+    counts: collections.Counter[str] = collections.Counter()
+    for part, shard in zip(parts, split.shards):
+        whole = not part.bad and part.shard.num_examples
+        for label in _labels(files.join(data_dir, shard.name)) if whole else part.labels:
+            counts.update(c for c, present in zip(manifest.classes, label) if present)
+    return dataclasses.replace(
+        split,
+        num_examples=sum(shard.num_examples for shard in kept),
+        class_counts={name: counts[name] for name in manifest.classes},
+        combination_counts={},
+        shards=tuple(kept),
+    )
