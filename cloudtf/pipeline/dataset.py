@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from cloudtf.data import records
 from cloudtf.errors import UsageError, UserError
-from cloudtf.pipeline import augment, damage, memory, randomness, reading, tables
+from cloudtf.pipeline import augment, damage, memory, randomness, reading, sharing, tables
 from cloudtf.pipeline.augmentations import Augmentations
 
 # Encoded records held by the shuffle of a split that is streamed from disk: about 130 MB at 16 KB.
@@ -103,9 +103,12 @@ class ImageDataset:
           augmentations: which augmentations, and how strong.
           seed: of the order and the augmentation.
           start: for training: how many examples of the endless stream to pass over.
-          share: for training on several workers: (this worker, workers, batches a step each takes).
-            Of each `workers * batches` consecutive batches, a worker gets its own consecutive ones,
-            so that all together see what one worker would.
+          share: for several workers: (this worker, workers, batches a step each takes). With as
+            many shards as workers or more, each trains on examples of its own, in an order of its
+            own, and reads only their shards. With fewer, of each `workers * batches` consecutive
+            batches a worker gets its own consecutive ones, so that all together see what one worker
+            would. For evaluation each gets consecutive examples; in the workers' order they are all
+            examples.
           max_examples: for evaluation: only the first so many. The converter shuffles records
             across shards, so these are a random sample.
           with_keys: adds a last element, int32 [B, 2]: epoch and number of each example in the
@@ -130,7 +133,7 @@ class ImageDataset:
             if augment_on == "host":
                 dataset = self._augmented(dataset, batch_size, augmentations, seed)
         else:
-            dataset = self._evaluation(spec, batch_size, max_examples)
+            dataset = self._evaluation(spec, batch_size, max_examples, share)
         if not with_keys:
             dataset = dataset.map(_plain(lambda *batch: batch[:-1]))
         return dataset.prefetch(2).with_options(reading.options(self._cores))
@@ -187,6 +190,23 @@ class ImageDataset:
 
     def _spec(self, split: SplitNames) -> records.Split:
         """One split, or several as if they were one."""
+    def describe_share(self, split: SplitNames, worker: int, workers: int) -> str:
+        """What one of several workers reads of a split in training, in one line."""
+        return sharing.describe(self._spec(split), worker, workers)
+
+    def settle_cache(self, split: SplitNames, workers: int, least: Callable[[int], int]) -> None:
+        """Makes workers that share batches keep a split alike: the cache decides on its order.
+
+        Args:
+          split: to be trained on.
+          workers: how many; all must call this.
+          least: the least of a number over all workers.
+        """
+        spec = self._spec(split)
+        if workers > 1 and not sharing.by_shards(spec, workers):
+            chosen = memory.CACHES.index(self._cache_of(spec))
+            self.caches[spec.name] = memory.CACHES[least(chosen)]
+
         names = (split,) if isinstance(split, str) else tuple(split)
         specs = [self.manifest.split(name) for name in names]
         if len(specs) == 1:
@@ -226,35 +246,44 @@ class ImageDataset:
         start: int,
         share: tuple[int, int, int],
     ) -> tf.data.Dataset:
-        first_epoch, passed = divmod(start, spec.num_examples)
+        worker, workers, _ = share
+        if sharing.by_shards(spec, workers):
+            part = sharing.own_part(spec, worker, workers, spec.num_examples)
+            start, share = start // workers, (0, 1, 1)
+            # Or the same examples of all workers would meet in every epoch.
+            seed += part.start << 32
+        else:
+            part = sharing.Part(spec, 0, 0, spec.num_examples)
+        first_epoch, passed = divmod(start, part.count)
         epochs = tf.data.Dataset.range(first_epoch, _FOREVER)
-        cache = self._cache_of(spec)
+        cache = self._cache_of(part.shards)
 
         def remaining(epoch: tf.Tensor) -> tf.Tensor:
             return tf.where(tf.equal(epoch, first_epoch), tf.constant(passed, tf.int64), 0)
 
         @_plain
         def positions(epoch: tf.Tensor) -> tf.data.Dataset:
-            order = randomness.permutation(seed, epoch, spec.num_examples)[remaining(epoch) :]
-            return tf.data.Dataset.from_tensor_slices(_position(epoch) + order)
+            order = randomness.permutation(seed, epoch, part.count)[remaining(epoch) :]
+            return tf.data.Dataset.from_tensor_slices(_position(epoch) + part.start + order)
 
         if cache == "none":
-            dataset = self._streamed(spec, seed, epochs, remaining)
+            dataset = self._streamed(part, seed, epochs, remaining)
             fetch = self._decoded
         else:
-            dataset, fetch = epochs.flat_map(positions), self._fetched(spec, cache)
-        dataset = _own_share(dataset, batch_size, share).batch(batch_size, drop_remainder=True)
+            dataset, fetch = epochs.flat_map(positions), self._fetched(part, cache)
+        dataset = sharing.own_examples(dataset, batch_size, share)
+        dataset = dataset.batch(batch_size, drop_remainder=True)
         return dataset.map(fetch, num_parallel_calls=self._calls(batch_size))
 
     def _streamed(
         self,
-        spec: records.Split,
+        part: sharing.Part,
         seed: int,
         epochs: tf.data.Dataset,
         remaining: Callable[[tf.Tensor], tf.Tensor],
     ) -> tf.data.Dataset:
         """Endless (position, record), shuffled within a bounded buffer."""
-        shards = len(spec.shards)
+        shards = len(part.shards.shards)
         readers = min(shards, 16)
 
         @_plain
@@ -263,9 +292,15 @@ class ImageDataset:
             # (Beside a seed of zero it refuses a tensor.)
             tf.random.set_seed(1 + seed % (2**31 - 2))
             order = randomness.permutation(seed, epoch, shards)
-            dataset = reading.stream(self.data_dir, spec, order, readers, _position(epoch))
+            first = _position(epoch) + part.first
+            dataset = reading.stream(self.data_dir, part.shards, order, readers, first)
+            if part.count < part.shards.num_examples:
+                start, stop = _position(epoch) + part.start, _position(epoch) + part.stop
+                dataset = dataset.filter(
+                    _plain(lambda position, _: (position >= start) & (position < stop))
+                )
             dataset = dataset.shuffle(
-                min(SHUFFLE_BUFFER, spec.num_examples),
+                min(SHUFFLE_BUFFER, part.count),
                 seed=epoch,
                 reshuffle_each_iteration=False,
             )
@@ -273,20 +308,20 @@ class ImageDataset:
 
         return epochs.flat_map(epoch_records)
 
-    def _fetched(self, spec: records.Split, cache: str) -> Callable[[tf.Tensor], Batch]:
+    def _fetched(self, part: sharing.Part, cache: str) -> Callable[[tf.Tensor], Batch]:
         """From positions [B], B static, to images, labels and keys."""
-        table = self._table(spec, cache)
+        table = self._table(part.shards, cache)
 
         @_plain
         def fetch(positions: tf.Tensor) -> Batch:
             keys = _keys(positions)
-            numbers = keys[:, 1]
+            rows = keys[:, 1] - part.first
             if table.decoded is not None:
-                images = tf.gather(table.decoded, numbers)
+                images = tf.gather(table.decoded, rows)
             else:
-                encoded = tf.gather(table.encoded, numbers)
+                encoded = tf.gather(table.encoded, rows)
                 images = reading.decode_batch(encoded, *self.image_shape)
-            return images, tf.gather(table.labels, numbers), keys
+            return images, tf.gather(table.labels, rows), keys
 
         return fetch
 
@@ -316,11 +351,18 @@ class ImageDataset:
         )
 
     def _evaluation(
-        self, spec: records.Split, batch_size: int, max_examples: Optional[int]
+        self,
+        spec: records.Split,
+        batch_size: int,
+        max_examples: Optional[int],
+        share: tuple[int, int, int],
     ) -> tf.data.Dataset:
         count = min(max_examples or spec.num_examples, spec.num_examples)
-        cache = self._cache_of(spec)
-        fetch = self._decoded if cache == "none" else self._fetched(spec, cache)
+        part = sharing.own_part(spec, worker, workers, count)
+        cache = self._cache_of(part.shards)
+        fetch = self._decoded if cache == "none" else self._fetched(part, cache)
+        # The padding's row in the table.
+        last = part.first + part.shards.num_examples
         padding = reading.black_record(*self.image_shape, len(self.classes))
 
         @_plain
@@ -330,25 +372,27 @@ class ImageDataset:
             def whole(values: tf.Tensor, fill: Union[int, bytes]) -> tf.Tensor:
                 values = tf.concat(
                     [values, tf.fill([missing], tf.constant(fill, values.dtype))], axis=0
+        worker, workers, _ = share
                 )
                 return tf.ensure_shape(values, [batch_size])
 
             return (
-                whole(numbers, spec.num_examples),
+                whole(numbers, last),
                 *(whole(records, padding) for records in serialized),
             )
 
         @_plain
         def batch(*padded: tf.Tensor) -> tuple[tf.Tensor, ...]:
             images, labels, keys = fetch(*padded)
-            present = keys[:, 1] < count
+            present = keys[:, 1] < part.stop
             keys = tf.where(present[:, None], keys, [0, -1])
             return images, labels, tf.cast(present, tf.float32), keys
 
         if cache == "none":
-            dataset = reading.stream(self.data_dir, spec, None, readers=1).take(count)
+            dataset = reading.stream(self.data_dir, part.shards, None, 1, part.first)
+            dataset = dataset.skip(part.start - part.first).take(part.count)
         else:
-            dataset = tf.data.Dataset.range(count)
+            dataset = tf.data.Dataset.range(part.start, part.stop)
         dataset = dataset.batch(batch_size).map(padded)
         return dataset.map(batch, num_parallel_calls=self._calls(batch_size))
 
@@ -371,14 +415,3 @@ def _keys(positions: tf.Tensor) -> tf.Tensor:
     numbers = tf.bitwise.bitwise_and(positions, (1 << 32) - 1)
     epochs = tf.bitwise.right_shift(positions, 32)
     return tf.cast(tf.stack([epochs, numbers], axis=1), tf.int32)
-
-
-def _own_share(
-    dataset: tf.data.Dataset, batch_size: int, share: tuple[int, int, int]
-) -> tf.data.Dataset:
-    """One worker's part of a stream of single examples."""
-    worker, workers, batches = share
-    if workers == 1:
-        return dataset
-    groups = dataset.batch(batch_size * batches, drop_remainder=True)
-    return groups.shard(workers, worker).unbatch()

@@ -179,16 +179,16 @@ def test_a_batch_may_be_larger_than_the_split(opened, cache):
 
 @each_cache
 @pytest.mark.parametrize("start", [0, 36])
-def test_workers_together_see_what_one_would(opened, cache, start):
-    # Two workers of two replicas each, 3 images a replica: 12 a step.
-    one = training(opened[cache], 12, batch_size=3, start=start)
+def test_workers_without_shards_of_their_own_together_see_what_one_would(opened, cache, start):
+    # Five workers, four shards; two replicas each, 3 images a replica: 30 a step.
+    one = training(opened[cache], 30, batch_size=3, start=start)
     shares = [
-        training(opened[cache], 6, batch_size=3, start=start, share=(worker, 2, 2))
-        for worker in range(2)
+        training(opened[cache], 6, batch_size=3, start=start, share=(worker, 5, 2))
+        for worker in range(5)
     ]
     merged = []
     for step in range(3):
-        for worker in range(2):
+        for worker in range(5):
             merged += shares[worker][2 * step : 2 * step + 2]
     assert_same(merged, one)
 

@@ -1,0 +1,99 @@
+"""How workers share a split: by shards where there are enough of them, else by examples."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import tensorflow as tf
+
+from cloudtf.data import records
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """Consecutive examples of a split, and the shards that hold them.
+
+    Attributes:
+      shards: those shards, as a split.
+      first: the number in the whole split of their first example.
+      start: the number of the part's first example.
+      stop: the number after its last one.
+    """
+
+    shards: records.Split
+    first: int
+    start: int
+    stop: int
+
+    @property
+    def count(self) -> int:
+        """Examples."""
+        return self.stop - self.start
+
+
+def by_shards(spec: records.Split, workers: int) -> bool:
+    """Whether each worker reads shards of its own.
+
+    Then the order is each worker's own too; what one worker would see comes in other batches.
+    Otherwise each reads everything, and takes its share of the batches that one worker would make.
+    """
+    return 1 < workers <= min(len(spec.shards), spec.num_examples)
+
+
+def own_part(spec: records.Split, worker: int, workers: int, count: int) -> Part:
+    """One worker's part of the first `count` examples: as many for each, to within one.
+
+    Where the border is not that of a shard, two workers read that shard, and each leaves out what
+    is the other's. A split that is not shared by shards is there as a whole anyway.
+    """
+    start, stop = count * worker // workers, count * (worker + 1) // workers
+    if by_shards(spec, workers):
+        return _part(spec, start, stop)
+    return Part(spec, 0, start, stop)
+
+
+def own_examples(
+    dataset: tf.data.Dataset, batch_size: int, share: tuple[int, int, int]
+) -> tf.data.Dataset:
+    """One worker's part of a stream of single examples.
+
+    Of each `workers * batches` consecutive batches a worker gets its own `batches`.
+    """
+    worker, workers, batches = share
+    if workers == 1:
+        return dataset
+    groups = dataset.batch(batch_size * batches, drop_remainder=True)
+    return groups.shard(workers, worker).unbatch()
+
+
+def describe(spec: records.Split, worker: int, workers: int) -> str:
+    """What one worker reads, in one line."""
+    name, total = f"Worker {worker} of {workers}", len(spec.shards)
+    if by_shards(spec, workers):
+        own = len(own_part(spec, worker, workers, spec.num_examples).shards.shards)
+        return f"{name} reads its own {own} of the {total} shards"
+    return f"{name} takes its share of all records: {total} shards are too few to divide"
+
+
+def _part(spec: records.Split, start: int, stop: int) -> Part:
+    """The examples `start` to `stop`, which may be none, and their shards."""
+    firsts = [0]
+    for shard in spec.shards:
+        firsts.append(firsts[-1] + shard.num_examples)
+    # Of an empty part too there is a shard, since a table must have rows.
+    used = [
+        i
+        for i in range(len(spec.shards))
+        if firsts[i] < max(stop, start + 1) and firsts[i + 1] > start
+    ]
+    low, high = used[0], used[-1] + 1
+    if high - low < len(spec.shards):
+        spec = dataclasses.replace(
+            spec,
+            name=f"{spec.name} (shards {low + 1} to {high} of {len(spec.shards)})",
+            num_examples=firsts[high] - firsts[low],
+            class_counts={},
+            combination_counts={},
+            shards=spec.shards[low:high],
+        )
+    return Part(spec, firsts[low], start, stop)
