@@ -13,6 +13,11 @@ class UserError(Exception):
 
     exit_status = 1
 
+    def __str__(self) -> str:
+        text = super().__str__()
+        # A name out of a file may hold line breaks, or what a terminal would obey.
+        return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
 
 class UsageError(UserError):
     """A flag that is unknown, missing, of the wrong type or out of range."""

@@ -81,7 +81,7 @@ def check_name(name: str) -> None:
         raise ValueError("has an image name that is not UTF-8") from None
     if name.startswith("/") or "\\" in name or re.match(r"[A-Za-z]:|\w+://", name):
         raise ValueError("names an image by an absolute path or with a backslash")
-    if ".." in name.split("/"):
+    if name == "." or ".." in name.split("/"):
         raise ValueError("names an image outside the folder")
 
 

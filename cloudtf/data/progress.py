@@ -111,7 +111,7 @@ class Journal:
             return
         raw = files.read_json(self._path(JOURNAL_NAME))
         try:
-            settings = raw["settings"]
+            settings = dict(raw["settings"])
             written = [
                 shards.Written(records.shard_from(entry["shard"]), dict(entry["skipped"]))
                 for entry in raw["shards"].values()

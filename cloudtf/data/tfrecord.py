@@ -21,6 +21,9 @@ _MASK_DELTA = 0xA282EAD8
 _BLOCK = 256
 _ROWS = np.arange(_BLOCK) * 256
 
+# What `frame` adds to a record.
+FRAME_BYTES = 16
+
 Feature = Union[bytes, Sequence[int]]
 
 

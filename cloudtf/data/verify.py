@@ -13,7 +13,7 @@ from typing import Any, Collection, Iterable, Iterator
 from tqdm import tqdm
 
 from cloudtf import files
-from cloudtf.data import images, records, shards
+from cloudtf.data import images, records, shards, tfrecord
 from cloudtf.errors import UserError
 
 
@@ -247,15 +247,20 @@ def _features(example: Any) -> dict[str, Any]:
 def _records(path: str) -> Iterator[bytes]:
     import tensorflow as tf
 
-    position = 0
+    position = length = 0
     try:
         for record in tf.data.TFRecordDataset(path):
-            yield record.numpy()
+            content = record.numpy()
+            yield content
             position += 1
+            length += tfrecord.FRAME_BYTES + len(content)
     except tf.errors.OpError as error:
         # TensorFlow puts names of its operations before and after the reason.
         reason = re.sub(r"^\{\{.*?\}\}\s*|\s*\[Op:.*", "", " ".join(error.message.split()))
         raise ValueError(f"record {position}: {reason}") from error
+    # TensorFlow takes the first bytes of a record, without the rest, for the end of the file.
+    if length != files.size(path):
+        raise ValueError(f"record {position}: it is cut off")
 
 
 def _first_damage(path: str) -> str:

@@ -7,7 +7,6 @@ most lenient whose finds are still right as often as wanted (so the one that fin
 
 from __future__ import annotations
 
-import math
 from typing import Any, Optional, Sequence
 
 import numpy as np
@@ -130,4 +129,4 @@ def _allowed(value: Any, null: bool) -> bool:
     if value is None:
         return null
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return number and math.isfinite(value) and 0 <= value <= 1
+    return number and 0 <= value <= 1  # NaN is neither.
