@@ -31,6 +31,11 @@ class EvaluateConfig(Settings):
     )
     tta: bool = setting(False, "Average over the four flips of each image.")
     batch_size: int = setting(64, "Images a step.", minimum=1)
+    on_bad_record: str = setting(
+        "fail",
+        "Stop at a damaged record, or leave out up to 1% of a split.",
+        choices=("fail", "skip"),
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -60,7 +65,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         raise UserError(f"There is no model {path}; train one first, or check the name.")
     output = config.output_dir or config.run_dir or files.dirname(path)
     info = saving.read_info(path)
-    data = open_dataset(config.data_dir, cache="none")
+    data = open_dataset(config.data_dir, "none", config.on_bad_record)
     check_matches(path, info, config.data_dir, data.classes, data.image_shape)
     split = config.split or info.get("val_split", "val")
     scorer = scoring.Scorer(saving.load_model(path), flips=config.tta)

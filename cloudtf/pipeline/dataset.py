@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
+import weakref
 from typing import Callable, Iterator, Optional, Sequence, Union
 
 import tensorflow as tf
 
-from cloudtf.data import records
+from cloudtf.data import records, salvage
 from cloudtf.errors import UsageError, UserError
 from cloudtf.pipeline import augment, damage, memory, randomness, reading, sharing, tables
 from cloudtf.pipeline.augmentations import Augmentations
@@ -29,13 +31,15 @@ _FOREVER = 1 << 40
 _plain = tf.autograph.experimental.do_not_convert
 
 
-def open_dataset(data_dir: str, cache: str = "auto") -> ImageDataset:
+def open_dataset(data_dir: str, cache: str = "auto", on_bad_record: str = "fail") -> ImageDataset:
     """Opens a folder of records made by `cloudtf convert`.
 
     Args:
       data_dir: the folder that holds `dataset.json`.
       cache: `none` reads records from disk each epoch, `encoded` keeps them in memory, `decoded`
         keeps the images in memory, `auto` takes the fastest that fits in a share of free memory.
+      on_bad_record: `fail`, or `skip` to read every shard once now and leave out what is damaged,
+        up to 1% of a split, saying so.
 
     Raises:
       UserError: there is no manifest, or a shard is missing or has another length than it says.
@@ -43,8 +47,16 @@ def open_dataset(data_dir: str, cache: str = "auto") -> ImageDataset:
     if cache not in memory.CACHES:
         raise UsageError(f"--cache={cache} is not one of {', '.join(memory.CACHES)}.")
     manifest = records.read_manifest(data_dir)
-    records.check_shards(data_dir, manifest, tuple(manifest.splits))
-    return ImageDataset(data_dir, manifest, cache)
+    if on_bad_record == "fail":
+        records.check_shards(data_dir, manifest, tuple(manifest.splits))
+        return ImageDataset(data_dir, manifest, cache)
+    folder = tempfile.TemporaryDirectory(prefix="cloudtf-")
+    manifest, notes = salvage.without_bad_records(data_dir, manifest, folder.name)
+    for note in notes:
+        print(note)
+    data = ImageDataset(data_dir, manifest, cache)
+    weakref.finalize(data, folder.cleanup)
+    return data
 
 
 class ImageDataset:
@@ -178,18 +190,6 @@ class ImageDataset:
         parts = [f"{name} {words[choice]}" for name, choice in self.caches.items()]
         return "; ".join(parts)
 
-    def _cache_of(self, spec: records.Split) -> str:
-        if spec.name not in self.caches:
-            height, width = self.image_shape
-            choice, cost = memory.choose_cache(
-                self._wanted_cache, spec, height * width * 3, self._budget
-            )
-            self._budget -= cost
-            self.caches[spec.name] = choice
-        return self.caches[spec.name]
-
-    def _spec(self, split: SplitNames) -> records.Split:
-        """One split, or several as if they were one."""
     def describe_share(self, split: SplitNames, worker: int, workers: int) -> str:
         """What one of several workers reads of a split in training, in one line."""
         return sharing.describe(self._spec(split), worker, workers)
@@ -207,6 +207,18 @@ class ImageDataset:
             chosen = memory.CACHES.index(self._cache_of(spec))
             self.caches[spec.name] = memory.CACHES[least(chosen)]
 
+    def _cache_of(self, spec: records.Split) -> str:
+        if spec.name not in self.caches:
+            height, width = self.image_shape
+            choice, cost = memory.choose_cache(
+                self._wanted_cache, spec, height * width * 3, self._budget
+            )
+            self._budget -= cost
+            self.caches[spec.name] = choice
+        return self.caches[spec.name]
+
+    def _spec(self, split: SplitNames) -> records.Split:
+        """One split, or several as if they were one."""
         names = (split,) if isinstance(split, str) else tuple(split)
         specs = [self.manifest.split(name) for name in names]
         if len(specs) == 1:
@@ -357,6 +369,7 @@ class ImageDataset:
         max_examples: Optional[int],
         share: tuple[int, int, int],
     ) -> tf.data.Dataset:
+        worker, workers, _ = share
         count = min(max_examples or spec.num_examples, spec.num_examples)
         part = sharing.own_part(spec, worker, workers, count)
         cache = self._cache_of(part.shards)
@@ -372,7 +385,6 @@ class ImageDataset:
             def whole(values: tf.Tensor, fill: Union[int, bytes]) -> tf.Tensor:
                 values = tf.concat(
                     [values, tf.fill([missing], tf.constant(fill, values.dtype))], axis=0
-        worker, workers, _ = share
                 )
                 return tf.ensure_shape(values, [batch_size])
 

@@ -112,6 +112,10 @@ class TrainConfig(Augmentations):
         "auto", "Keep the records in memory: not at all, as JPEG, as pixels, or what fits.",
         choices=CACHES, topic="input",
     )  # fmt: skip
+    on_bad_record: str = setting(
+        "fail", "Stop at a damaged record; or read all shards once at the start and leave out "
+        "what is damaged, up to 1% of a split.", choices=("fail", "skip"), topic="input",
+    )  # fmt: skip
     train_metric_examples: int = setting(
         1000, "Training examples on which PR-AUC is measured each epoch; 0: none.", minimum=0,
         topic="input",

@@ -20,6 +20,7 @@ _MAY_CHANGE = {
     "early_stopping_patience",
     "epochs",
     "max_minutes",
+    "on_bad_record",
     "on_nan",
     "plateau_factor",
     "plateau_patience",

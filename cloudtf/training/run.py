@@ -54,7 +54,7 @@ def train(config: TrainConfig) -> TrainResult:
     tf.keras.utils.set_random_seed(config.seed)
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
-    data = open_dataset(config.data_dir, config.cache)
+    data = open_dataset(config.data_dir, config.cache, config.on_bad_record)
     strategy = strategies.make_strategy(config.strategy, config.tpu)
     with contextlib.ExitStack() as stack:
         output_dir = config.run_dir
