@@ -12,7 +12,8 @@ import simplejpeg
 
 from cloudtf import files
 from cloudtf.data import records
-from cloudtf.data.convert import ConvertConfig, convert, make_record
+from cloudtf.data.convert import ConvertConfig, convert
+from cloudtf.data.recipe import make_record
 from cloudtf.errors import UsageError, UserError
 
 CLASSES = ("Fish", "Flower", "Gravel", "Sugar")

@@ -1,0 +1,100 @@
+"""How one photograph becomes one record."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+from typing import Iterator, Optional
+
+import cv2
+import numpy as np
+
+from cloudtf import files
+from cloudtf.data import images, records, shards, tfrecord
+from cloudtf.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """All that whoever makes records must know of a conversion.
+
+    Attributes:
+      images_dir: the folder of the photographs.
+      height: rows of the images in the records.
+      width: columns.
+      quality: of the JPEGs in the records.
+      skip: leave out photographs that cannot be used.
+    """
+
+    images_dir: str
+    height: int
+    width: int
+    quality: int
+    skip: bool
+
+    def outcome(self, name: str, label: Optional[np.ndarray]) -> shards.Outcome:
+        """The record of one photograph, or why it was left out.
+
+        Args:
+          name: of its file in `images_dir`.
+          label: 0 or 1, [C]; None for an unlabelled set.
+
+        Raises:
+          UserError: naming the photograph, if it cannot be used and `skip` is False.
+        """
+        path = files.join(self.images_dir, *name.split("/"))
+        try:
+            data = files.read_bytes(path)
+            record = make_record(data, name, label, self.height, self.width, self.quality)
+        except (ValueError, UserError) as error:
+            if self.skip:
+                return shards.Outcome(None, str(error).rstrip("."))
+            if isinstance(error, UserError):
+                raise
+            raise UserError(
+                f"The image {path} cannot be used: {error}. Replace it, or leave such images out "
+                "with --on_error=skip."
+            ) from error
+        return shards.Outcome(record)
+
+
+@contextlib.contextmanager
+def one_thread_an_image() -> Iterator[None]:
+    """Has OpenCV work on each image with one thread: faster where many images are made at once."""
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(threads)
+
+
+def make_record(
+    data: bytes, name: str, label: Optional[np.ndarray], height: int, width: int, quality: int
+) -> bytes:
+    """The record of one photograph: a serialised `tf.train.Example`.
+
+    Args:
+      data: the bytes of its file.
+      name: of the image, as later steps will know it.
+      label: 0 or 1, [C]; None for an unlabelled set.
+      height: rows of the image in the record.
+      width: columns.
+      quality: of the JPEG in the record.
+
+    Raises:
+      ValueError: one phrase on what is wrong with `data`.
+    """
+    encoded = images.convert_image(data, height, width, quality)
+    features: dict[str, tfrecord.Feature] = {
+        records.ENCODED: encoded,
+        records.FORMAT: b"jpeg",
+        records.FILENAME: name.encode(),
+        records.HEIGHT: (height,),
+        records.WIDTH: (width,),
+        records.SHA256: hashlib.sha256(encoded).hexdigest().encode(),
+    }
+    if label is not None:
+        features[records.LABEL] = label.tolist()
+    return tfrecord.encode_example(features)
