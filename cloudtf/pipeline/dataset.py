@@ -46,6 +46,8 @@ def open_dataset(data_dir: str, cache: str = "auto", on_bad_record: str = "fail"
     """
     if cache not in memory.CACHES:
         raise UsageError(f"--cache={cache} is not one of {', '.join(memory.CACHES)}.")
+    if on_bad_record not in ("fail", "skip"):
+        raise UsageError(f"--on_bad_record={on_bad_record} is not one of fail, skip.")
     manifest = records.read_manifest(data_dir)
     if on_bad_record == "fail":
         records.check_shards(data_dir, manifest, tuple(manifest.splits))

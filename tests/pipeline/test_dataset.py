@@ -327,6 +327,8 @@ def test_wrong_arguments_are_named(opened, records_dir):
         data.batches("train", 4, training=True, augment_on="gpu")
     with pytest.raises(UsageError, match="--cache=disk is not one of auto, none, encoded, decoded"):
         cloudtf.open_dataset(records_dir, "disk")
+    with pytest.raises(UsageError, match="--on_bad_record=stop is not one of fail, skip"):
+        cloudtf.open_dataset(records_dir, on_bad_record="stop")
 
 
 @pytest.mark.parametrize("cache", CACHES)
