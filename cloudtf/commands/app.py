@@ -13,7 +13,7 @@ import shutil
 import sys
 import textwrap
 from types import ModuleType
-from typing import Sequence
+from typing import Any, Callable, Sequence
 
 from absl import flags
 
@@ -121,18 +121,19 @@ def _define(config_class: type) -> flags.FlagValues:
         if "help" not in field.metadata:
             continue
         kind, _ = settings.value_type(config_class, field.name)
-        text, default = field.metadata["help"], field.default
+        text: str = field.metadata["help"]
+        default: Any = field.default
         if kind is tuple:
             default = list(default) if default is not None else None
             flags.DEFINE_list(field.name, default, text, flag_values=values)
         else:
-            define = {
+            definitions: dict[type, Callable[..., Any]] = {
                 bool: flags.DEFINE_bool,
                 int: flags.DEFINE_integer,
                 float: flags.DEFINE_float,
                 str: flags.DEFINE_string,
-            }[kind]
-            define(field.name, default, text, flag_values=values)
+            }
+            definitions[kind](field.name, default, text, flag_values=values)
     return values
 
 

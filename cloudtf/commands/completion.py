@@ -1,5 +1,7 @@
 """Completion of commands, flags and their values in a shell, derived from the settings.
 
+The script is written once and read by the shell; after an upgrade it is written again:
+
     cloudtf --completion=bash > ~/.local/share/bash-completion/completions/cloudtf
     cloudtf --completion=zsh >> ~/.zshrc
 """

@@ -153,8 +153,8 @@ def _skeleton(
     ys = ys + bend * np.sin(phase + along * length / (95 * scale))
     body = np.sin(math.pi * np.clip(along * 0.9 + 0.05, 0, 1)) ** 0.5
     thickness = 17 * scale * body * rng.uniform(0.75, 1.25, steps)
-    for joint in zip(xs, ys, thickness, rng.uniform(200, 255, steps)):
-        _disc(field, *joint)
+    for disc in zip(xs, ys, thickness, rng.uniform(200, 255, steps)):
+        _disc(field, *disc)
     gap = max(2, round(rng.uniform(36, 48) / 12))
     lean = rng.uniform(0.5, 1.0) * rng.choice([-1, 1])
     for joint in range(1, steps - 1, gap):

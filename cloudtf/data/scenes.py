@@ -170,7 +170,8 @@ def _ragged_rim(rng: np.random.Generator, inside: np.ndarray) -> np.ndarray:
     # At a quarter of the size, since the result is smooth.
     small = cv2.resize(inside * np.float32(1), None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
     small = cv2.GaussianBlur(small, (0, 0), 6, borderType=cv2.BORDER_REPLICATE)
-    small += np.float32(0.14) * clouds.turbulence(rng, *small.shape, 14, octaves=2, decay=0.7)
+    rows, columns = small.shape
+    small += np.float32(0.14) * clouds.turbulence(rng, rows, columns, 14, octaves=2, decay=0.7)
     return cv2.resize(clouds.ramp(small, 0.42, 0.8), (width, height))
 
 

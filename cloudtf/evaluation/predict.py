@@ -71,7 +71,9 @@ def predict(config: PredictConfig) -> int:
         names, scores = [all_names[number] for number in scored.numbers], scored.scores
     else:
         names, parts = [], []
-        for batch_names, batch in _folder_batches(config.images_dir, shape, config.batch_size):
+        for batch_names, batch in _folder_batches(
+            config.images_dir or "", shape, config.batch_size
+        ):
             names += batch_names
             parts.append(scorer.images(batch)[: len(batch_names)])
         scores = np.concatenate(parts)

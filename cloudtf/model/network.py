@@ -138,7 +138,8 @@ def _check(
 
 def _normalisation(num_channels: int) -> tf.keras.layers.Layer:
     """The layer that turns 0..255 into roughly zero mean and unit deviation, without weights."""
-    means, deviations = IMAGENET_MEAN, IMAGENET_DEVIATION
+    means: tuple[float, ...] = IMAGENET_MEAN
+    deviations: tuple[float, ...] = IMAGENET_DEVIATION
     if num_channels != 3:
         means = (sum(means) / 3,) * num_channels
         deviations = (sum(deviations) / 3,) * num_channels

@@ -50,15 +50,17 @@ def make_optimizer(
         raise UserError(f"min_lr {min_lr} must be from 0 to the learning rate, {learning_rate}.")
     if name == "radam":
         # Late, since it imports tensorflow-addons.
-        from cloudtf.model.rectified_adam import RectifiedAdam as Optimizer
+        from cloudtf.model.rectified_adam import RectifiedAdam
+
+        kind: type = RectifiedAdam
     else:
-        Optimizer = Adam  # noqa: N806
+        kind = Adam
     schedule = {
         "total_steps": total_steps,
         "warmup_proportion": warmup_proportion,
         "last_factor": min_lr / learning_rate,
     }
-    return Optimizer(learning_rate=learning_rate, schedule=schedule)
+    return kind(learning_rate=learning_rate, schedule=schedule)
 
 
 def effective_learning_rate(optimizer: tf.keras.optimizers.Optimizer) -> float:

@@ -119,8 +119,9 @@ class FusedUpdate(Scheduled):
     tfa's `total_steps`, `warmup_proportion` and `min_lr` have no effect; `schedule` has.
     """
 
+    # What `self` has besides comes from the optimizer that this is mixed into.
     def _prepare_local(
-        self, var_device: str, var_dtype: tf.DType, apply_state: dict[Any, Any]
+        self: Any, var_device: str, var_dtype: tf.DType, apply_state: dict[Any, Any]
     ) -> None:
         if var_dtype not in (tf.float32, tf.float64):
             # beta_2 would be 1 in bfloat16. Under mixed precision variables are float32.
@@ -163,11 +164,11 @@ class FusedUpdate(Scheduled):
         )
 
     def _resource_apply_dense(
-        self, grad: tf.Tensor, var: tf.Variable, apply_state: Optional[dict] = None
+        self: Any, grad: tf.Tensor, var: tf.Variable, apply_state: Optional[dict] = None
     ) -> tf.Operation:
         key = (var.device, var.dtype.base_dtype)
         if self.amsgrad or self._has_weight_decay:
-            return super()._resource_apply_dense(grad, var, apply_state)
+            return super()._resource_apply_dense(grad, var, apply_state)  # type: ignore[misc]
         state = (apply_state or {}).get(key) or self._fallback_apply_state(*key)
         return tf.raw_ops.ResourceApplyAdam(
             var=var.handle,
@@ -196,5 +197,5 @@ def _base() -> type:
 
 
 @tf.keras.utils.register_keras_serializable(package="cloudtf")
-class RectifiedAdam(FusedUpdate, _base()):
+class RectifiedAdam(FusedUpdate, _base()):  # type: ignore[misc]
     """RAdam with a schedule, as `make_optimizer` makes it."""

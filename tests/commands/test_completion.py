@@ -21,9 +21,7 @@ def script():
 
 def completed(script, *words):
     """What is offered for the last word."""
-    ask = (
-        'COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _cloudtf; printf "%s\\n" "${COMPREPLY[@]}"'
-    )
+    ask = 'COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _cloudtf; printf "%s\\n" "${COMPREPLY[@]}"'
     done = subprocess.run(
         ["bash", "--norc", "-c", f"{script}\n{ask}", "bash", *words],
         capture_output=True,
