@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import importlib
+import os
 import pathlib
 import re
 import shutil
@@ -176,13 +177,11 @@ def test_wheel_and_sdist_hold_every_module_and_the_mark_of_types(distributions):
 def test_it_installs_into_an_empty_environment(python, distributions, tmp_path):
     if UV is None:
         pytest.skip("uv is not installed")
-    found = subprocess.run(
-        [UV, "python", "find", "--no-python-downloads", python], capture_output=True
-    )
-    if found.returncode:
+    interpreter = find_python(python)
+    if interpreter is None:
         pytest.skip(f"Python {python} is not on this machine")
     wheel, sdist, checkout = distributions
-    run(UV, "venv", "--seed", "--no-python-downloads", "-p", python, tmp_path / "venv")
+    run(UV, "venv", "--seed", "--no-python-downloads", "-p", interpreter, tmp_path / "venv")
     commands = tmp_path / "venv" / "bin"
     run(UV, "pip", "install", "--python", commands / "python", wheel)
     check_installed(commands, tmp_path)
@@ -191,6 +190,16 @@ def test_it_installs_into_an_empty_environment(python, distributions, tmp_path):
         run(*pip, "uninstall", "--yes", "cloudtf")
         run(*pip, "install", "--no-deps", source)
         check_installed(commands, tmp_path)
+
+
+def find_python(version):
+    """An interpreter on the path, or one that pyenv has and does not show."""
+    root = pathlib.Path(os.environ.get("PYENV_ROOT", pathlib.Path.home() / ".pyenv"))
+    on_path = shutil.which(f"python{version}")
+    for candidate in (on_path, *sorted(root.glob(f"versions/{version}.*/bin/python"))):
+        if candidate and not subprocess.run([candidate, "-c", ""], capture_output=True).returncode:
+            return candidate
+    return None
 
 
 def check_installed(commands, folder):
