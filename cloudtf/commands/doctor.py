@@ -22,4 +22,4 @@ def run(config: DoctorConfig) -> None:
     if found.wrong:
         things = "thing is" if found.wrong == 1 else "things are"
         raise UserError(f"{found.wrong} {things} wrong; see the lines that say so.")
-    print(f"\nNothing is wrong, {found.notes} notes.")
+    print(f"\nNothing is wrong; {found.notes} {'note' if found.notes == 1 else 'notes'}.")

@@ -49,7 +49,10 @@ def doctor(config: DoctorConfig, environment: Mapping[str, str]) -> Diagnosis:
     manifest = data_checks.check_manifest(sheet, config.data_dir)
     splits = None
     if manifest is not None:
+        before = sheet.wrong_count
         data_checks.check_shards(sheet, config.data_dir, manifest, config.check_shards, usable)
+        if config.on_bad_record == "skip" and sheet.wrong_count > before:
+            sheet.note("--on_bad_record=skip leaves out damaged records, up to 1% of a split.")
         if usable:
             splits = _check_splits(sheet, config, manifest)
     bottleneck = None
@@ -142,7 +145,7 @@ def _time(
     speeds = {}
     for name, case in prepared.items():
         speeds[name] = summary([one_turn(case, config.seconds)]).median
-        sheet.plain(f"  {name:<8}{1000 / speeds[name]:>9.3f} ms {speeds[name]:>9,.0f} images/s")
+        sheet.plain(f"  {name:<8}{1000 / speeds[name]:>8.3f} ms {speeds[name]:>8,.0f} images/s")
     room = memory.free_bytes() * memory.SHARE
     costs = {
         "decoded": train.num_examples * height * width * 3,

@@ -38,6 +38,9 @@ PROMISED = {
     "predict": "model data_dir split images_dir output",
     "postprocess": "submission predictions thresholds output dry_run",
     "preview": "data_dir output",
+    "doctor": "data_dir run_dir model weights strategy batch_size cache augment_on mixed_precision "
+    "check_shards timing seconds",
+    "bench": "data_dir model strategy batch_size json images_dir step rounds seconds",
     "export": "model format output thresholds present_at",
 }
 DEFAULTS = {
