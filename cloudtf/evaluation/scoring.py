@@ -31,6 +31,7 @@ class Scorer:
       model: takes uint8 [B, H, W, 3], gives probabilities [B, C].
       strategy: shares each batch among its replicas on this machine. Without one, the model runs
         where it is.
+      divided: the batches are this worker's part of all, and the scores of all workers are wanted.
       flips: average over the four flips of each image (test-time augmentation).
     """
 
@@ -39,8 +40,10 @@ class Scorer:
         model: tf.keras.Model,
         strategy: Optional[tf.distribute.Strategy] = None,
         flips: bool = False,
+        divided: bool = False,
     ) -> None:
         self._strategy = strategy
+        self._divided = divided
         self._replicas = len(strategy.extended.worker_devices) if strategy else 1
 
         @tf.function(reduce_retracing=True, autograph=False)
@@ -56,7 +59,12 @@ class Scorer:
         def predict_shared(shares: tf.distribute.DistributedValues) -> tf.Tensor:
             return strategy.run(predict, args=(shares,))
 
-        self._predict, self._predict_shared = predict, predict_shared
+        @tf.function(reduce_retracing=True)
+        def gather(values: tf.distribute.DistributedValues) -> tf.Tensor:
+            return strategy.gather(values, axis=0)
+
+        self._predict, self._predict_shared, self._gather = predict, predict_shared, gather
+        self._classes = model.output_shape[-1]
 
     def images(self, images: tf.Tensor) -> np.ndarray:
         """Probabilities float32 [B, C] of uint8 images [B, H, W, 3]."""
@@ -82,6 +90,10 @@ class Scorer:
         Args:
           batches: as from `ImageDataset.batches(..., training=False)`; with keys, examples are
             known by number. Rows with mask 0 are left out.
+
+        Returns:
+          The same to the bit on all workers, if their scores are put together: first those of the
+          first worker, and so on.
         """
         parts = []
         for batch in batches:
@@ -89,8 +101,21 @@ class Scorer:
             mask = np.asarray(batch[2]) > 0 if len(batch) > 2 else np.ones(len(labels), bool)
             numbers = np.asarray(batch[3])[:, 1] if len(batch) > 3 else np.full(len(labels), -1)
             parts.append((numbers[mask], labels[mask], self.images(images)[mask]))
-        numbers, labels, scores = (np.concatenate(part) for part in zip(*parts))
-        return Scores(numbers, labels, scores)
+        if not parts:
+            # Of few examples, a worker may get none.
+            nothing = np.zeros([0, self._classes], np.float32)
+            parts = [(np.zeros([0], np.int32), nothing, nothing)]
+        whole = [np.concatenate(part) for part in zip(*parts)]
+        if self._divided:
+            whole = [self._of_all_workers(rows) for rows in whole]
+        return Scores(*whole)
+
+    def _of_all_workers(self, rows: np.ndarray) -> np.ndarray:
+        shares = np.array_split(rows, self._replicas)
+        values = self._strategy.experimental_distribute_values_from_function(
+            lambda context: tf.constant(shares[context.replica_id_in_sync_group % self._replicas])
+        )
+        return self._gather(values).numpy()
 
 
 def mean_loss(loss: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], scores: Scores) -> float:

@@ -31,6 +31,40 @@ class Part:
         return self.stop - self.start
 
 
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Which examples one worker trains on, in which order.
+
+    Attributes:
+      part: its examples.
+      seed: of their order.
+      start: how many examples of the stream are passed over.
+      share: (this worker, workers, batches a step each takes) of those who share that stream.
+    """
+
+    part: Part
+    seed: int
+    start: int
+    share: tuple[int, int, int]
+
+
+def plan(spec: records.Split, seed: int, start: int, share: tuple[int, int, int]) -> Plan:
+    """One worker's plan.
+
+    Args:
+      spec: the split.
+      seed: of the run.
+      start: how many examples all workers together have passed.
+      share: (this worker, workers, batches a step each takes).
+    """
+    worker, workers, _ = share
+    if by_shards(spec, workers):
+        part = own_part(spec, worker, workers, spec.num_examples)
+        # Or the same examples of all workers would meet in every epoch.
+        return Plan(part, seed + (part.start << 32), start // workers, (0, 1, 1))
+    return Plan(Part(spec, 0, 0, spec.num_examples), seed, start, share)
+
+
 def by_shards(spec: records.Split, workers: int) -> bool:
     """Whether each worker reads shards of its own.
 
@@ -72,7 +106,8 @@ def describe(spec: records.Split, worker: int, workers: int) -> str:
     if by_shards(spec, workers):
         own = len(own_part(spec, worker, workers, spec.num_examples).shards.shards)
         return f"{name} reads its own {own} of the {total} shards"
-    return f"{name} takes its share of all records: {total} shards are too few to divide"
+    shards = f"{total} shards are" if total > 1 else "one shard is"
+    return f"{name} takes its share of all records: {shards} too few to divide"
 
 
 def _part(spec: records.Split, start: int, stop: int) -> Part:

@@ -61,10 +61,15 @@ class CheckpointFolder:
     Each checkpoint is written to a temporary folder and moved into place; only then are older
     ones removed. Remote folders cannot be moved as one; there `state.json`, which is written last,
     marks a checkpoint as whole.
+
+    Args:
+      run_dir: of the run, where the last checkpoint is looked for.
+      output_dir: where checkpoints are written, if that is another folder.
     """
 
-    def __init__(self, run_dir: str) -> None:
-        self._folder = files.join(run_dir, "checkpoints")
+    def __init__(self, run_dir: str, output_dir: Optional[str] = None) -> None:
+        self._source = files.join(run_dir, "checkpoints")
+        self._folder = files.join(output_dir or run_dir, "checkpoints")
 
     def save(self, checkpoint: tf.train.Checkpoint, progress: Progress) -> None:
         """Writes a checkpoint and then drops the ones before it.
@@ -104,8 +109,8 @@ class CheckpointFolder:
 
     def latest(self) -> Optional[tuple[str, Progress]]:
         """The last whole checkpoint: its weights' prefix and where the run stood; or None."""
-        for name in reversed(self._names()):
-            folder = files.join(self._folder, name)
+        for name in reversed(_names(self._source)):
+            folder = files.join(self._source, name)
             if files.exists(files.join(folder, _STATE)):
                 raw = files.read_json(files.join(folder, _STATE))
                 try:
@@ -124,16 +129,17 @@ class CheckpointFolder:
         `step-8` would touch `step-8-finished`.
         """
         step, word = progress.total_steps, "finished" if progress.finished else "active"
-        taken = [order for order in map(_order, self._names()) if order[0] == step]
+        taken = [order for order in map(_order, _names(self._folder)) if order[0] == step]
         take = 1
         while taken and (step, take, word) <= max(taken):
             take += 1
         return f"step-{step:09d}{f'.{take}' if take > 1 else ''}-{word}"
 
-    def _names(self) -> list[str]:
-        if not files.exists(self._folder):
-            return []
-        return sorted(filter(_NAME.fullmatch, files.list_dir(self._folder)), key=_order)
+
+def _names(folder: str) -> list[str]:
+    if not files.exists(folder):
+        return []
+    return sorted(filter(_NAME.fullmatch, files.list_dir(folder)), key=_order)
 
 
 def _order(name: str) -> tuple[int, int, str]:

@@ -14,6 +14,7 @@ from cloudtf.training.config import TrainConfig
 from cloudtf.training.profiling import StepProfiler
 from cloudtf.training.step import TrainStep
 from cloudtf.training.stopping import StopRequests
+from cloudtf.training.workers import Workers
 
 
 class EpochLoop:
@@ -26,6 +27,7 @@ class EpochLoop:
       requests: to stop.
       began: when the run was started, on the clock of `time.perf_counter`.
       profiler: traces some of the steps.
+      workers: of the run; the chief shows the progress bar.
     """
 
     def __init__(
@@ -36,9 +38,10 @@ class EpochLoop:
         requests: StopRequests,
         began: float,
         profiler: StepProfiler,
+        workers: Workers,
     ) -> None:
         self._config, self._steps_per_epoch, self._progress = config, steps_per_epoch, progress
-        self._requests, self._profiler = requests, profiler
+        self._requests, self._profiler, self._workers = requests, profiler, workers
         self._began: Optional[float] = began
         self._every_steps, self._every_seconds = checkpoint_interval(config.checkpoint_every)
 
@@ -70,6 +73,7 @@ class EpochLoop:
             unit="step",
             leave=False,
             dynamic_ncols=True,
+            disable=not self._workers.is_chief,
         )
         with bar, self._profiler:
             while progress.step < self._steps_per_epoch:
@@ -90,9 +94,11 @@ class EpochLoop:
                     if first_step == 0:
                         # Speeds leave out the first step, which traces and compiles.
                         began, first_step = time.perf_counter(), progress.step
-                due = progress.step - saved_step >= self._every_steps or (
-                    time.perf_counter() - saved_at >= self._every_seconds
-                )
+                due = progress.step - saved_step >= self._every_steps
+                if math.isfinite(self._every_seconds):
+                    # Not all workers' clocks agree, and all must save at once.
+                    waited = time.perf_counter() - saved_at
+                    due = bool(self._workers.tell(waited).max() >= self._every_seconds)
                 stopping = self._requests.pending()
                 # An epoch's last step is saved once the epoch is judged, unless time is short.
                 if stopping or (due and progress.step < self._steps_per_epoch):

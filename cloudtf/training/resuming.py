@@ -12,6 +12,7 @@ from cloudtf.pipeline.dataset import ImageDataset
 from cloudtf.training.checkpoints import Progress
 from cloudtf.training.config import TrainConfig
 from cloudtf.training.startup import Stage
+from cloudtf.training.workers import Workers
 
 # Settings that may differ when a run goes on: they change how long or how fast, not what.
 _MAY_CHANGE = {
@@ -28,7 +29,9 @@ _MAY_CHANGE = {
     "resume",
     "run_dir",
     "steps_per_execution",
+    "strategy",
     "tensorboard",
+    "tpu",
     "train_metric_examples",
 }
 
@@ -39,6 +42,17 @@ def fingerprint(data: ImageDataset, splits: Sequence[str]) -> str:
     sums = [[split.name, [shard.sha256 for shard in split.shards]] for split in used]
     text = json.dumps([data.classes, data.image_shape, sums])
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def check_workers(workers: Workers, config: TrainConfig, progress: Progress, records: str) -> None:
+    """Compares what the workers of a run were told and have found. Folders may have other names.
+
+    Raises:
+      UserError: on all workers, naming one that has other flags, records or another checkpoint.
+    """
+    flags = dataclasses.asdict(config)
+    del flags["data_dir"], flags["run_dir"]
+    workers.check_same(flags=flags, records=records, checkpoints=dataclasses.asdict(progress))
 
 
 def check(config: TrainConfig, progress: Progress, records: str) -> None:

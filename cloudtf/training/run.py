@@ -25,6 +25,7 @@ from cloudtf.training.pr_auc_callback import PrAucCallback
 from cloudtf.training.profiling import StepProfiler
 from cloudtf.training.stage import Shared, StageRun
 from cloudtf.training.stopping import StopRequests, Watched
+from cloudtf.training.workers import Workers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,17 +57,19 @@ def train(config: TrainConfig) -> TrainResult:
         tf.config.experimental.enable_op_determinism()
     data = open_dataset(config.data_dir, config.cache, config.on_bad_record)
     strategy = strategies.make_strategy(config.strategy, config.tpu)
+    workers = Workers(strategy)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(workers.naming_losses())
         output_dir = config.run_dir
-        if not strategies.is_chief(strategy):
+        if not workers.is_chief:
             # All workers save, since reading a replicated average takes part from each; what the
             # others write is thrown away.
             output_dir = stack.enter_context(tempfile.TemporaryDirectory())
         files.make_dirs(output_dir)
         stack.enter_context(RunLock(output_dir))
-        requests = stack.enter_context(StopRequests(config.max_minutes))
+        requests = stack.enter_context(StopRequests(config.max_minutes, workers))
         files.remove_leftovers(output_dir)
-        run = _Run(config, data, strategy, requests, began, output_dir)
+        run = _Run(config, data, strategy, workers, requests, began, output_dir)
         if run.progress.finished:
             print(f"The run in {config.run_dir} is finished; more --epochs would go on with it.")
             return run.result()
@@ -79,11 +82,12 @@ class _Run:
         config: TrainConfig,
         data: ImageDataset,
         strategy: tf.distribute.Strategy,
+        workers: Workers,
         requests: StopRequests,
         began: float,
         output_dir: str,
     ) -> None:
-        self.config, self.data, self.strategy = config, data, strategy
+        self.config, self.data, self.strategy, self.workers = config, data, strategy, workers
         self.output_dir = output_dir
         self.requests = requests
         self.began = began
@@ -91,10 +95,11 @@ class _Run:
         used = (*self.train_splits, self.val_split)
         verify.check_first_records(config.data_dir, data.manifest, used)
         self.stages = startup.stages(config)
-        self.folder = CheckpointFolder(output_dir)
+        self.folder = CheckpointFolder(config.run_dir, output_dir)
         records = resuming.fingerprint(data, (*self.train_splits, self.val_split))
         found = self.folder.latest()
         self.weights, self.progress = found or (None, Progress())
+        resuming.check_workers(workers, config, self.progress, records)
         if found is not None:
             resuming.check(config, self.progress, records)
         self.progress.records = records
@@ -121,6 +126,9 @@ class _Run:
                 sync_batch_norm=config.sync_batch_norm,
             )
         self.loss = losses.get_loss(config.loss)
+        self.data.settle_cache(
+            self.train_splits, self.workers.count, lambda mine: int(self.workers.tell(mine).min())
+        )
         self.callback = self._make_callback()
         if self.progress.callback is not None:
             self.callback.restore(self.progress.callback)
@@ -133,6 +141,7 @@ class _Run:
         shared = Shared(
             config=config,
             strategy=self.strategy,
+            workers=self.workers,
             model=self.model,
             loss=self.loss,
             callback=self.callback,
@@ -140,7 +149,13 @@ class _Run:
             folder=self.folder,
             requests=self.requests,
             loop=EpochLoop(
-                config, self.steps_per_epoch, self.progress, self.requests, self.began, profiler
+                config,
+                self.steps_per_epoch,
+                self.progress,
+                self.requests,
+                self.began,
+                profiler,
+                self.workers,
             ),
             steps_per_epoch=self.steps_per_epoch,
             augment_on=self.augment_on,
@@ -171,15 +186,18 @@ class _Run:
         return TrainResult(self.config.run_dir, best, state["rows"])
 
     def _make_callback(self) -> PrAucCallback:
-        config = self.config
-        batch = startup.evaluation_batch(config.batch_size, self.strategy.num_replicas_in_sync)
-        validation, training = self.data.batches(self.val_split, batch), None
+        config, workers = self.config, self.workers.count
+        batch = startup.evaluation_batch(
+            config.batch_size // workers, self.strategy.num_replicas_in_sync // workers
+        )
+        share = (self.workers.index, workers, 1)
+        validation, training = self.data.batches(self.val_split, batch, share=share), None
         if config.train_metric_examples:
             training = self.data.batches(
-                self.train_splits, batch, max_examples=config.train_metric_examples
+                self.train_splits, batch, max_examples=config.train_metric_examples, share=share
             )
         # Among several workers the others would wait for the one that leaves.
-        if not isinstance(self.strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        if workers == 1:
             validation = Watched(validation, self.requests)
             training = training and Watched(training, self.requests)
         return PrAucCallback(
@@ -191,7 +209,7 @@ class _Run:
             plateau_patience=config.plateau_patience,
             plateau_factor=config.plateau_factor,
             loss=self.loss,
-            scorer=scoring.Scorer(self.model, self.strategy),
+            scorer=scoring.Scorer(self.model, self.strategy, divided=workers > 1),
             info={
                 "image_height": self.data.image_shape[0],
                 "image_width": self.data.image_shape[1],
@@ -225,6 +243,9 @@ class _Run:
         print(f"{self.config.model} on {replicas}, batch {self.config.batch_size}")
         print(f"{num_examples} training examples, {self.steps_per_epoch} steps an epoch")
         print(f"Augmentation on the {self.augment_on}; {self.data.describe_cache()}")
+        index, workers = self.workers.index, self.workers.count
+        if workers > 1:
+            print(self.data.describe_share(self.train_splits, index, workers))
         for note in label_notes.label_notes(
             self.data.manifest, self.train_splits, self.val_split, self.config.batch_size
         ):

@@ -19,6 +19,7 @@ from cloudtf.training.pr_auc_callback import PrAucCallback
 from cloudtf.training.startup import Stage
 from cloudtf.training.step import TrainStep
 from cloudtf.training.stopping import EvaluationLeft, StopRequests
+from cloudtf.training.workers import Workers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Shared:
     Attributes:
       config: of the run.
       strategy: its replicas.
+      workers: its workers.
       model: trained by one stage after the other.
       loss: (labels [B, C], probabilities [B, C]) -> [B].
       callback: judges each epoch.
@@ -42,6 +44,7 @@ class Shared:
 
     config: TrainConfig
     strategy: tf.distribute.Strategy
+    workers: Workers
     model: tf.keras.Model
     loss: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
     callback: PrAucCallback
@@ -79,6 +82,7 @@ class StageRun:
             self._restore(weights)
         shared.callback.set_model(shared.model)
         shared.model.stop_training = False
+        self._average_replicas = strategies.replica_averager(shared.strategy, shared.model)
         self._step = TrainStep(
             shared.model,
             self._optimizer,
@@ -116,17 +120,22 @@ class StageRun:
             self._save_and_leave()
 
     def save(self) -> None:
-        """Writes a checkpoint, and only then puts a best model that waits for it in its place."""
+        """Writes a checkpoint, and only then puts a best model that waits for it in its place.
+
+        No worker goes on, or leaves, before the chief has written all.
+        """
         shared = self._shared
         shared.progress.callback = shared.callback.state()
         shared.folder.save(self._checkpoint, shared.progress)
         shared.callback.place_best()
+        shared.workers.meet()
 
     def _save_and_leave(self) -> None:
         self.save()
         self._shared.requests.check(self._shared.config.run_dir)
 
     def _save_checked(self) -> None:
+        self._average_replicas()
         sanity.check_weights(self._shared.model, self._shared.progress.total_steps)
         self.save()
 
@@ -134,6 +143,8 @@ class StageRun:
         shared, progress, stage = self._shared, self._shared.progress, self._stage
         title = f"{stage.name} {progress.epoch + 1}/{stage.epochs}"
         logs = shared.loop.run(self._step, batches, title, self._save_checked)
+        # So that what is judged is what is saved.
+        self._average_replicas()
         sanity.check_weights(shared.model, progress.total_steps)
         shared.callback.on_epoch_end(progress.total_epochs, logs)
         _print_epoch(shared.callback)
@@ -171,6 +182,8 @@ class StageRun:
                 f"({str(error).splitlines()[0][:160]}); remove it, and the same command begins "
                 f"anew in {self._shared.config.run_dir}."
             ) from error
+        # The chief's next checkpoint takes this one's place.
+        self._shared.workers.meet()
 
     def _rewind(self, what: str) -> None:
         """Goes back to the last checkpoint, at half the rate.

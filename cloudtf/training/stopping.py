@@ -10,6 +10,10 @@ import time
 from typing import Any, Iterable, Iterator, Optional
 
 from cloudtf.errors import UserError
+from cloudtf.training.workers import Workers
+
+# Beside the signals' numbers, and less than any: the time limit.
+_TIME = 1
 
 
 class Interrupted(UserError):
@@ -50,11 +54,19 @@ class Watched:
 class StopRequests:
     """Turns SIGTERM, Ctrl-C and a time limit into a clean stop between two steps.
 
+    Of several workers, what one is told all hear, and stop at the same step: they must all ask at
+    the same points.
+
+    Args:
+      max_minutes: the time limit, from now.
+      workers: of the run; without them there is only this process.
+
     Attributes:
       has_stepped: whether a step has been run since the start; told by the loop.
     """
 
-    def __init__(self, max_minutes: Optional[float]) -> None:
+    def __init__(self, max_minutes: Optional[float], workers: Optional[Workers] = None) -> None:
+        self._workers = workers
         self._deadline = math.inf
         if max_minutes is not None:
             self._deadline = time.monotonic() + 60 * max_minutes
@@ -81,11 +93,16 @@ class StopRequests:
 
     def pending(self) -> bool:
         """Whether the run is to stop."""
-        return self._signal is not None or time.monotonic() >= self._deadline
+        return self._reason() > 0
+
+    def _reason(self) -> int:
+        """The number of a signal, `_TIME`, or 0 while there is no reason to stop."""
+        mine = self._signal or (_TIME if time.monotonic() >= self._deadline else 0)
+        return mine if self._workers is None else int(self._workers.tell(mine).max())
 
     def leaves_before_first_step(self) -> bool:
         """Whether a signal came before there was anything to lose: tracing would take long."""
-        return self._signal is not None and not self.has_stepped
+        return not self.has_stepped and self._reason() > _TIME
 
     def leaves_evaluation(self) -> bool:
         """Whether not to wait for the rest of an evaluation.
@@ -93,7 +110,8 @@ class StopRequests:
         A time limit that is shorter than an evaluation must not keep a run from ever going on:
         after a start it counts from the first step.
         """
-        return self._signal is not None or (self.has_stepped and self.pending())
+        reason = self._reason()
+        return reason > _TIME or (self.has_stepped and reason > 0)
 
     def check(self, run_dir: str) -> None:
         """Leaves, once the run has been saved.
@@ -101,14 +119,15 @@ class StopRequests:
         Raises:
           Interrupted: with exit status 143 (SIGTERM), 130 (Ctrl-C) or 75 (time limit).
         """
-        if not self.pending():
+        found = self._reason()
+        if not found:
             return
         reasons = {
             signal.SIGTERM: ("told to stop (SIGTERM)", 143),
             signal.SIGINT: ("interrupted", 130),
-            None: ("--max_minutes is over", 75),
+            _TIME: ("--max_minutes is over", 75),
         }
-        reason, status = reasons[self._signal]
+        reason, status = reasons[found]
         raise Interrupted(
             f"{reason}; all is saved in {run_dir}, run the same command to go on.", status
         )

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
+from typing import Callable, Iterator
 
 import tensorflow as tf
 
 from cloudtf.errors import UsageError, UserError
+
+# How long another worker may be silent before it counts as lost.
+HEARTBEAT_SECONDS = 100
 
 
 def make_strategy(name: str = "auto", tpu: str = "local") -> tf.distribute.Strategy:
@@ -67,16 +72,32 @@ def per_replica_batch(strategy: tf.distribute.Strategy, batch_size: int) -> int:
     return batch_size // replicas
 
 
-def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Whether this process writes the run folder (always, but for the other workers)."""
-    resolver = strategy.cluster_resolver
-    if resolver is None or not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
-        return True
-    return resolver.task_type in (None, "chief") or (
-        resolver.task_type == "worker"
-        and resolver.task_id == 0
-        and "chief" not in resolver.cluster_spec().jobs
-    )
+def replica_averager(strategy: tf.distribute.Strategy, model: tf.keras.Model) -> Callable[[], None]:
+    """A function that gives every replica the mean of all replicas' batch-norm averages.
+
+    Each replica keeps its own, from its part of the batches; what is saved is their mean. Taken now
+    and then it is the same as taken at the end, since the averages are linear in what they are fed,
+    and training does not use them. Without it each replica would be judged with averages that are
+    not the saved ones, and no two workers would come to the same scores.
+    """
+    own = [
+        variable
+        for variable in model.variables
+        if variable.synchronization == tf.VariableSynchronization.ON_READ
+    ]
+    if strategy.num_replicas_in_sync == 1 or not own:
+        return lambda: None
+
+    @tf.function(autograph=False)
+    def average() -> None:
+        for variable in own:
+            variable.assign(variable.read_value())
+
+    def average_in_scope() -> None:
+        with strategy.scope():
+            average()
+
+    return average_in_scope
 
 
 def describe(strategy: tf.distribute.Strategy) -> str:
@@ -84,7 +105,10 @@ def describe(strategy: tf.distribute.Strategy) -> str:
     kinds = {"CPU": "CPU", "GPU": "GPU", "TPU": "TPU"}
     device = strategy.extended.worker_devices[0].upper()
     kind = next((word for key, word in kinds.items() if key in device), "device")
-    return f"{strategy.num_replicas_in_sync} x {kind} ({type(strategy).__name__})"
+    # The class behind this one bears its implementation's name.
+    several = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+    name = "MultiWorkerMirroredStrategy" if several else type(strategy).__name__
+    return f"{strategy.num_replicas_in_sync} x {kind} ({name})"
 
 
 def accelerator(strategy: tf.distribute.Strategy) -> str:
@@ -107,13 +131,34 @@ def _mirrored_strategy(devices: tuple[str, ...]) -> tf.distribute.Strategy:
 @functools.cache
 def _multi_worker_strategy() -> tf.distribute.Strategy:
     try:
-        return tf.distribute.MultiWorkerMirroredStrategy()
+        with _patient_heartbeats():
+            return tf.distribute.MultiWorkerMirroredStrategy()
     except (tf.errors.OpError, ValueError, TypeError) as error:
         reason = str(error).splitlines()[0][:200]
         raise UserError(
             f"--strategy=multi_worker: this worker cannot start as TF_CONFIG says ({reason}); "
             "check its address, and that no other process uses the port."
         ) from error
+
+
+@contextlib.contextmanager
+def _patient_heartbeats() -> Iterator[None]:
+    """Lets a worker be silent for longer than the 10 s after which TensorFlow gives it up.
+
+    A machine that is busy or swaps is silent for longer, and then the whole job would end. A worker
+    whose process has died is mostly noticed at once, by its closed connection.
+    """
+    from tensorflow.python.eager import context  # There is no public way to say it.
+
+    target = context.context()
+    configure = target.configure_coordination_service
+    target.configure_coordination_service = functools.partial(
+        configure, heartbeat_timeout_in_ms=1000 * HEARTBEAT_SECONDS
+    )
+    try:
+        yield
+    finally:
+        del target.configure_coordination_service  # Back to the method of the class.
 
 
 def _detect(num_gpus: int) -> str:
@@ -134,7 +179,10 @@ def _check_tf_config() -> None:
         )
     try:
         config = json.loads(text)
-        hosts, index = config["cluster"][config["task"]["type"]], int(config["task"]["index"])
+        job = config["task"]["type"]
+        if job not in ("chief", "worker"):
+            raise ValueError(f"a task is a chief or a worker, not {job!r}")
+        hosts, index = config["cluster"][job], int(config["task"]["index"])
         if not isinstance(hosts, list) or not 0 <= index < len(hosts):
             raise ValueError(f"there is no host number {index} in {hosts!r}")
     except (ValueError, KeyError, TypeError) as error:

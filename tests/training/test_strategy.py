@@ -14,6 +14,7 @@ import tensorflow as tf
 from cloudtf.commands import app
 from cloudtf.errors import UsageError, UserError
 from cloudtf.training import strategy as strategies
+from cloudtf.training.workers import Workers
 
 HERE = '{"cluster": {"worker": ["localhost:1"]}, "task": {"type": "worker", "index": %s}}'
 
@@ -72,6 +73,7 @@ def test_a_tpu_that_is_not_there_is_one_sentence(records_dir, tmp_path):
         (HERE.replace('["localhost:1"]', '"localhost:1"') % 0, "there is no host number 0"),
         (HERE.replace('"type": "worker"', '"type": "chief"') % 0, "KeyError: 'chief'"),
         (HERE % '"first"', "ValueError"),
+        (HERE.replace('"type": "worker"', '"type": "evaluator"') % 0, "a chief or a worker"),
     ],
 )
 def test_a_tf_config_that_names_no_worker_is_one_sentence(text, reason, monkeypatch):
@@ -88,7 +90,7 @@ def test_auto_takes_what_is_there(monkeypatch):
         strategy = strategies.make_strategy("auto")
         assert strategies.describe(strategy) == "1 x CPU (OneDeviceStrategy)"
         assert strategies.accelerator(strategy) == "CPU"
-        assert strategies.is_chief(strategy)
+        assert Workers(strategy).is_chief
     # A TPU VM says so in its environment.
     monkeypatch.setenv("TPU_ACCELERATOR_TYPE", "v5litepod-8")
     monkeypatch.setattr(strategies, "_tpu_strategy", lambda tpu: f"TPU {tpu}")

@@ -1,0 +1,137 @@
+"""What the workers of a run must agree on, and how each hears of the others.
+
+Every worker runs the same program, and most of what it decides follows from numbers that are the
+same everywhere: losses are summed over all replicas, weights are equal, scores are gathered. The
+rest (a signal, a clock, free memory, what is on this machine's disk) is known to one worker only
+and goes through `Workers.tell`, one all-reduce of tf.distribute.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import re
+from typing import Any, Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from cloudtf.errors import UserError
+
+# What collective operations raise when another worker is gone.
+_LOST = (
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.FailedPreconditionError,
+    tf.errors.InternalError,
+    tf.errors.UnavailableError,
+)
+
+# Where TensorFlow's message comes to the point.
+_POINT = re.compile(r"(?:aborted by|[Ee]rror reported from [^:]*|failed|Error)\b[: ]+(\S.*)")
+
+
+class WorkerLost(UserError):
+    """Another worker is gone: this one can only end, and start again with the rest."""
+
+    exit_status = 69  # EX_UNAVAILABLE of sysexits.h
+
+
+class Workers:
+    """The workers of a strategy; with a single one nothing is sent.
+
+    Attributes:
+      count: how many.
+      index: which one this is; the chief is 0.
+    """
+
+    def __init__(self, strategy: tf.distribute.Strategy) -> None:
+        self._strategy = strategy
+        self.count, self.index = 1, 0
+        resolver = strategy.cluster_resolver
+        if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) and resolver is not None:
+            cluster = resolver.cluster_spec()
+            chiefs = cluster.num_tasks("chief") if "chief" in cluster.jobs else 0
+            workers = cluster.num_tasks("worker") if "worker" in cluster.jobs else 0
+            self.count = max(chiefs + workers, 1)
+            self.index = (resolver.task_id or 0) + chiefs * (resolver.task_type == "worker")
+
+        @tf.function
+        def total(mine: tf.Tensor) -> tf.Tensor:
+            def replica() -> tf.Tensor:
+                context = tf.distribute.get_replica_context()
+                # The copy is on this replica's device, which the all-reduce asks for.
+                return context.all_reduce(tf.distribute.ReduceOp.SUM, tf.identity(mine))
+
+            return strategy.experimental_local_results(strategy.run(replica))[0]
+
+        self._total = total
+
+    @property
+    def is_chief(self) -> bool:
+        """Whether this worker writes the run folder."""
+        return self.index == 0
+
+    def tell(self, *values: float) -> np.ndarray:
+        """What each worker says here, float64 [workers, values].
+
+        All workers must call this at the same point, with as many values; none leaves before all
+        have come.
+        """
+        if self.count == 1:
+            return np.array([values], np.float64)
+        mine = np.zeros([self.count, max(len(values), 1)])
+        mine[self.index, : len(values)] = values
+        replicas = len(self._strategy.extended.worker_devices)
+        return self._total(tf.constant(mine / replicas)).numpy()[:, : len(values)]
+
+    def meet(self) -> None:
+        """Waits for all workers."""
+        self.tell()
+
+    def check_same(self, **values: Any) -> None:
+        """Compares JSON values, which all workers must have alike.
+
+        Raises:
+          UserError: on every worker, naming what differs and the first worker that differs from the
+            chief.
+        """
+        digests = []
+        for value in values.values():
+            text = json.dumps(value, sort_keys=True, default=str)
+            # 48 bits are exact in float64, also in a sum with zeros.
+            digests.append(int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big"))
+        told = self.tell(*digests)
+        for name, column in zip(values, told.T):
+            other = np.flatnonzero(column != column[0])
+            if len(other):
+                raise UserError(
+                    f"Worker {other[0]} has other {name} than worker 0; start all with the same "
+                    "command, version of cloudtf and folders that all of them see."
+                )
+
+    @contextlib.contextmanager
+    def naming_losses(self) -> Iterator[None]:
+        """Around code with collective operations: says when another worker has gone.
+
+        Raises:
+          WorkerLost: in place of TensorFlow's errors.
+        """
+        try:
+            yield
+        except _LOST as error:
+            if self.count == 1:
+                raise
+            reason = _reason(str(error))
+            raise WorkerLost(
+                f"another worker has stopped or cannot be reached ({reason}); see what it said, "
+                "then start all of them again to go on from the last checkpoint."
+            ) from error
+
+
+def _reason(message: str) -> str:
+    """The line of a message with what happened, without the graph around it."""
+    found = _POINT.findall(message) or message.splitlines()
+    return found[0][:160].strip(" .:")
