@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from cloudtf import files
+from cloudtf.errors import UserError
 from cloudtf.evaluation import history, plots, pr_auc, scoring
 from cloudtf.model import saving
 from cloudtf.model.optimizers import effective_learning_rate
@@ -212,15 +213,23 @@ class PrAucCallback(tf.keras.callbacks.Callback):
         history.write(files.join(self._run_dir, "history.csv"), self.rows, self.class_names)
         plots.pr_auc_history(files.join(self._run_dir, "pr_auc_history.png"), self.rows)
         if self._tensorboard:
+            self._write_summaries(row)
+
+    def _write_summaries(self, row: history.Row) -> None:
+        folder = files.join(self._run_dir, "tensorboard")
+        try:
             if self._writer is None:
-                self._writer = tf.summary.create_file_writer(
-                    files.join(self._run_dir, "tensorboard")
-                )
+                self._writer = tf.summary.create_file_writer(folder)
             with self._writer.as_default(step=row["epoch"]):
                 for name, value in row.items():
                     if isinstance(value, float):
                         tf.summary.scalar(name, value)
             self._writer.flush()
+        except tf.errors.OpError as error:
+            raise UserError(
+                f"The summaries in {folder} cannot be written "
+                f"({str(error).splitlines()[0][:160]}); make room, or train with --notensorboard."
+            ) from error
 
 
 def _columns(split: str, figures: pr_auc.PrAuc) -> history.Row:

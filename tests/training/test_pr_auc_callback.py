@@ -202,3 +202,54 @@ def test_its_state_goes_through_json_and_goes_on_as_if_never_stopped():
     assert [[row[k] for k in keys] for row in second.rows] == [
         [row[k] for k in keys] for row in whole.rows
     ]
+
+
+def kept(run_dir):
+    """The epoch of the best model, by itself and by `best.json`, and its weight."""
+    info = saving.read_info(str(run_dir / "best.keras"))
+    said = json.loads((run_dir / "best.json").read_text())
+    weights = saving.load_model(str(run_dir / "best.keras")).get_layer("probabilities").weights
+    return info["best"]["epoch"], said["epoch"], round(float(weights[0][0, 0]), 4)
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["unknown", "known"])
+def test_a_best_model_that_waits_is_placed_if_the_checkpoint_knows_its_epoch(tmp_path, known):
+    """Else its epoch is done again, perhaps to a lower score: it may not replace the older one."""
+
+    def begun(scores, state=None):
+        callback = Scripted(scores, run_dir=str(tmp_path), best_waits=True)
+        if state is not None:
+            callback.restore(json.loads(json.dumps(state)))
+        callback.settle()
+        return callback
+
+    def epoch(callback, number, weight):
+        model = brightness_model(weight)
+        model.compile(tf.keras.optimizers.legacy.Adam(0.1))
+        callback.set_model(model)
+        callback.on_epoch_end(number, {"loss": 1.0})
+        return callback.state()
+
+    killed = begun([0.5, 0.6])
+    first = epoch(killed, 0, 3.0)
+    assert not (tmp_path / "best.keras").exists()
+    killed.place_best()  # A checkpoint has the first epoch.
+    assert kept(tmp_path) == (1, 1, 1.0)
+    second = epoch(killed, 1, 6.0)
+    assert kept(tmp_path) == (1, 1, 1.0)
+    # Killed here: before or after the second epoch's checkpoint.
+    again = begun([0.55], second if known else first)
+    assert not (tmp_path / "best.waiting.keras").exists()
+    assert kept(tmp_path) == ((2, 2, 2.0) if known else (1, 1, 1.0))
+    if not known:
+        epoch(again, 1, 9.0)
+        again.place_best()
+        assert kept(tmp_path) == (2, 2, 3.0)
+
+
+def test_a_kill_between_the_best_model_and_its_figures_is_made_up_for(tmp_path):
+    callback = Scripted([0.5], run_dir=str(tmp_path))
+    drive(callback, brightness_model(), 1)
+    (tmp_path / "best.json").unlink()
+    callback.settle()
+    assert json.loads((tmp_path / "best.json").read_text())["epoch"] == 1
