@@ -166,6 +166,12 @@ class _Builder:
 
     def table(self) -> LabelTable:
         """The result; classes that only images with problems mention are not in it."""
+        if not self.classes and self._problems:
+            _, first = min(self._problems, key=lambda entry: entry[0])
+            raise UserError(
+                f"{self.path} has no row that can be used; the first problem is {first.file!r}: "
+                f"{first.reason}."
+            )
         if not self.classes:
             raise UserError(f"{self.path} names no class at all; there is nothing to learn.")
         keep = np.array([name not in self._dropped for name in self.images], bool)
