@@ -5,6 +5,7 @@
 # make smoke-current the shortest of them: a whole job, resuming, model files, RAdam
 # make test-slow     whole commands, installing on every Python that is there, the notebook as it is
 # make test-all      the tests on classic, and on current with Python 3.11 and 3.13, and the slow ones
+# make fuzz          10,000 damaged inputs for each parser, and how many were refused; see tests/README.md
 # make coverage      the tests, and the lines and branches of the library that they do not reach
 # make notebook      runs notebooks/colab.ipynb on the current stack and saves its outputs
 # Another Python: make demo PYTHON=python3.10, make test-current PYTHON=python3.13.
@@ -13,6 +14,7 @@ PYTHON ?= python3.11
 STACK ?= classic
 VENV ?= .venv$(if $(filter current,$(STACK)),-current)
 DEMO ?= demo
+FUZZ_INPUTS ?= 10000
 LOCK := requirements/$(STACK).txt
 STAMP := $(VENV)/.installed
 RANGE := $(if $(filter current,$(STACK)),3.10 to 3.13,3.9 to 3.11)
@@ -20,7 +22,7 @@ MINORS := $(if $(filter current,$(STACK)),10 11 12 13,9 10 11)
 CURRENT := $(MAKE) STACK=current
 
 .PHONY: setup demo test lint lock clean smoke test-current smoke-current test-slow \
-  test-all coverage notebook
+  test-all fuzz coverage notebook
 
 setup: $(STAMP)
 
@@ -56,6 +58,10 @@ smoke-current:
 
 test-slow: setup
 	$(VENV)/bin/python -m pytest -n auto --dist load -m slow
+
+fuzz: setup
+	CLOUDTF_FUZZ_INPUTS=$(FUZZ_INPUTS) $(VENV)/bin/python -m pytest -n auto --dist load \
+	  --confcutdir=tests/fuzz -o timeout=0 tests/fuzz
 
 coverage: setup
 	$(VENV)/bin/python -m pytest -n auto --dist loadfile --cov
