@@ -64,7 +64,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     if not files.exists(path):
         raise UserError(f"There is no model {path}; train one first, or check the name.")
     output = config.output_dir or config.run_dir or files.dirname(path)
-    info = saving.read_info(path)
+    info = saving.read_info(path, saving.CLASSIFIER)
     data = open_dataset(config.data_dir, "none", config.on_bad_record)
     check_matches(path, info, config.data_dir, data.classes, data.image_shape)
     split = config.split or info.get("val_split", "val")

@@ -58,7 +58,7 @@ def predict(config: PredictConfig) -> int:
     path = config.model
     if not path.endswith(".keras"):
         path = files.join(path, "best.keras")
-    info = saving.read_info(path)
+    info = saving.read_info(path, saving.CLASSIFIER)
     scorer = scoring.Scorer(saving.load_model(path), flips=config.tta)
     shape = (info["image_height"], info["image_width"])
     if config.data_dir is not None:

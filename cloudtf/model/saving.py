@@ -14,9 +14,10 @@ import json
 import os
 import tempfile
 import zipfile
-from typing import TYPE_CHECKING, Any, Iterator
+from typing import TYPE_CHECKING, Any, Iterator, Sequence
 
 from cloudtf import files
+from cloudtf.data.labels import check_class, check_distinct
 from cloudtf.errors import UserError
 from cloudtf.model import vetting
 
@@ -109,8 +110,12 @@ def load_model(path: str, in_float32: bool = False) -> tf.keras.Model:
     return model
 
 
-def read_info(path: str) -> dict[str, Any]:
+def read_info(path: str, required: Sequence[str] = ()) -> dict[str, Any]:
     """What `save_model` was told about a model. Does not load TensorFlow for a local file.
+
+    Args:
+      path: of the file.
+      required: those of `CLASSIFIER` that must be there, and sound.
 
     Raises:
       UserError: the file is missing, damaged or was not saved by cloudtf.
@@ -120,7 +125,35 @@ def read_info(path: str) -> dict[str, Any]:
         raise UserError(
             f"The model {path} was not saved by cloudtf: it does not say what its classes are."
         )
-    return _parse_json(parts[INFO_NAME], INFO_NAME, path)
+    info = _parse_json(parts[INFO_NAME], INFO_NAME, path)
+    for name in required:
+        if not _SOUND[name](info.get(name)):
+            raise UserError(
+                f"The model {path} has no sound {name!r} in its {INFO_NAME}; use one that cloudtf "
+                "train has written."
+            )
+    return info
+
+
+def _are_classes(value: Any) -> bool:
+    if not isinstance(value, list) or not value or not all(isinstance(name, str) for name in value):
+        return False
+    try:
+        for name in value:
+            check_class(name)
+        check_distinct(value)
+    except ValueError:
+        return False
+    return len(set(value)) == len(value)
+
+
+def _is_side(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 65_536
+
+
+_SOUND = {"classes": _are_classes, "image_height": _is_side, "image_width": _is_side}
+# What scoring with a model needs to know of it.
+CLASSIFIER = tuple(_SOUND)
 
 
 @contextlib.contextmanager
