@@ -77,11 +77,15 @@ def hooks(where, at):
 
     move = files.move
     def half_a_model(source, target):
-        if target.endswith("best.keras"):
+        if where == "half_model" and target.endswith("best.waiting.keras"):
             with open(source, "r+b") as file:
                 file.truncate(files.size(source) // 2)
             die_at_the_time("half_model")
+        if target.endswith("best.keras"):
+            die_at_the_time("before_best")
         move(source, target)
+        if target.endswith("best.keras"):
+            die_at_the_time("best_without_figures")
     files.move = half_a_model
 
 def say(value):
@@ -312,13 +316,24 @@ def test_a_run_killed_at_many_points_ends_as_one_never_killed(
     killed("half_model", 1)
     assert [name for name in os.listdir(run_dir) if name.endswith(".tmp.keras")]
     assert not os.path.exists(f"{run_dir}/best.keras")
+    # With the whole of it written and its checkpoint not, with its checkpoint and not yet in its
+    # place, and there without best.json.
+    waiting = f"{run_dir}/best.waiting.keras"
+    killed("before_history", 1)
+    assert os.path.exists(waiting)
+    assert not os.path.exists(f"{run_dir}/best.keras")
+    killed("before_best", 1)
+    assert os.path.exists(waiting)
+    assert checkpoint_names(run_dir) == ["step-000000006-active"]
+    killed("best_without_figures", 1)
+    assert os.listdir(run_dir).count("best.keras") and not os.path.exists(f"{run_dir}/best.json")
     # In the whole network's first epoch, weights written and their state not; then with the new
     # checkpoint beside the old one.
-    killed("half_checkpoint", 2)
+    killed("half_checkpoint", 1)
     assert [name for name in checkpoint_names(run_dir) if name.startswith(".step-")]
     killed("two_checkpoints", 2)
     assert checkpoint_names(run_dir) == ["step-000000008-active", "step-000000010-active"]
-    # With best.keras and best.json in place and the history not.
+    # With the epoch judged and its history not written.
     killed("before_history", 1)
     assert checkpoint_names(run_dir)[-1] == "step-000000010-active"
     # From outside, in a step.
