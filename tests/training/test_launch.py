@@ -5,9 +5,12 @@ from __future__ import annotations
 import io
 import json
 import os
+import pathlib
+import re
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 
 import pytest
@@ -15,6 +18,8 @@ import pytest
 from cloudtf.commands import app
 from cloudtf.training import launch as launch_module
 from cloudtf.training.launch import LaunchConfig, WorkerFailed, copy_lines, environments, launch
+
+ROOT = pathlib.Path(__file__).parents[2]
 
 # What a worker of these tests knows, and how it stops when it is told to.
 PRELUDE = """
@@ -253,3 +258,62 @@ def test_wrong_usage_starts_nothing(arguments, sentence, monkeypatch, capsys):
     err = capsys.readouterr().err
     assert err.startswith("cloudtf launch: ") and sentence in err
     assert len(err.splitlines()) == 1
+
+
+# The scripts of docs/CLUSTERS.md, with stand-ins for the scheduler and for cloudtf.
+
+STAND_INS = {
+    "cloudtf": 'printf "%s" "$TF_CONFIG" > "$OUT/$RANK"; echo "$@" >> "$OUT/commands"',
+    "scontrol": "printf 'node%s\\n' 1 2 3",
+    "srun": 'shift; for i in 0 1 2; do RANK=$i SLURM_PROCID=$i "$@" || exit 1; done',
+}
+
+
+@pytest.fixture()
+def scripts(tmp_path):
+    """Runs a script; the TF_CONFIG of each worker."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "out").mkdir()
+    for name, body in STAND_INS.items():
+        path = tmp_path / "bin" / name
+        path.write_text(f"#!/bin/bash\n{body}\n")
+        path.chmod(0o755)
+
+    def run(script, **variables):
+        path = f"{tmp_path}/bin:{os.environ['PATH']}"
+        out = tmp_path / "out"
+        environment = {**os.environ, "PATH": path, "OUT": str(out), **variables}
+        subprocess.run(["bash", "-c", script], check=True, env=environment)
+        lines = (out / "commands").read_text().splitlines()
+        assert set(lines) == {
+            "train --flagfile=flags/multi_worker.flags --data_dir=/shared/records "
+            "--run_dir=/shared/runs/a"
+        }
+        return {p.name: json.loads(p.read_text()) for p in out.iterdir() if p.name != "commands"}
+
+    return run
+
+
+def blocks(language):
+    text = (ROOT / "docs" / "CLUSTERS.md").read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.M | re.S)
+
+
+def test_the_slurm_script_tells_each_worker_who_it_is(scripts):
+    (script,) = blocks("bash")
+    found = scripts(script, SLURM_JOB_NODELIST="node[1-3]")
+    hosts = ["node1:23456", "node2:23456", "node3:23456"]
+    assert found == {
+        str(i): {"cluster": {"worker": hosts}, "task": {"type": "worker", "index": i}}
+        for i in range(3)
+    }
+
+
+def test_the_kubernetes_pods_are_told_who_they_are(scripts):
+    (text,) = blocks("yaml")
+    script = textwrap.dedent(text.split("- |\n")[1].split("        resources:")[0])
+    found = scripts(script, JOB_COMPLETION_INDEX="2", RANK="2")
+    hosts = [f"clouds-{i}.clouds:23456" for i in range(4)]
+    task = {"type": "worker", "index": 2}
+    assert found == {"2": {"cluster": {"worker": hosts}, "task": task}}
+    assert len(hosts) == int(re.search(r"completions: (\d+)", text).group(1))
