@@ -155,6 +155,18 @@ def open_text(path: str) -> Iterator[TextIO]:
         raise UserError(f"The file {path} cannot be read: {_reason(error)}.") from error
 
 
+def open_bytes(path: str) -> Any:
+    """A file to seek in and to read small pieces from, which are not read ahead.
+
+    Raises:
+      UserError: it is missing or cannot be opened.
+    """
+    try:
+        return _gfile().GFile(path, "rb") if is_remote(path) else open(path, "rb", buffering=0)
+    except OSError as error:
+        raise UserError(f"The file {path} cannot be read: {_reason(error)}.") from error
+
+
 class _RemoteReader(io.RawIOBase):
     """A remote file as Python's own readers want it."""
 

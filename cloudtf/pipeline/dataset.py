@@ -16,7 +16,16 @@ import tensorflow as tf
 
 from cloudtf.data import records, salvage
 from cloudtf.errors import UsageError, UserError
-from cloudtf.pipeline import augment, damage, memory, randomness, reading, sharing, tables
+from cloudtf.pipeline import (
+    augment,
+    damage,
+    memory,
+    numbered,
+    randomness,
+    reading,
+    sharing,
+    tables,
+)
 from cloudtf.pipeline.augmentations import Augmentations
 
 # Encoded records held by the shuffle of a split that is streamed from disk: about 130 MB at 16 KB.
@@ -152,6 +161,30 @@ class ImageDataset:
             dataset = dataset.map(_plain(lambda *batch: batch[:-1]))
         return dataset.prefetch(2).with_options(reading.options(self._cores))
 
+    def numbered_batches(
+        self,
+        split: SplitNames,
+        batch_size: int,
+        augment_on: str,
+        augmentations: Augmentations,
+        seed: int,
+        start: int = 0,
+        share: tuple[int, int, int] = (0, 1, 1),
+    ) -> numbered.NumberedBatches:
+        """The batches for training of a split kept in memory, each to be made from its number.
+
+        Batch 0 is the one after `start` examples. For the arguments see `batches`.
+        """
+        return numbered.NumberedBatches(
+            data_dir=self.data_dir,
+            plan=sharing.plan(self._spec(split), seed, start, share),
+            batch_size=batch_size,
+            num_classes=len(self.classes),
+            image_shape=self.image_shape,
+            augmentations=augmentations if augment_on == "host" else None,
+            augment_seed=seed,
+        )
+
     @contextlib.contextmanager
     def naming_damage(self, split: SplitNames) -> Iterator[None]:
         """Around code that goes through batches: says which record made TensorFlow fail.
@@ -260,15 +293,9 @@ class ImageDataset:
         start: int,
         share: tuple[int, int, int],
     ) -> tf.data.Dataset:
-        worker, workers, _ = share
-        if sharing.by_shards(spec, workers):
-            part = sharing.own_part(spec, worker, workers, spec.num_examples)
-            start, share = start // workers, (0, 1, 1)
-            # Or the same examples of all workers would meet in every epoch.
-            seed += part.start << 32
-        else:
-            part = sharing.Part(spec, 0, 0, spec.num_examples)
-        first_epoch, passed = divmod(start, part.count)
+        plan = sharing.plan(spec, seed, start, share)
+        part = plan.part
+        first_epoch, passed = divmod(plan.start, part.count)
         epochs = tf.data.Dataset.range(first_epoch, _FOREVER)
         cache = self._cache_of(part.shards)
 
@@ -277,15 +304,16 @@ class ImageDataset:
 
         @_plain
         def positions(epoch: tf.Tensor) -> tf.data.Dataset:
-            order = randomness.permutation(seed, epoch, part.count)[remaining(epoch) :]
-            return tf.data.Dataset.from_tensor_slices(_position(epoch) + part.start + order)
+            order = randomness.permutation(plan.seed, epoch, part.count)[remaining(epoch) :]
+            start = numbered.position(epoch) + part.start
+            return tf.data.Dataset.from_tensor_slices(start + order)
 
         if cache == "none":
-            dataset = self._streamed(part, seed, epochs, remaining)
+            dataset = self._streamed(part, plan.seed, epochs, remaining)
             fetch = self._decoded
         else:
             dataset, fetch = epochs.flat_map(positions), self._fetched(part, cache)
-        dataset = sharing.own_examples(dataset, batch_size, share)
+        dataset = sharing.own_examples(dataset, batch_size, plan.share)
         dataset = dataset.batch(batch_size, drop_remainder=True)
         return dataset.map(fetch, num_parallel_calls=self._calls(batch_size))
 
@@ -306,10 +334,11 @@ class ImageDataset:
             # (Beside a seed of zero it refuses a tensor.)
             tf.random.set_seed(1 + seed % (2**31 - 2))
             order = randomness.permutation(seed, epoch, shards)
-            first = _position(epoch) + part.first
+            first = numbered.position(epoch) + part.first
             dataset = reading.stream(self.data_dir, part.shards, order, readers, first)
             if part.count < part.shards.num_examples:
-                start, stop = _position(epoch) + part.start, _position(epoch) + part.stop
+                start = numbered.position(epoch) + part.start
+                stop = start + part.count
                 dataset = dataset.filter(
                     _plain(lambda position, _: (position >= start) & (position < stop))
                 )
@@ -328,7 +357,7 @@ class ImageDataset:
 
         @_plain
         def fetch(positions: tf.Tensor) -> Batch:
-            keys = _keys(positions)
+            keys = numbered.keys(positions)
             rows = keys[:, 1] - part.first
             if table.decoded is not None:
                 images = tf.gather(table.decoded, rows)
@@ -346,7 +375,7 @@ class ImageDataset:
         return (
             reading.decode_batch(parsed["encoded"], *self.image_shape),
             parsed["label"],
-            _keys(positions),
+            numbered.keys(positions),
         )
 
     def _augmented(
@@ -413,19 +442,3 @@ class ImageDataset:
     def _calls(self, batch_size: int, one_core_each: bool = False) -> int:
         height, width = self.image_shape
         return reading.calls(self._cores, batch_size, height * width * 3, one_core_each)
-
-
-def _position(epoch: tf.Tensor) -> tf.Tensor:
-    """Where an epoch begins in the endless stream of examples: their positions count on from it.
-
-    One number says epoch and example: a map that joins two for each record takes longer than
-    reading it.
-    """
-    return tf.bitwise.left_shift(epoch, 32)
-
-
-def _keys(positions: tf.Tensor) -> tf.Tensor:
-    """int32 [B, 2], epoch and number of each example, from positions int64 [B]."""
-    numbers = tf.bitwise.bitwise_and(positions, (1 << 32) - 1)
-    epochs = tf.bitwise.right_shift(positions, 32)
-    return tf.cast(tf.stack([epochs, numbers], axis=1), tf.int32)

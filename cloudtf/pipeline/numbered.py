@@ -1,0 +1,228 @@
+"""Training batches by number: each made from its number alone, on any machine, in any order.
+
+Those of a split that is kept in memory, to the bit. Instead of memory there is an index of where in
+its shard each record begins, so that a batch costs as many small reads as it has examples.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import os
+import struct
+from typing import Optional
+
+import numpy as np
+import tensorflow as tf
+
+from cloudtf import files
+from cloudtf.data import records, tfrecord
+from cloudtf.pipeline import augment, damage, randomness, reading, sharing
+from cloudtf.pipeline.augmentations import Augmentations
+
+# The epoch of which an order is known, and the order: what a sequence of batches carries along.
+State = tuple[tf.Tensor, tf.Tensor]
+
+_plain = tf.autograph.experimental.do_not_convert
+
+
+def position(epoch: tf.Tensor) -> tf.Tensor:
+    """Where an epoch begins in the endless stream of examples: their positions count on from it.
+
+    One number says epoch and example: a map that joins two for each record takes longer than
+    reading it.
+    """
+    return tf.bitwise.left_shift(epoch, 32)
+
+
+def keys(positions: tf.Tensor) -> tf.Tensor:
+    """int32 [B, 2], epoch and number of each example, from positions int64 [B]."""
+    numbers = tf.bitwise.bitwise_and(positions, (1 << 32) - 1)
+    epochs = tf.bitwise.right_shift(positions, 32)
+    return tf.cast(tf.stack([epochs, numbers], axis=1), tf.int32)
+
+
+@dataclasses.dataclass(frozen=True)
+class NumberedBatches:
+    """How to make the batch of a number.
+
+    Attributes:
+      data_dir: the folder of the records.
+      plan: which examples in which order.
+      batch_size: images a batch, B.
+      num_classes: C.
+      image_shape: (height, width).
+      augmentations: what is done to the images; None leaves them as they are.
+      augment_seed: of that.
+    """
+
+    data_dir: str
+    plan: sharing.Plan
+    batch_size: int
+    num_classes: int
+    image_shape: tuple[int, int]
+    augmentations: Optional[Augmentations]
+    augment_seed: int
+
+    def dataset(self) -> tf.data.Dataset:
+        """Endless (number, images, labels, keys), from batch 0 on, as graphs without Python.
+
+        Numbers come from a range, which tf.data can deal out to several machines; each makes the
+        batches of the numbers that it gets.
+
+        Raises:
+          UserError: a shard cannot be indexed.
+        """
+        make = _Maker(self)
+
+        @_plain
+        def positions(state: State, number: tf.Tensor) -> tuple[State, tuple]:
+            state, found = self.positions(state, number)
+            return state, (number, found)
+
+        @_plain
+        def batch(number: tf.Tensor, found: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            return (number, *make(found))
+
+        options = tf.data.Options()
+        # The machine that makes the batches is not this one: the number of threads is left to it.
+        options.threading.max_intra_op_parallelism = 1
+        options.autotune.ram_budget = 1 << 30
+        dataset = tf.data.Dataset.range(1 << 40).scan(self.no_order(), positions)
+        return dataset.map(batch, num_parallel_calls=tf.data.AUTOTUNE).with_options(options)
+
+    def make_one(self) -> tf.types.experimental.GenericFunction:
+        """A function from a number (int64) to (images, labels, keys), made here and now.
+
+        Raises:
+          UserError: a shard cannot be indexed.
+        """
+        make = _Maker(self)
+
+        @tf.function(input_signature=[tf.TensorSpec([], tf.int64)], autograph=False)
+        def one(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            return make(self.positions(self.no_order(), number)[1])
+
+        return one
+
+    def element_spec(self) -> tuple[tf.TensorSpec, ...]:
+        """Of images uint8 [B, H, W, 3], labels float32 [B, C] and keys int32 [B, 2]."""
+        batch = self.batch_size
+        return (
+            tf.TensorSpec([batch, *self.image_shape, 3], tf.uint8),
+            tf.TensorSpec([batch, self.num_classes], tf.float32),
+            tf.TensorSpec([batch, 2], tf.int32),
+        )
+
+    def no_order(self) -> State:
+        """The state of who has made no batch yet."""
+        return tf.constant(-1, tf.int64), tf.zeros([self.plan.part.count], tf.int64)
+
+    def positions(self, state: State, number: tf.Tensor) -> tuple[State, tf.Tensor]:
+        """The positions of a batch's examples, int64 [B], and the order last used.
+
+        Ordering an epoch takes time with its length; neighbouring batches mostly share one.
+        """
+        plan, count = self.plan, self.plan.part.count
+        worker, workers, each = plan.share
+        group, place = number // each, number % each
+        batch = (group * workers + worker) * each + place
+        places = plan.start + batch * self.batch_size + tf.range(self.batch_size, dtype=tf.int64)
+        epochs, ranks = places // count, places % count
+
+        def another(epoch: tf.Tensor, known: State, found: tf.Tensor) -> tuple:
+            order = tf.cond(
+                tf.equal(epoch, known[0]),
+                lambda: known[1],
+                lambda: randomness.permutation(plan.seed, epoch, count),
+            )
+            found = tf.where(tf.equal(epochs, epoch), tf.gather(order, ranks), found)
+            return epoch + 1, (epoch, order), found
+
+        _, state, found = tf.while_loop(
+            lambda epoch, *_: epoch <= epochs[-1],
+            another,
+            (epochs[0], state, tf.zeros_like(ranks)),
+        )
+        return state, position(epochs) + plan.part.start + found
+
+
+class _Maker:
+    """From positions int64 [B] to images, labels and keys."""
+
+    def __init__(self, batches: NumberedBatches) -> None:
+        self._batches = batches
+        shards = [shard for shard in batches.plan.part.shards.shards if shard.num_examples]
+        paths = [files.join(batches.data_dir, shard.name) for shard in shards]
+        with concurrent.futures.ThreadPoolExecutor(16) as pool:
+            offsets = list(pool.map(index_shard, paths, shards))
+        # A worker elsewhere has another working directory.
+        paths = [path if files.is_remote(path) else os.path.abspath(path) for path in paths]
+        self._paths = tf.constant(paths)
+        self._firsts = tf.constant(
+            np.cumsum([0] + [shard.num_examples for shard in shards])[:-1], tf.int64
+        )
+        self._offsets = tf.constant(np.concatenate(offsets), tf.int64)
+        # One read a record, its length and checksums included.
+        ends = [[*o[1:], shard.num_bytes] for o, shard in zip(offsets, shards)]
+        longest = max(int(np.max(end - o)) for end, o in zip(ends, offsets))
+        self._buffer_bytes = tf.constant(longest, tf.int64)
+
+    def __call__(self, positions: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        batches = self._batches
+        found = keys(positions)
+        rows = tf.cast(found[:, 1], tf.int64) - batches.plan.part.first
+        parsed = reading.parse(self._read(rows), batches.num_classes)
+        images = reading.decode_batch(parsed["encoded"], *batches.image_shape)
+        if batches.augmentations is not None and batches.augmentations.augmentations:
+            images = augment.augment(
+                images, found, ops=batches.augmentations, seed=batches.augment_seed
+            )
+        return images, parsed["label"], found
+
+    def _read(self, rows: tf.Tensor) -> tf.Tensor:
+        """The records string [B] in rows int64 [B] of the shards."""
+        shards = tf.searchsorted(self._firsts, rows, side="right") - 1
+        places = tf.data.Dataset.from_tensor_slices(
+            (tf.gather(self._paths, shards), tf.gather(self._offsets, rows))
+        )
+
+        @_plain
+        def one(path: tf.Tensor, offset: tf.Tensor) -> tf.data.Dataset:
+            # `tf.data.TFRecordDataset` has everything but the place to begin at.
+            records_from = tf.raw_ops.TFRecordDatasetV2(
+                filenames=path[None],
+                compression_type="",
+                buffer_size=self._buffer_bytes,
+                byte_offsets=offset[None],
+            )
+            spec = tf.TensorSpec([], tf.string)
+            return tf.data.experimental.from_variant(records_from, spec).take(1)
+
+        size = self._batches.batch_size
+        found = places.flat_map(one).batch(size).get_single_element()
+        return tf.ensure_shape(found, [size])
+
+
+def index_shard(path: str, shard: records.Shard) -> np.ndarray:
+    """Where each record of a shard begins, int64 [N]; only the lengths are read.
+
+    Raises:
+      UserError: the shard holds another number of records than the manifest says, or is damaged.
+    """
+    offsets: list[int] = []
+    offset = 0
+    with files.open_bytes(path) as file:
+        while offset < shard.num_bytes and len(offsets) <= shard.num_examples:
+            offsets.append(offset)
+            file.seek(offset)
+            length = file.read(8)
+            if len(length) < 8:
+                break
+            offset += struct.unpack("<Q", length)[0] + tfrecord.FRAME_BYTES
+    if offset != shard.num_bytes:
+        cause = tf.errors.DataLossError(None, None, f"a record at byte {offsets[-1]} does not end")
+        raise damage.shard_error(path, cause)
+    if len(offsets) != shard.num_examples:
+        raise damage.count_error(path, len(offsets), shard.num_examples)
+    return np.array(offsets, np.int64)
