@@ -86,6 +86,11 @@ def _find(header: list[str], *names: str) -> Optional[int]:
     return next((plain.index(name) for name in names if name in plain), None)
 
 
+def _plain(name: str) -> str:
+    """One spelling for all names of a file, which must not become several images."""
+    return posixpath.normpath(name) if name.startswith(".") or "/" in name else name
+
+
 class _Builder:
     """Collects images, the classes that their rows mention, and the problems."""
 
@@ -141,8 +146,7 @@ class _Builder:
         except ValueError as error:
             self.problem(name, row, str(error))
             return None
-        # Two spellings of a file must not become two images.
-        plain = posixpath.normpath(name) if "." in name[:1] or "/" in name else name
+        plain = _plain(name)
         if plain != name:
             return self.image(plain, row, cells)
         number = self.images[name] = len(self.images)
@@ -222,7 +226,8 @@ def _parse_rle(builder: _Builder, rows: Iterator[Row]) -> None:
     for row, cells in rows:
         raw, class_name = split(cells)
         if not raw or not class_name:
-            builder.problem(raw or class_name, row, "is not named IMAGE_CLASS")
+            name = _plain((raw or class_name).strip())
+            builder.problem(name, row, "is not named IMAGE_CLASS")
             continue
         image = builder.image(raw, row, cells)
         mask = cells[pixels].strip()

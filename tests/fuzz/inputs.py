@@ -1,5 +1,6 @@
 """Inputs for the parsers: sound ones, and what damage makes of them."""
 
+import copy
 import json
 import os
 
@@ -93,13 +94,13 @@ def damaged_json(draw, value):
         container, key = nodes[draw(_PLACES) % len(nodes)]
         kind = draw(st.integers(0, 4))
         if kind <= 1:
-            container[key] = draw(WEIRD)
+            container[key] = copy.deepcopy(draw(WEIRD))  # Later steps may change it.
         elif kind == 2:
             del container[key]
         elif kind == 3 and isinstance(container, list):
-            container.append(container[key])
+            container.append(copy.deepcopy(container[key]))
         elif isinstance(container, dict):
-            container[draw(st.text(max_size=10))] = container[key]
+            container[draw(st.text(max_size=10))] = copy.deepcopy(container[key])
     text = json.dumps(value)
     if draw(st.integers(0, 9)) == 0:
         return draw(damaged([text.encode()]))
