@@ -13,12 +13,14 @@ import shutil
 import sys
 import textwrap
 from types import ModuleType
-from typing import Any, Callable, Sequence
+from typing import Any, Callable, Sequence, TypeVar
 
 from absl import flags
 
 from cloudtf import __version__, errors, settings
 from cloudtf.errors import UsageError, UserError
+
+Config = TypeVar("Config", bound=settings.Settings)
 
 # Command -> one line for `cloudtf --help`, in the order of use.
 COMMANDS = {
@@ -27,6 +29,7 @@ COMMANDS = {
     "preview": "draw originals beside their augmented versions",
     "train": "train a classifier",
     "launch": "train with several workers on this machine",
+    "data-worker": "make training batches for trainers on other machines",
     "evaluate": "metrics, thresholds and plots for a trained model",
     "predict": "probabilities for records or a folder of images",
     "postprocess": "empty the masks of a submission that the classifier disbelieves",
@@ -94,7 +97,7 @@ def run_module(name: str, module: ModuleType, arguments: Sequence[str]) -> int:
         return 1
 
 
-def parse(config_class: type, arguments: Sequence[str]) -> settings.Settings:
+def parse(config_class: type[Config], arguments: Sequence[str]) -> Config:
     """Flags to settings.
 
     Raises:
@@ -107,7 +110,8 @@ def parse(config_class: type, arguments: Sequence[str]) -> settings.Settings:
         raise UsageError(" ".join(str(error).split()).rstrip(".") + ".") from error
     if rest:
         raise UsageError(f"{rest[0]!r} is not a flag; flags are written --name=value.")
-    fields = [f for f in dataclasses.fields(config_class) if "help" in f.metadata]
+    known = dataclasses.fields(config_class)  # type: ignore[arg-type]
+    fields = [f for f in known if "help" in f.metadata]
     given = {f.name: values[f.name].value for f in fields}
     for name, value in given.items():
         if isinstance(value, list):

@@ -8,7 +8,7 @@ import hashlib
 import itertools
 import os
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Callable, Iterable, Iterator, Optional, TypeVar
+from typing import Any, Callable, Iterable, Iterator, Optional, TypeVar
 
 from cloudtf import files
 from cloudtf.data import records, tfrecord
@@ -56,11 +56,11 @@ class Written:
 
     Attributes:
       shard: its entry in the manifest.
-      skipped: index of each example left out -> the reason.
+      skipped: index (in a journal the file) of each example left out -> the reason.
     """
 
     shard: records.Shard
-    skipped: dict[int, str]
+    skipped: dict[Any, str]
 
 
 def plan(split: str, examples: Iterable[int], num_shards: int, bytes_each: int) -> list[ShardPlan]:

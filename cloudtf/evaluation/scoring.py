@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Callable, Iterable, Optional
+from typing import Any, Callable, Iterable, Optional
 
 import numpy as np
 import tensorflow as tf
@@ -42,7 +42,7 @@ class Scorer:
         flips: bool = False,
         divided: bool = False,
     ) -> None:
-        self._strategy = strategy
+        self._strategy: Any = strategy
         self._divided = divided
         self._replicas = len(strategy.extended.worker_devices) if strategy else 1
 
@@ -57,11 +57,11 @@ class Scorer:
 
         @tf.function(reduce_retracing=True, autograph=False)
         def predict_shared(shares: tf.distribute.DistributedValues) -> tf.Tensor:
-            return strategy.run(predict, args=(shares,))
+            return self._strategy.run(predict, args=(shares,))
 
         @tf.function(reduce_retracing=True)
         def gather(values: tf.distribute.DistributedValues) -> tf.Tensor:
-            return strategy.gather(values, axis=0)
+            return self._strategy.gather(values, axis=0)
 
         self._predict, self._predict_shared, self._gather = predict, predict_shared, gather
         self._classes = model.output_shape[-1]

@@ -50,7 +50,8 @@ def choose(
     labels, scores = pr_auc.checked(labels, scores, class_names)
     chosen = {}
     for index, name in enumerate(class_names):
-        at_recall = at_precision = (None, None, None)
+        nowhere: tuple[Optional[float], ...] = (None, None, None)
+        at_recall = at_precision = nowhere
         if labels[:, index].any():
             curve = pr_auc.curve(labels[:, index], scores[:, index])
             # The curve's last point has no threshold: nothing is present there.
@@ -96,9 +97,7 @@ def _point(
     return float(thresholds[index]), float(precision[index]), float(recall[index])
 
 
-def _entry(
-    target: float, found: tuple[Optional[float], Optional[float], Optional[float]]
-) -> dict[str, Optional[float]]:
+def _entry(target: float, found: tuple[Optional[float], ...]) -> dict[str, Optional[float]]:
     threshold, precision, recall = found
     return {
         "target": float(target),

@@ -125,10 +125,10 @@ def make_maps(
     mirror, upside = horizontal[:, None], vertical[:, None]
     ax, bx = tf.where(mirror, (width - 1.0) - ax, ax), tf.where(mirror, -bx, bx)
     ay, by = tf.where(upside, -ay, ay), tf.where(upside, (height - 1.0) - by, by)
-    positions = (_fixed(value) for value in (ax, bx, ay, by))
+    ax, bx, ay, by = (_fixed(value) for value in (ax, bx, ay, by))
     if contrast is None:
-        return Maps(*positions, None, None)
-    return Maps(*positions, _fixed(contrast), _fixed(127.5 * (1.0 - contrast) + brightness))
+        return Maps(ax, bx, ay, by, None, None)
+    return Maps(ax, bx, ay, by, _fixed(contrast), _fixed(127.5 * (1.0 - contrast) + brightness))
 
 
 def _stretched(stretch: tf.Tensor, size: int) -> tf.Tensor:
@@ -201,16 +201,18 @@ def _resample(packed: tf.Tensor, maps: Maps, height: int, width: int) -> tf.Tens
     half = _ONE // 2
     red_blue = right_shift(red_blue + half * 0x00010001, FRACTION_BITS) & 0x00FF00FF
     green = (green + half) & 0xFF00
-    if maps.gain is not None:
-        red, blue = _toned(red_blue & 0xFF, maps), _toned(right_shift(red_blue, 16), maps)
+    if maps.gain is not None and maps.offset is not None:
+        gain, offset = maps.gain[:, None, None], maps.offset[:, None, None]
+        red = _toned(red_blue & 0xFF, gain, offset)
+        blue = _toned(right_shift(red_blue, 16), gain, offset)
         red_blue = red | left_shift(blue, 16)
-        green = left_shift(_toned(right_shift(green, 8), maps), 8)
+        green = left_shift(_toned(right_shift(green, 8), gain, offset), 8)
     return tf.reshape(red_blue | green, [-1, height * width])
 
 
-def _toned(channel: tf.Tensor, maps: Maps) -> tf.Tensor:
+def _toned(channel: tf.Tensor, gain: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
     """Contrast and brightness of one channel, uint32 [B, H, W] in 0..255."""
-    value = tf.cast(channel, tf.int32) * maps.gain[:, None, None] + maps.offset[:, None, None]
+    value = tf.cast(channel, tf.int32) * gain + offset
     return tf.cast(
         tf.clip_by_value(right_shift(value + _ONE // 2, FRACTION_BITS), 0, 255), tf.uint32
     )

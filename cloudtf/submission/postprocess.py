@@ -79,7 +79,9 @@ def postprocess(config: PostprocessConfig) -> PostprocessResult:
     row_of = {name: index for index, name in enumerate(names)}
     column_of = {name: index for index, name in enumerate(class_names)}
 
-    masks, removed, cleaned, seen = Counter(), Counter(), [], set()
+    masks: Counter[str] = Counter()
+    removed: Counter[str] = Counter()
+    cleaned, seen = [], set()
     for line, label, mask in rows:
         image, class_name = _split(config.submission, line, label)
         if class_name not in column_of:

@@ -143,7 +143,9 @@ def _names(folder: str) -> list[str]:
 
 
 def _order(name: str) -> tuple[int, int, str]:
-    step, take, word = _NAME.fullmatch(name).groups()
+    found = _NAME.fullmatch(name)
+    assert found is not None  # As `_names` chooses them.
+    step, take, word = found.groups()
     return int(step), int(take or 1), word
 
 

@@ -184,7 +184,7 @@ class PrAucCallback(tf.keras.callbacks.Callback):
             self._write_best()
 
     def _write_best(self) -> None:
-        files.write_json(files.join(self._run_dir, "best.json"), self.best)
+        files.write_json(files.join(self._run_dir or "", "best.json"), self.best)
 
     def _keep(self, epoch: int, figures: pr_auc.PrAuc) -> None:
         self.best = {
@@ -216,7 +216,7 @@ class PrAucCallback(tf.keras.callbacks.Callback):
             self._write_summaries(row)
 
     def _write_summaries(self, row: history.Row) -> None:
-        folder = files.join(self._run_dir, "tensorboard")
+        folder = files.join(self._run_dir or "", "tensorboard")
         try:
             if self._writer is None:
                 self._writer = tf.summary.create_file_writer(folder)

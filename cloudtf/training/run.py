@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import tempfile
 import time
-from typing import Any
+from typing import Any, Optional
 
 import tensorflow as tf
 
@@ -98,7 +98,10 @@ class _Run:
         self.folder = CheckpointFolder(config.run_dir, output_dir)
         records = resuming.fingerprint(data, (*self.train_splits, self.val_split))
         found = self.folder.latest()
-        self.weights, self.progress = found or (None, Progress())
+        self.weights: Optional[str] = None
+        self.progress = Progress()
+        if found is not None:
+            self.weights, self.progress = found
         resuming.check_workers(workers, config, self.progress, records)
         if found is not None:
             resuming.check(config, self.progress, records)

@@ -200,7 +200,8 @@ class StageRun:
         weights, earlier = found
         self._restore(weights)
         vars(progress).update(vars(earlier), settings=progress.settings)
-        self._shared.callback.restore(progress.callback)
+        if progress.callback is not None:
+            self._shared.callback.restore(progress.callback)
         lowered: Any = self._optimizer.learning_rate
         lowered.assign(lowered * sanity.RATE_FACTOR)
         progress.rewinds = [

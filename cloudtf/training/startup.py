@@ -85,7 +85,8 @@ def splits(config: TrainConfig, data: ImageDataset) -> tuple[tuple[str, ...], st
             "--labels_csv to train on them."
         )
     if config.fold is None:
-        others, held_out = (config.train_split,), config.val_split
+        others: tuple[str, ...] = (config.train_split,)
+        held_out = config.val_split
         if config.train_split == config.val_split:
             raise UserError("--train_split and --val_split are the same.")
     else:
