@@ -8,6 +8,7 @@ import shutil
 
 import pytest
 
+from cloudtf import files
 from cloudtf.commands import app
 from cloudtf.diagnosis import environment
 from cloudtf.diagnosis.config import DoctorConfig
@@ -94,6 +95,21 @@ def test_without_tensorflow_the_shards_are_checked_all_the_same(
     assert "leaves out damaged records" not in out
     _, out, _ = doctor(capsys, f"--data_dir={folder}", "--on_bad_record=skip")
     assert "note --on_bad_record=skip leaves out damaged records" in " ".join(out.split())
+
+
+def test_a_remote_set_is_checked_and_timed_too(records_dir, capsys):
+    folder = "ram://doctor/records"
+    files.make_dirs(folder)
+    for name in os.listdir(records_dir):
+        files.write_bytes(f"{folder}/{name}", files.read_bytes(f"{records_dir}/{name}"))
+    status, out, err = doctor(capsys, f"--data_dir={folder}", "--run_dir=ram://doctor/run")
+    assert status == 0 and not err
+    assert "60 records agree" in " ".join(out.split()) and "  read" in out
+    assert not files.exists("ram://doctor/run")
+    files.remove(f"{folder}/val-00001-of-00004.tfrecord")
+    status, out, _ = doctor(capsys, f"--data_dir={folder}")
+    assert status == 1
+    assert f"{folder}/val-00001-of-00004.tfrecord is missing" in out
 
 
 def test_an_unlabelled_set_cannot_be_trained_on(photographs_dir, tmp_path, capsys):
