@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import importlib
 import json
 import multiprocessing
 import os
@@ -53,6 +54,13 @@ RUN = (
     "--early_stopping_patience=50", "--deterministic", "--checkpoint_every=2", "--notensorboard",
     "--strategy=cpu",
 )  # fmt: skip
+# What a run imports, most of it slowly.
+_IMPORTS = (
+    "cloudtf.training.run",
+    "cloudtf.model.rectified_adam",
+    "matplotlib.pyplot",
+    "sklearn.metrics",
+)
 KINDS = ("operation", "writing", "time")
 _WATCHED = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.listdir", "shutil.rmtree")
 # A run that is killed more often is left to end, so that each has its turn of being compared.
@@ -263,7 +271,8 @@ def main() -> None:
     if records is None:
         records = harness.in_process(_make_records, work_dir=data.folder(FLAGS.work_dir))
     # Imported once, before any fork; nothing of TensorFlow is started in this process.
-    import cloudtf.training.run  # noqa: F401
+    for name in _IMPORTS:
+        importlib.import_module(name)
 
     folder = tempfile.mkdtemp(prefix="soak-", dir=data.folder(FLAGS.work_dir))
     unbroken = f"{folder}/unbroken"
