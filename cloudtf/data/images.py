@@ -216,6 +216,7 @@ def _scaled(height: int, width: int, eighths: int) -> tuple[int, int]:
 def _decode_png(data: bytes) -> tuple[np.ndarray, int]:
     """The pixels as stored, and the orientation."""
     orientation, position, name = 1, 8, b""
+    pixels = []
     # libpng as used by OpenCV lets some damage pass with only a note, so it is found here.
     while name != b"IEND":
         if position + 12 > len(data):
@@ -231,9 +232,12 @@ def _decode_png(data: bytes) -> tuple[np.ndarray, int]:
                 raise ValueError("the PNG is damaged (it has no header)")
             width, height = struct.unpack_from(">II", data, 16)
             _check_size(height, width)
+        if name == b"IDAT":
+            pixels.append(data[position + 8 : end - 4])
         if name == b"eXIf":
             orientation = _exif_orientation(data[position + 8 : end - 4])
         position = end
+    _check_stream(pixels, 9 * width * height + 1024)
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
@@ -242,6 +246,27 @@ def _decode_png(data: bytes) -> tuple[np.ndarray, int]:
     if image is None:
         raise ValueError("the PNG is damaged")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB), orientation
+
+
+def _check_stream(pieces: list[bytes], longest: int) -> None:
+    """Unpacks the pixels of a PNG, of which `longest` bytes are more than any has, to check them.
+
+    Raises:
+      ValueError: they are cut off or do not agree with their checksum, or go on beyond the image.
+    """
+    stream, length = zlib.decompressobj(), 0
+    try:
+        for piece in pieces:
+            while piece and not stream.eof:
+                length += len(stream.decompress(piece, 1 << 20))
+                if length > longest:
+                    raise ValueError("the PNG is damaged (it holds more than its pixels)")
+                piece = stream.unconsumed_tail
+        length += len(stream.flush())
+    except zlib.error as error:
+        raise ValueError("the PNG is damaged (its pixels cannot be unpacked)") from error
+    if not stream.eof:
+        raise ValueError("the PNG is truncated")
 
 
 def _jpeg_segments(data: bytes) -> tuple[int, int]:

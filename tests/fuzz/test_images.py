@@ -194,6 +194,7 @@ def test_damaged_pngs_are_refused_or_have_all_their_pixels(trial):
     @example(PNGS[0][:-12])
     @example(png_of([(n, b[:-5] if n == b"IDAT" else b) for n, b in chunks(PNGS[0])]))
     @example(png_of([(n, b[: len(b) // 2] if n == b"IDAT" else b) for n, b in chunks(PNGS[0])]))
+    @example(png_of([(n, b[:-1] + b"\0" if n == b"IDAT" else b) for n, b in chunks(PNGS[2])]))
     def property(data):
         accepted = trial.accepted
         check(trial, data)
