@@ -93,6 +93,7 @@ class ImageDataset:
         self._budget = int(memory.free_bytes() * memory.SHARE) if cache == "auto" else 0
         self._tables: dict[str, tables.Table] = {}
         self._columns_read: dict[str, tables.Table] = {}
+        self._on_disk: set[records.Shard] = set()
         self._cores = os.cpu_count() or 1
 
     def batches(
@@ -229,6 +230,10 @@ class ImageDataset:
         """What one of several workers reads of a split in training, in one line."""
         return sharing.describe(self._spec(split), worker, workers)
 
+    def keep_on_disk(self, split: SplitNames) -> None:
+        """Keeps a split out of memory: other machines make its batches for training."""
+        self._on_disk.update(self._spec(split).shards)
+
     def settle_cache(self, split: SplitNames, workers: int, least: Callable[[int], int]) -> None:
         """Makes workers that share batches keep a split alike: the cache decides on its order.
 
@@ -245,9 +250,8 @@ class ImageDataset:
     def _cache_of(self, spec: records.Split) -> str:
         if spec.name not in self.caches:
             height, width = self.image_shape
-            choice, cost = memory.choose_cache(
-                self._wanted_cache, spec, height * width * 3, self._budget
-            )
+            wanted = "none" if self._on_disk.issuperset(spec.shards) else self._wanted_cache
+            choice, cost = memory.choose_cache(wanted, spec, height * width * 3, self._budget)
             self._budget -= cost
             self.caches[spec.name] = choice
         return self.caches[spec.name]

@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from cloudtf import files
 from cloudtf.data import records, tfrecord
+from cloudtf.errors import UserError
 from cloudtf.pipeline import augment, damage, randomness, reading, sharing
 from cloudtf.pipeline.augmentations import Augmentations
 
@@ -104,6 +105,25 @@ class NumberedBatches:
             return make(self.positions(self.no_order(), number)[1])
 
         return one
+
+    def check_shared(self) -> None:
+        """Asks for records that other machines can read too.
+
+        Raises:
+          UserError: they are in this process's memory, or a copy without damage is in use here.
+        """
+        names = [shard.name for shard in self.plan.part.shards.shards]
+        if self.data_dir.startswith("ram://"):
+            raise UserError(
+                f"--data_service: the records in {self.data_dir} are in this process's memory; put "
+                "them into a folder that all machines share."
+            )
+        if any(files.basename(name) != name for name in names):
+            raise UserError(
+                f"--data_service: {self.data_dir} has damaged records, which "
+                "--on_bad_record=skip leaves out on this machine only; convert the photographs "
+                "again."
+            )
 
     def element_spec(self) -> tuple[tf.TensorSpec, ...]:
         """Of images uint8 [B, H, W, 3], labels float32 [B, C] and keys int32 [B, 2]."""

@@ -10,6 +10,7 @@ from cloudtf.errors import UsageError
 from cloudtf.model.choices import LOSSES, MODELS, OPTIMIZERS
 from cloudtf.pipeline.augmentations import Augmentations
 from cloudtf.pipeline.memory import CACHES
+from cloudtf.pipeline.servers import parse_address
 from cloudtf.settings import REQUIRED, setting
 
 STRATEGIES = ("auto", "cpu", "gpu", "mirrored", "multi_worker", "tpu")
@@ -112,6 +113,12 @@ class TrainConfig(Augmentations):
         "auto", "Keep the records in memory: not at all, as JPEG, as pixels, or what fits.",
         choices=CACHES, topic="input",
     )  # fmt: skip
+    data_service: Optional[str] = setting(
+        None,
+        "Address of a data service, grpc://host:port, whose machines (`cloudtf data-worker`) read, "
+        "decode and augment the images for training. They see the same data_dir.",
+        topic="input",
+    )
     on_bad_record: str = setting(
         "fail", "Stop at a damaged record; or read all shards once at the start and leave out "
         "what is damaged, up to 1% of a split.", choices=("fail", "skip"), topic="input",
@@ -169,6 +176,8 @@ class TrainConfig(Augmentations):
                 f"--profile={self.profile} must be the first and the last step to trace, such as "
                 "100:110."
             )
+        if self.data_service is not None:
+            parse_address("data_service", self.data_service)
         if self.stage_epochs == (0, 0):
             raise UsageError("--head_epochs and --epochs are both 0: there is nothing to train.")
 

@@ -18,6 +18,7 @@ from cloudtf.training.workers import Workers
 _MAY_CHANGE = {
     "cache",
     "checkpoint_every",
+    "data_service",
     "early_stopping_patience",
     "epochs",
     "max_minutes",

@@ -16,6 +16,7 @@ from cloudtf.errors import UserError
 from cloudtf.evaluation import history, scoring
 from cloudtf.model import losses, network
 from cloudtf.pipeline.dataset import ImageDataset, open_dataset
+from cloudtf.pipeline.service import DataService
 from cloudtf.training import label_notes, resuming, startup
 from cloudtf.training import strategy as strategies
 from cloudtf.training.checkpoints import CheckpointFolder, Progress, RunLock
@@ -56,6 +57,7 @@ def train(config: TrainConfig) -> TrainResult:
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
     data = open_dataset(config.data_dir, config.cache, config.on_bad_record)
+    service = startup.data_service(config)
     strategy = strategies.make_strategy(config.strategy, config.tpu)
     workers = Workers(strategy)
     with contextlib.ExitStack() as stack:
@@ -69,7 +71,7 @@ def train(config: TrainConfig) -> TrainResult:
         stack.enter_context(RunLock(output_dir))
         requests = stack.enter_context(StopRequests(config.max_minutes, workers))
         files.remove_leftovers(output_dir)
-        run = _Run(config, data, strategy, workers, requests, began, output_dir)
+        run = _Run(config, data, service, strategy, workers, requests, began, output_dir)
         if run.progress.finished:
             print(f"The run in {config.run_dir} is finished; more --epochs would go on with it.")
             return run.result()
@@ -81,6 +83,7 @@ class _Run:
         self,
         config: TrainConfig,
         data: ImageDataset,
+        service: Optional[DataService],
         strategy: tf.distribute.Strategy,
         workers: Workers,
         requests: StopRequests,
@@ -88,10 +91,13 @@ class _Run:
         output_dir: str,
     ) -> None:
         self.config, self.data, self.strategy, self.workers = config, data, strategy, workers
+        self.service = service
         self.output_dir = output_dir
         self.requests = requests
         self.began = began
         self.train_splits, self.val_split = startup.splits(config, data)
+        if service is not None:
+            data.keep_on_disk(self.train_splits)
         used = (*self.train_splits, self.val_split)
         verify.check_first_records(config.data_dir, data.manifest, used)
         self.stages = startup.stages(config)
@@ -167,7 +173,11 @@ class _Run:
         # Also when going on: settings that may change are those of the last start.
         files.write_text(files.join(self.output_dir, "flags.txt"), settings.to_flagfile(config))
         self._describe(num_examples)
-        with self.data.naming_damage(self.train_splits), self.data.naming_damage(self.val_split):
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self.data.naming_damage(self.train_splits))
+            stack.enter_context(self.data.naming_damage(self.val_split))
+            if self.service is not None:
+                stack.enter_context(self.service.naming_failures())
             for index, stage in enumerate(self.stages):
                 if index >= self.progress.stage and stage.epochs:
                     under_way = StageRun(shared, index, stage, self.weights)
@@ -227,16 +237,18 @@ class _Run:
     def _distributed_batches(self, replica_batch: int) -> Any:
         def make(context: tf.distribute.InputContext) -> tf.data.Dataset:
             replicas = context.num_replicas_in_sync // context.num_input_pipelines
+            told: dict[str, Any] = {
+                "augment_on": self.augment_on,
+                "augmentations": self.config,
+                "seed": self.config.seed,
+                "start": self.progress.total_steps * self.config.batch_size,
+                "share": (context.input_pipeline_id, context.num_input_pipelines, replicas),
+            }
+            if self.service is not None:
+                numbered = self.data.numbered_batches(self.train_splits, replica_batch, **told)
+                return self.service.batches(numbered)
             return self.data.batches(
-                self.train_splits,
-                replica_batch,
-                training=True,
-                augment_on=self.augment_on,
-                augmentations=self.config,
-                seed=self.config.seed,
-                start=self.progress.total_steps * self.config.batch_size,
-                share=(context.input_pipeline_id, context.num_input_pipelines, replicas),
-                with_keys=True,
+                self.train_splits, replica_batch, training=True, with_keys=True, **told
             )
 
         return self.strategy.distribute_datasets_from_function(make)
@@ -246,6 +258,8 @@ class _Run:
         print(f"{self.config.model} on {replicas}, batch {self.config.batch_size}")
         print(f"{num_examples} training examples, {self.steps_per_epoch} steps an epoch")
         print(f"Augmentation on the {self.augment_on}; {self.data.describe_cache()}")
+        if self.service is not None:
+            print(f"Batches for training come from the data service at {self.service.address}")
         index, workers = self.workers.index, self.workers.count
         if workers > 1:
             print(self.data.describe_share(self.train_splits, index, workers))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from typing import Iterator
+from typing import Iterator, Optional
 
 import tensorflow as tf
 
 from cloudtf.errors import UsageError, UserError
 from cloudtf.pipeline.dataset import ImageDataset
+from cloudtf.pipeline.service import DataService
 from cloudtf.training import strategy as strategies
 from cloudtf.training.config import TrainConfig
 
@@ -40,6 +41,17 @@ def stages(config: TrainConfig) -> list[Stage]:
         Stage("head", head_epochs, config.head_learning_rate, "head_learning_rate", False),
         Stage("whole", epochs, config.learning_rate, "learning_rate", True),
     ]
+
+
+def data_service(config: TrainConfig) -> Optional[DataService]:
+    """The service that makes the batches for training, if one is to.
+
+    Raises:
+      UserError: nobody answers at its address.
+    """
+    if config.data_service is None:
+        return None
+    return DataService(config.data_service, exact=config.deterministic)
 
 
 def steps_per_epoch(config: TrainConfig, num_examples: int) -> int:

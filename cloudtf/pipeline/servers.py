@@ -1,0 +1,190 @@
+"""The processes of the data service: a dispatcher and its workers, and how to reach them."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import signal
+import socket
+import threading
+import time
+from typing import Any, Optional
+
+from cloudtf.errors import UsageError, UserError
+from cloudtf.settings import Settings, setting
+
+# How long to try whether somebody listens. A scheduler starts the processes of a service in any
+# order; trainers come later.
+CONNECT_SECONDS = 10.0
+WORKER_CONNECT_SECONDS = 60.0
+# What a server that is told to stop has for what is under way.
+STOP_SECONDS = 5.0
+_ADDRESS = re.compile(r"(?:grpc://)?(\[[0-9A-Fa-f:.]+\]|[^\s/:\[\]]+):(\d{1,5})")
+
+
+@dataclasses.dataclass(frozen=True)
+class DataWorkerConfig(Settings):
+    """What `cloudtf data-worker` is told."""
+
+    dispatcher: bool = setting(False, "Be the dispatcher, of which a service has one.")
+    dispatcher_address: Optional[str] = setting(
+        None, "Be a worker of the dispatcher at this address, such as grpc://host:5050."
+    )
+    port: int = setting(
+        0, "Port to listen on. Default: 5050 for a dispatcher, a free one for a worker.",
+        minimum=0, maximum=65535,
+    )  # fmt: skip
+    host: Optional[str] = setting(
+        None,
+        "For a worker: the name or address under which trainers reach this machine. Default: its "
+        "address on the way to the dispatcher.",
+    )
+    work_dir: Optional[str] = setting(
+        None,
+        "For a dispatcher: folder for what it must know to go on after a restart at the same port.",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.dispatcher == (self.dispatcher_address is not None):
+            raise UsageError(
+                "give either --dispatcher, or the --dispatcher_address that this worker belongs to."
+            )
+        if self.dispatcher_address is not None:
+            parse_address("dispatcher_address", self.dispatcher_address)
+        if self.work_dir is not None and not self.dispatcher:
+            raise UsageError("--work_dir is for the dispatcher; workers keep nothing.")
+        if self.host is not None and (self.dispatcher or not re.fullmatch(r"[^\s/]+", self.host)):
+            raise UsageError(
+                f"--host={self.host} must be the name or address of a worker's machine."
+            )
+
+
+def parse_address(flag: str, address: str) -> tuple[str, int]:
+    """Host and port of `grpc://host:port`.
+
+    Raises:
+      UsageError: it is none.
+    """
+    found = _ADDRESS.fullmatch(address)
+    if not found or not 0 < int(found[2]) < 65536:
+        raise UsageError(f"--{flag}={address} must be an address such as grpc://host:5050.")
+    return found[1], int(found[2])
+
+
+def connect(flag: str, address: str, seconds: float = CONNECT_SECONDS) -> str:
+    """Tries whether somebody listens.
+
+    Args:
+      flag: that gave the address.
+      address: `grpc://host:port`.
+      seconds: to go on trying.
+
+    Returns:
+      The address of this machine on the way there.
+
+    Raises:
+      UserError: nobody listens.
+    """
+    host, port = parse_address(flag, address)
+    deadline, told = time.monotonic() + seconds, False
+    while True:
+        try:
+            with socket.create_connection((host.strip("[]"), port), timeout=seconds) as connection:
+                return str(connection.getsockname()[0])
+        except OSError as error:
+            if time.monotonic() >= deadline:
+                raise UserError(
+                    f"--{flag}={address}: nobody answers there ({error.strerror or error}); start "
+                    "`cloudtf data-worker --dispatcher` on that machine first."
+                ) from error
+        if not told and seconds > CONNECT_SECONDS:
+            print(f"Waiting for {address} ...", flush=True)
+            told = True
+        time.sleep(0.2)
+
+
+def serve(config: DataWorkerConfig) -> None:
+    """Runs a dispatcher or a worker until SIGTERM or Ctrl-C.
+
+    Raises:
+      UserError: the port is taken, the folder cannot be used, or no dispatcher answers.
+    """
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    server, what = _dispatcher(config) if config.dispatcher else _worker(config)
+    print(f"{what}; stop it with Ctrl-C or SIGTERM.", flush=True)
+    # Python hears signals between such waits.
+    while not stopped.wait(0.5):
+        pass
+    # A server waits for the others of its service, which may be gone.
+    stopping = threading.Thread(target=server.stop, daemon=True)
+    stopping.start()
+    stopping.join(STOP_SECONDS)
+    print("Stopped.", flush=True)
+
+
+def _dispatcher(config: DataWorkerConfig) -> tuple[Any, str]:
+    import tensorflow as tf
+
+    port = config.port or 5050
+    _check_free(port)
+    try:
+        server = tf.data.experimental.service.DispatchServer(
+            tf.data.experimental.service.DispatcherConfig(
+                port=port,
+                work_dir=config.work_dir,
+                fault_tolerant_mode=config.work_dir is not None,
+                # A worker that is silent for so long is no longer asked.
+                worker_timeout_ms=10_000,
+            )
+        )
+    except (tf.errors.OpError, ValueError) as error:
+        raise UserError(f"the dispatcher cannot start ({_reason(error)}).") from error
+    return server, f"Dispatcher on port {port}, --data_service=grpc://{socket.gethostname()}:{port}"
+
+
+def _worker(config: DataWorkerConfig) -> tuple[Any, str]:
+    assert config.dispatcher_address is not None
+    found = connect("dispatcher_address", config.dispatcher_address, WORKER_CONNECT_SECONDS)
+    here = config.host or found
+    import tensorflow as tf
+
+    if config.port:
+        _check_free(config.port)
+    here = f"[{here}]" if ":" in here and not here.startswith("[") else here
+    host, port = parse_address("dispatcher_address", config.dispatcher_address)
+    try:
+        server = tf.data.experimental.service.WorkerServer(
+            tf.data.experimental.service.WorkerConfig(
+                dispatcher_address=f"{host}:{port}",
+                worker_address=f"{here}:%port%",
+                port=config.port,
+                heartbeat_interval_ms=2_000,
+                dispatcher_timeout_ms=30_000,
+            )
+        )
+    except (tf.errors.OpError, ValueError) as error:
+        raise UserError(
+            f"this worker cannot join the dispatcher at {config.dispatcher_address} "
+            f"({_reason(error)}); see that a cloudtf data-worker --dispatcher listens there."
+        ) from error
+    return server, f"Worker at {here} for the dispatcher {config.dispatcher_address}"
+
+
+def _check_free(port: int) -> None:
+    """Two servers would share a port without a word (SO_REUSEPORT)."""
+    with socket.socket() as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            tried.bind(("", port))
+        except OSError as error:
+            raise UserError(
+                f"--port={port} cannot be listened on ({error.strerror}); give another one."
+            ) from error
+
+
+def _reason(error: Exception) -> str:
+    text = str(getattr(error, "message", error)) or type(error).__name__
+    return text.splitlines()[0].rstrip(".")[:160]
