@@ -134,6 +134,17 @@ def test_parts_are_even_whatever_the_shards(counts, workers):
         assert part.shards.num_examples == sum(shard.num_examples for shard in part.shards.shards)
 
 
+def test_a_border_near_that_of_a_shard_is_moved_there():
+    # As the converter makes them of 4437 examples; the first four hold two more than half.
+    spec = split_of(555, 555, 555, 555, 555, 554, 554, 554)
+    parts = [sharing.own_part(spec, worker, 2, 4437) for worker in range(2)]
+    assert [(part.start, part.stop) for part in parts] == [(0, 2220), (2220, 4437)]
+    assert [len(part.shards.shards) for part in parts] == [4, 4]
+    # Of the first 1000, whose half is far from any border, both need one shard or two.
+    parts = [sharing.own_part(spec, worker, 2, 1000) for worker in range(2)]
+    assert [(part.start, part.stop) for part in parts] == [(0, 500), (500, 1000)]
+
+
 def test_where_there_are_fewer_shards_or_examples_than_workers_they_are_not_divided():
     assert sharing.by_shards(split_of(5, 5), 2)
     assert not sharing.by_shards(split_of(5, 5), 3)
