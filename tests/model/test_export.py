@@ -212,7 +212,7 @@ def other_stack():
     return None
 
 
-def test_the_other_stack_reads_them(exported, photographs, images, answers, tmp_path):
+def test_the_other_stack_reads_them(exported, photographs, images, answers, run_dir, tmp_path):
     python = other_stack()
     if python is None:
         pytest.skip("the other stack is not set up: make setup STACK=current")
@@ -222,8 +222,12 @@ def test_the_other_stack_reads_them(exported, photographs, images, answers, tmp_
     for name, value in answers.items():
         if value.dtype == np.float32:
             np.testing.assert_allclose(found[name], value, rtol=0, atol=1e-5)
+        elif name.endswith("present"):
+            # By its own scores: a threshold is some image's score to the last bit.
+            scores = found[name.replace("present", "probabilities")].astype(float)
+            np.testing.assert_array_equal(found[name], present_by(run_dir, scores), err_msg=name)
         else:
-            np.testing.assert_array_equal(found[name], value)
+            np.testing.assert_array_equal(found[name], value, err_msg=name)
 
 
 @given(st.floats(0, 1, width=32), st.floats(0, 1))
