@@ -1,5 +1,7 @@
 """File access for local paths and for whatever `tf.io.gfile` speaks (`gs://`, `ram://`, ...).
 
+Where there is Apache Beam and no TensorFlow, Beam's file systems take its place.
+
 Local paths use the operating system directly: that gives a real flush to disk and an atomic
 rename, and a command that only reads a CSV need not load TensorFlow. Paths with a scheme go to
 `tf.io.gfile`. Nothing else in cloudtf opens files.
@@ -9,12 +11,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib.util
 import io
 import json
 import math
 import os
 import posixpath
 import re
+import secrets
 import shutil
 import tempfile
 from typing import Any, Iterator, TextIO
@@ -46,8 +50,14 @@ def dirname(path: str) -> str:
 
 
 def _gfile() -> Any:
-    import tensorflow as tf
+    try:
+        import tensorflow as tf
+    except ModuleNotFoundError:
+        if importlib.util.find_spec("apache_beam") is None:
+            raise
+        from cloudtf import beam_files
 
+        return beam_files
     return tf.io.gfile
 
 
@@ -211,7 +221,7 @@ def replacing(path: str) -> Iterator[str]:
     before or the whole new content. For a remote `path` it is copied beside it and then renamed.
     """
     if not is_remote(path):
-        temporary = join(dirname(path), f".{basename(path)}.{os.getpid()}.tmp")
+        temporary = join(dirname(path), _temporary_name(path))
         # The extension stays last, since writers (Keras, matplotlib) choose their format by it.
         temporary += os.path.splitext(path)[1]
         try:
@@ -227,12 +237,17 @@ def replacing(path: str) -> Iterator[str]:
         local = os.path.join(folder, basename(path))
         yield local
         # Not `path` and more: on ram:// a path is there as soon as a longer name begins with it.
-        staged = join(dirname(path), f".{basename(path)}.{os.getpid()}.tmp")
+        staged = join(dirname(path), _temporary_name(path))
         try:
             _gfile().copy(local, staged, overwrite=True)
             move(staged, path)
         except Exception as error:
             raise UserError(f"The file {path} cannot be written: {_reason(error)}.") from error
+
+
+def _temporary_name(path: str) -> str:
+    # Drawn, since processes on two machines may have the same number.
+    return f".{basename(path)}.{secrets.randbelow(10**12)}.tmp"
 
 
 def write_bytes(path: str, content: bytes) -> None:

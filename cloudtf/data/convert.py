@@ -14,12 +14,12 @@ import dataclasses
 import hashlib
 import json
 import os
-from typing import Any, Iterator
+from typing import Any, Callable, Iterator
 
 from tqdm import tqdm
 
 from cloudtf import files
-from cloudtf.data import records, selection, shards
+from cloudtf.data import records, selection, shards, tasks
 from cloudtf.data.convert_config import ConvertConfig
 from cloudtf.data.labels import LabelTable, combination
 from cloudtf.data.progress import Journal
@@ -42,6 +42,7 @@ def convert(config: ConvertConfig) -> records.Manifest:
     """
     if config.images_dir is None:
         return _verify(config)
+    write = _beam_writer(config) if config.engine == "beam" else _write
     table = selection.examples(config)
     plans = [
         shard
@@ -53,7 +54,7 @@ def convert(config: ConvertConfig) -> records.Manifest:
         print(f"{config.output_dir} is complete already; --overwrite makes it anew.")
         manifest = records.read_manifest(config.output_dir)
     else:
-        _write(config, table, plans, journal)
+        write(config, table, plans, journal)
         manifest = _manifest(config, table, plans, journal)
         journal.finish(manifest)
     _print_summary(manifest)
@@ -91,12 +92,9 @@ def _settings(
     return settings
 
 
-def _write(
-    config: ConvertConfig, table: LabelTable, plans: list[shards.ShardPlan], journal: Journal
-) -> None:
-    """Makes the shards that are not in place yet."""
+def _recipe(config: ConvertConfig) -> Recipe:
     assert config.images_dir is not None
-    recipe = Recipe(
+    return Recipe(
         config.images_dir,
         config.image_height,
         config.image_width,
@@ -104,9 +102,21 @@ def _write(
         skip=config.on_error == "skip",
     )
 
+
+def _write(
+    config: ConvertConfig, table: LabelTable, plans: list[shards.ShardPlan], journal: Journal
+) -> None:
+    """Makes the shards that are not in place yet."""
+    recipe = _recipe(config)
+
     def make(index: int) -> shards.Outcome:
         return recipe.outcome(table.names[index], table.labels[index] if table.classes else None)
 
+    if tasks.exist(config.output_dir):  # An interrupted Beam job's.
+        for plan in plans:
+            found = tasks.in_place(config.output_dir, plan.name)
+            if found is not None:
+                journal.add(found)
     todo = [plan for plan in plans if plan.name not in journal.written]
     total = sum(len(plan.examples) for plan in plans)
     done = total - sum(len(plan.examples) for plan in todo)
@@ -118,6 +128,28 @@ def _write(
         for written in shards.write(config.output_dir, todo, make, workers, bar.update):
             skipped = {table.names[i]: reason for i, reason in written.skipped.items()}
             journal.add(shards.Written(written.shard, skipped))
+
+
+def _beam_writer(config: ConvertConfig) -> Callable[..., None]:
+    """`_write` by a Beam job, once it is known that Beam is there and takes the options."""
+    try:
+        from cloudtf.data import beam
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] != "apache_beam":
+            raise
+        raise UserError(
+            "Apache Beam is not installed; install it, best in an environment of its own, with: "
+            'pip install "cloudtf[beam]".'
+        ) from error
+    options = beam.parse_options(config.beam_options)
+
+    def write(
+        config: ConvertConfig, table: LabelTable, plans: list[shards.ShardPlan], journal: Journal
+    ) -> None:
+        recipe, threads = _recipe(config), config.workers or 1
+        beam.write(config.output_dir, table, plans, recipe, threads, options, journal)
+
+    return write
 
 
 def _manifest(

@@ -33,13 +33,31 @@ class ConvertConfig(Settings):
         minimum=0,
         maximum=99_999,
     )
-    workers: int = setting(0, "Threads; 0: one a core.", minimum=0, maximum=1024)
+    workers: int = setting(
+        0,
+        "Threads; 0: one a core. With --engine=beam: threads for each shard; 0: one.",
+        minimum=0,
+        maximum=1024,
+    )
     verify: bool = setting(
         False,
         "Re-read everything at the end and check counts, checksums and images. Without "
         "--images_dir: check a set that is there already.",
     )
     overwrite: bool = setting(False, "Replace the set that is in --output_dir.")
+
+    engine: str = setting(
+        "local",
+        "local: threads of this machine. beam: an Apache Beam job (docs/BEAM.md); the same bytes.",
+        choices=("local", "beam"),
+        topic="machines",
+    )
+    beam_options: str = setting(
+        "",
+        "Options of the Beam job on one line, such as '--runner=FlinkRunner "
+        "--flink_master=host:8081'; without a runner it is DirectRunner, on this machine.",
+        topic="machines",
+    )
 
     label_format: str = setting(
         "auto", "Kind of label CSV.", choices=("auto", *FORMATS), topic="labels"
@@ -93,6 +111,13 @@ class ConvertConfig(Settings):
         super().__post_init__()
         if self.images_dir is None and (self.labels_csv is not None or not self.verify):
             raise UsageError("--images_dir is required: the folder of the photographs.")
+        if self.engine == "beam" and self.verify:
+            raise UsageError(
+                "--verify reads the whole set on one machine, with TensorFlow: leave it out with "
+                "--engine=beam, and run `cloudtf convert --verify --output_dir=...` afterwards."
+            )
+        if self.beam_options and self.engine != "beam":
+            raise UsageError("--beam_options needs --engine=beam.")
         if self.folds == 1:
             raise UsageError("--folds=1 leaves nothing to validate on; give 2 or more, or 0.")
         if self.split_column is not None and (self.folds or self.group_column is not None):

@@ -13,7 +13,7 @@ import time
 from typing import Any, Optional
 
 from cloudtf import files
-from cloudtf.data import records, shards
+from cloudtf.data import records, shards, tasks
 from cloudtf.errors import UserError
 
 JOURNAL_NAME = ".convert_progress.json"
@@ -54,7 +54,9 @@ class Journal:
             self._take_journal()
         self._remove_leftovers()
         if self.complete:
-            files.remove(self._path(JOURNAL_NAME))  # Of a run killed just before it did this.
+            # Of a run killed just before it did this.
+            files.remove(self._path(JOURNAL_NAME))
+            tasks.clear(self.data_dir)
         else:
             self._save()
             files.remove(self._path(records.MANIFEST_NAME))
@@ -66,9 +68,10 @@ class Journal:
             self._save()
 
     def finish(self, manifest: records.Manifest) -> None:
-        """Writes `dataset.json` and removes the journal."""
+        """Writes `dataset.json` and removes the journal and what there is of tasks."""
         records.write_manifest(self.data_dir, manifest)
         files.remove(self._path(JOURNAL_NAME))
+        tasks.clear(self.data_dir)
 
     def _path(self, name: str) -> str:
         return files.join(self.data_dir, name)
@@ -108,6 +111,7 @@ class Journal:
     def _take_journal(self) -> None:
         """Takes over the shards of a killed conversion, each compared with its checksum."""
         if not files.exists(self._path(JOURNAL_NAME)):
+            tasks.clear(self.data_dir)  # Nothing says what settings they are of.
             return
         raw = files.read_json(self._path(JOURNAL_NAME))
         try:
@@ -147,6 +151,7 @@ class Journal:
         """Removes the set that is there: what a manifest, a journal or a killed run left."""
         files.remove(self._path(records.MANIFEST_NAME))
         files.remove(self._path(JOURNAL_NAME))
+        tasks.clear(self.data_dir)
         for name in files.list_dir(self.data_dir):
             if re.fullmatch(shards.NAME_PATTERN, name):
                 files.remove(self._path(name))
