@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import re
 import threading
 import time
 from typing import Iterator, Optional
@@ -26,6 +27,8 @@ PATIENCE_SECONDS = 20.0
 # Batches that have come and wait for an earlier one: at most so many, and so many bytes.
 _MOST_WAITING = 256
 _WAITING_BYTES = 1 << 30
+# In TensorFlow's messages.
+_OF_NODES = re.compile(r"\{\{.*?\}\}|\[Op:.*")
 
 Arrays = tuple[np.ndarray, ...]
 
@@ -156,6 +159,7 @@ class _Ordered:
         if isinstance(error, UserError):
             return self._service.fail(error)
         reason = str(getattr(error, "message", error)) or type(error).__name__
+        reason = _OF_NODES.sub("", reason).strip(" .") or type(error).__name__
         return self._service.fail(
             UserError(
                 f"the data service at {self._service.address} failed "

@@ -196,6 +196,24 @@ def test_a_dispatcher_with_a_work_dir_may_be_killed_and_started_again(data, tmp_
         assert in_a_row == 20, "nothing comes from the service any more"
 
 
+def test_a_dispatcher_that_was_started_anew_ends_the_run_in_one_sentence(data):
+    with contextlib.closing(Service()) as running:
+        running.add_workers(1)
+        client = DataService(running.address, exact=True, patience=2)
+        batches = iter(client.batches(numbered_of(data)))
+        next(batches)
+        running.dispatcher.kill()
+        running.dispatcher.wait()
+        running.start_dispatcher()
+        deadline = time.monotonic() + 120
+        sentence = r"^the data service at grpc://127\.0\.0\.1:\d+ failed \(.*run the same"
+        with pytest.raises(UserError, match=sentence) as caught, client.naming_failures():
+            while time.monotonic() < deadline:
+                next(batches)
+                time.sleep(0.05)
+    assert "{{" not in str(caught.value) and "[Op" not in str(caught.value)
+
+
 def test_without_workers_all_is_made_here_with_a_note(data, capsys):
     with contextlib.closing(Service()) as running:
         client = DataService(running.address, exact=True, patience=1)
