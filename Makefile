@@ -3,6 +3,7 @@
 # make setup         only the environment, .venv
 # make test-current  the tests with today's TensorFlow, in .venv-current
 # make smoke-current the shortest of them: a whole job, resuming, model files, RAdam
+# make test-beam     the tests of convert --engine=beam, in .venv-beam
 # make test-slow     whole commands, installing on every Python that is there, the notebook as it is
 # make test-all      the tests on classic, and on current with Python 3.11 and 3.13, and the slow ones
 # make fuzz          10,000 damaged inputs for each parser, and how many were refused; see tests/README.md
@@ -12,16 +13,16 @@
 PYTHON ?= python3.11
 # classic (TensorFlow 2.15, Python 3.9 to 3.11) or current (the newest, Python 3.10 to 3.13).
 STACK ?= classic
-VENV ?= .venv$(if $(filter current,$(STACK)),-current)
+VENV ?= .venv$(if $(filter current beam,$(STACK)),-$(STACK))
 DEMO ?= demo
 FUZZ_INPUTS ?= 10000
 LOCK := requirements/$(STACK).txt
 STAMP := $(VENV)/.installed
-RANGE := $(if $(filter current,$(STACK)),3.10 to 3.13,3.9 to 3.11)
-MINORS := $(if $(filter current,$(STACK)),10 11 12 13,9 10 11)
+RANGE := $(if $(filter current beam,$(STACK)),3.10 to 3.13,3.9 to 3.11)
+MINORS := $(if $(filter current beam,$(STACK)),10 11 12 13,9 10 11)
 CURRENT := $(MAKE) STACK=current
 
-.PHONY: setup demo test lint lock clean smoke test-current smoke-current test-slow \
+.PHONY: setup demo test lint lock clean smoke test-current smoke-current test-beam test-slow \
   test-all fuzz coverage notebook
 
 setup: $(STAMP)
@@ -57,6 +58,10 @@ test-current:
 smoke-current:
 	$(CURRENT) smoke
 
+test-beam:
+	$(MAKE) STACK=beam setup
+	.venv-beam/bin/python -m pytest tests/data/test_beam.py tests/data/test_tasks.py
+
 test-slow: setup
 	$(VENV)/bin/python -m pytest -n auto --dist load -m slow
 
@@ -75,6 +80,7 @@ notebook:
 test-all:
 	$(MAKE) test
 	$(MAKE) test-slow
+	$(MAKE) test-beam
 	$(CURRENT) test PYTHON=python3.11 VENV=.venv-current-3.11
 	$(CURRENT) test PYTHON=python3.13 VENV=.venv-current-3.13
 
@@ -84,6 +90,9 @@ lock: setup
 	  --extra classic --extra dev --output-file requirements/classic.txt --upgrade setup.cfg
 	$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.10 --no-header \
 	  --extra current --extra dev --output-file requirements/current.txt --upgrade setup.cfg
+	printf 'pytest>=7.4\npytest-timeout>=2.2\n' | \
+	  $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.10 --no-header \
+	  --extra beam --output-file requirements/beam.txt --upgrade setup.cfg -
 
 clean:
-	rm -rf .venv .venv-current* $(DEMO) build *.egg-info
+	rm -rf .venv .venv-beam .venv-current* $(DEMO) build *.egg-info
