@@ -22,7 +22,7 @@ class Situation:
       accelerator: `CPU`, `GPU` or `TPU`.
       cache: of the training split, `none`, `encoded` or `decoded`.
       fits: the caches that would fit into memory.
-      has_data_service: whether other machines could decode.
+      data_service: whether other machines decode already.
       model: the network.
       mixed_precision: whether it computes in half precision.
       jit_compile: whether XLA compiles the step.
@@ -37,7 +37,7 @@ class Situation:
     mixed_precision: bool
     jit_compile: bool
     steps_per_execution: int
-    has_data_service: bool = False
+    data_service: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,9 +97,9 @@ def _read(situation: Situation) -> str:
 def _decode(situation: Situation) -> str:
     if "decoded" in situation.fits:
         return "--cache=decoded keeps the pixels; they fit into memory."
-    if situation.has_data_service:
-        return "--data_service lets other machines decode; or take a machine with more cores."
-    return "Take a machine with more cores, or with memory enough for --cache=decoded."
+    if situation.data_service:
+        return "On the data service's machines it is shared: start more of `cloudtf data-worker`."
+    return "--data_service lets other machines decode; or take a machine with more cores."
 
 
 def _augment(situation: Situation) -> str:

@@ -131,6 +131,8 @@ def _time(
     from cloudtf.pipeline import memory
     from cloudtf.training import strategy as strategies
 
+    if config.data_service is not None:
+        sheet.note("--data_service: what other machines are to do is timed on this one.")
     cores, batch = usable_cores(), min(config.batch_size, 64)
     height, width = shape = (manifest.image_height, manifest.image_width)
     train = splits["train"]
@@ -161,7 +163,7 @@ def _time(
             mixed_precision=config.mixed_precision,
             jit_compile=config.jit_compile,
             steps_per_execution=config.steps_per_execution,
-            has_data_service=hasattr(config, "data_service"),
+            data_service=config.data_service is not None,
         )
     )
     sheet.ok(
