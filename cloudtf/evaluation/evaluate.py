@@ -68,7 +68,9 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     data = open_dataset(config.data_dir, "none", config.on_bad_record)
     check_matches(path, info, config.data_dir, data.classes, data.image_shape)
     split = config.split or info.get("val_split", "val")
-    scorer = scoring.Scorer(saving.load_model(path), flips=config.tta)
+    model = saving.load_model(path)
+    saving.check_fits(path, model, info)
+    scorer = scoring.Scorer(model, flips=config.tta)
     with data.naming_damage(split):
         scored = scorer.dataset(data.batches(split, config.batch_size, with_keys=True))
     names = data.names(split)

@@ -14,8 +14,6 @@ from cloudtf import files
 from cloudtf.errors import UsageError, UserError
 from cloudtf.settings import REQUIRED, Settings, setting
 
-EXTENSIONS = (".jpg", ".jpeg", ".png")
-
 
 @dataclasses.dataclass(frozen=True)
 class PredictConfig(Settings):
@@ -59,7 +57,9 @@ def predict(config: PredictConfig) -> int:
     if not path.endswith(".keras"):
         path = files.join(path, "best.keras")
     info = saving.read_info(path, saving.CLASSIFIER)
-    scorer = scoring.Scorer(saving.load_model(path), flips=config.tta)
+    model = saving.load_model(path)
+    saving.check_fits(path, model, info)
+    scorer = scoring.Scorer(model, flips=config.tta)
     shape = (info["image_height"], info["image_width"])
     if config.data_dir is not None:
         data = open_dataset(config.data_dir, cache="none")
@@ -85,11 +85,14 @@ def _folder_batches(
     images_dir: str, shape: tuple[int, int], batch_size: int
 ) -> Iterator[tuple[list[str], np.ndarray]]:
     """Names and uint8 images [B, H, W, 3] of a folder, by name; the last batch is padded."""
-    from cloudtf.data import images
+    from cloudtf.data import images, sources
 
-    names = [n for n in files.list_dir(images_dir) if n.lower().endswith(EXTENSIONS)]
-    if not names:
-        raise UserError(f"There are no images ({', '.join(EXTENSIONS)}) in {images_dir}.")
+    table = sources.unlabelled(images_dir)
+    if table.problems:
+        first = table.problems[0]
+        path = files.join(images_dir, first.file)
+        raise UserError(f"The image {path} cannot be read: {first.reason}; mend or remove it.")
+    names = list(table.names)
 
     def load(name: str) -> np.ndarray:
         path = files.join(images_dir, name)

@@ -94,13 +94,8 @@ def export(config: ExportConfig) -> dict[str, Any]:
 
     info = _describe(path, saving.read_info(path), config)
     model = saving.load_model(path, in_float32=True)
-    shape, outputs = tuple(model.input_shape[1:]), model.output_shape[-1]
-    if len(info["classes"]) != outputs or len(shape) != 3:
-        raise UserError(
-            f"The model {path} has {outputs} outputs for the input {shape} and names "
-            f"{len(info['classes'])} classes; it is not one that cloudtf train has made."
-        )
-    info["image_height"], info["image_width"] = shape[:2]
+    saving.check_fits(path, model, info)
+    info["image_height"], info["image_width"] = model.input_shape[1:3]
     write = {"saved_model": _saved_model, "tflite": _tflite, "onnx": _onnx}[config.format]
     try:
         write(model, info, config.output)

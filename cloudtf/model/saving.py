@@ -110,6 +110,20 @@ def load_model(path: str, in_float32: bool = False) -> tf.keras.Model:
     return model
 
 
+def check_fits(path: str, model: tf.keras.Model, info: dict[str, Any]) -> None:
+    """Holds a loaded model against what its file says of it.
+
+    Raises:
+      UserError: it takes no images, or its outputs are not one for each class.
+    """
+    shape, outputs = tuple(model.input_shape[1:]), model.output_shape[-1]
+    if len(info["classes"]) != outputs or len(shape) != 3:
+        raise UserError(
+            f"The model {path} has {outputs} outputs for the input {shape} and names "
+            f"{len(info['classes'])} classes; it is not one that cloudtf train has made."
+        )
+
+
 def read_info(path: str, required: Sequence[str] = ()) -> dict[str, Any]:
     """What `save_model` was told about a model. Does not load TensorFlow for a local file.
 

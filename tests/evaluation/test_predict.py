@@ -13,7 +13,9 @@ import pytest
 from cloudtf.commands import app
 from cloudtf.data.convert import ConvertConfig, convert
 from cloudtf.errors import UserError
+from cloudtf.evaluation.evaluate import EvaluateConfig, evaluate
 from cloudtf.evaluation.predict import PredictConfig, predict
+from cloudtf.model import network, saving
 from cloudtf.submission import predictions
 
 CLASSES = ["Fish", "Flower", "Gravel", "Sugar"]
@@ -133,7 +135,7 @@ def test_what_cannot_be_predicted_is_one_sentence(
 
     images = tmp_path / "images"
     images.mkdir()
-    with pytest.raises(UserError, match=r"There are no images \(\.jpg, \.jpeg, \.png\) in"):
+    with pytest.raises(UserError, match=r"There is no \.jpg, \.jpeg or \.png file in"):
         ask(images_dir=str(images))
     with pytest.raises(UserError, match=r"The folder .*nowhere cannot be listed"):
         ask(images_dir=str(tmp_path / "nowhere"))
@@ -142,6 +144,14 @@ def test_what_cannot_be_predicted_is_one_sentence(
         (images / "b.jpg").write_bytes(content)
         with pytest.raises(UserError, match=r"The image .*images/b\.jpg cannot be read: .+"):
             ask(images_dir=str(images))
+    os.remove(images / "b.jpg")
+    os.mkfifo(images / "b.jpg")
+    with pytest.raises(UserError, match=r"b\.jpg cannot be read: the image is not a file; mend"):
+        ask(images_dir=str(images))
+    os.remove(images / "b.jpg")
+    os.symlink(f"{photographs_dir}/images/photo_01.jpg", images / "b.jpg")
+    with pytest.raises(UserError, match="is a link that leads out of the folder"):
+        ask(images_dir=str(images))
     with pytest.raises(UserError, match="There is no split 'test'.*train, val"):
         ask(data_dir=records_dir)
     with pytest.raises(UserError, match=r"other\.keras cannot be read: No such file"):
@@ -150,3 +160,14 @@ def test_what_cannot_be_predicted_is_one_sentence(
     os.remove(images / "b.jpg")
     with pytest.raises(UserError, match=re.escape(f"{tmp_path}/no/o.csv cannot be written")):
         ask(images_dir=str(images), output=f"{tmp_path}/no/o.csv")
+
+
+def test_a_model_with_more_outputs_than_classes_is_refused(photographs_dir, records_dir, tmp_path):
+    path = str(tmp_path / "five.keras")
+    info = {"classes": list(CLASSES), "image_height": 64, "image_width": 64}
+    saving.save_model(network.build_model("tiny", 5, (64, 64), None), path, info)
+    with pytest.raises(UserError, match=r"has 5 outputs for .* and names 4 classes; it is not one"):
+        output = f"{tmp_path}/o.csv"
+        predict(PredictConfig(path, output, images_dir=f"{photographs_dir}/images"))
+    with pytest.raises(UserError, match=r"has 5 outputs for .* and names 4 classes; it is not one"):
+        evaluate(EvaluateConfig(data_dir=records_dir, model=path))
