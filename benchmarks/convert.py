@@ -22,6 +22,8 @@ import harness
 import numpy as np
 from absl import flags
 
+from cloudtf.diagnosis import timing
+
 FLAGS = flags.FLAGS
 flags.DEFINE_integer("images", 150, "Photographs.", lower_bound=2)
 flags.DEFINE_integer("height", 1400, "Their rows.", lower_bound=224)
@@ -45,7 +47,7 @@ def cloudtf_convert(photographs: str, workers: int) -> harness.Measure:
     from cloudtf.data.convert import ConvertConfig, convert
 
     def measure(images: int) -> harness.Turn:
-        with tempfile.TemporaryDirectory() as output, data.quiet():
+        with tempfile.TemporaryDirectory() as output, timing.quiet():
             config = ConvertConfig(
                 labels_csv=os.path.join(photographs, "train.csv"),
                 images_dir=os.path.join(photographs, "train_images"),

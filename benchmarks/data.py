@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import tempfile
-from typing import Iterator
 
 from cloudtf.data import records, synthetic
 from cloudtf.data.convert import ConvertConfig, convert
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Sends what is printed, progress bars included, to nowhere."""
-    with contextlib.ExitStack() as stack:
-        nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
-        stack.enter_context(contextlib.redirect_stdout(nowhere))
-        stack.enter_context(contextlib.redirect_stderr(nowhere))
-        yield
+from cloudtf.diagnosis import timing
 
 
 def folder(work_dir: str | None) -> str:
@@ -33,7 +22,7 @@ def photographs(work_dir: str, count: int, height: int, width: int) -> str:
     path = os.path.join(work_dir, f"photographs-{count}-{height}x{width}")
     if not os.path.exists(os.path.join(path, "train.csv")):
         print(f"Drawing {count} photographs of {width} x {height} in {path}.")
-        with quiet():
+        with timing.quiet():
             synthetic.synthesize(
                 synthetic.SynthesizeConfig(
                     output_dir=path,
@@ -57,7 +46,7 @@ def converted(photographs_dir: str, size: int = 224, val_fraction: float = 0.0) 
     """Records of a folder of photographs: the split `train`, and `val` if it is given a share."""
     path = f"{photographs_dir}-records-{size}{'-val' if val_fraction else ''}"
     if not os.path.exists(os.path.join(path, records.MANIFEST_NAME)):
-        with quiet():
+        with timing.quiet():
             convert(
                 ConvertConfig(
                     labels_csv=os.path.join(photographs_dir, "train.csv"),

@@ -22,6 +22,8 @@ import harness
 import numpy as np
 from absl import flags
 
+from cloudtf.diagnosis import timing
+
 FLAGS = flags.FLAGS
 flags.DEFINE_integer("images", 500, "Images of the smallest set.", lower_bound=64)
 flags.DEFINE_integer("batch_size", 32, "Images a batch.", lower_bound=1)
@@ -98,7 +100,7 @@ def make_model(path: str, records_dir: str, size: int) -> None:
 
 def _measured(function: Callable[[], Any], warm_up: bool = False) -> dict[str, float]:
     before = _peak_memory()
-    with data.quiet():
+    with timing.quiet():
         if warm_up:
             function()
         began = time.perf_counter()

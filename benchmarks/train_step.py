@@ -21,6 +21,8 @@ import harness
 import numpy as np
 from absl import flags
 
+from cloudtf.diagnosis import timing
+
 FLAGS = flags.FLAGS
 flags.DEFINE_string("model", "efficientnetb0", "Network.")
 flags.DEFINE_integer("image_size", 64, "Rows and columns of the images.", lower_bound=32)
@@ -69,7 +71,7 @@ def train_loop(records_dir: str, model: str, batch_size: int, steps: int) -> har
 
     def train() -> None:
         try:
-            with data.quiet():
+            with timing.quiet():
                 run.train(config)
         except Exception as error:  # noqa: BLE001 - passed on
             epochs.put(error)

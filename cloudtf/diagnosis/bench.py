@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import os
+import functools
 import tempfile
 from typing import Any, Callable, Iterator
 
@@ -21,6 +20,7 @@ from cloudtf.diagnosis.text import number
 from cloudtf.errors import UserError
 from cloudtf.pipeline import memory
 from cloudtf.pipeline.dataset import ImageDataset
+from cloudtf.training import startup
 from cloudtf.training import strategy as strategies
 
 # The names of the rows, in the order of the table. cloudtf's own:
@@ -120,6 +120,7 @@ def _cases(config: BenchConfig, manifest: records.Manifest) -> dict[str, timing.
     classes = len(manifest.classes)
     encoded = samples.encoded(config.data_dir, spec, classes, config.max_images)
 
+    @functools.cache  # What is kept in memory is loaded once for all rows.
     def data(cache: str) -> ImageDataset:
         return ImageDataset(config.data_dir, manifest, cache)
 
@@ -152,7 +153,7 @@ def _step(config: BenchConfig, manifest: records.Manifest) -> dict[str, Any]:
     tf.keras.backend.clear_session()
     strategy = strategies.make_strategy(config.strategy, config.tpu)
     shape = (manifest.image_height, manifest.image_width)
-    model = steps.build(config, strategy, max(1, len(manifest.classes)), shape)
+    model = startup.build_model(config, strategy, max(1, len(manifest.classes)), shape, None)
     turn = timing.one_turn(steps.prepare(config, strategy, model), 4 * config.seconds)
     return {
         "model": config.model,
@@ -180,7 +181,7 @@ def _conversion(config: BenchConfig, manifest: records.Manifest) -> dict[str, An
         )
         return lambda: convert(settings)
 
-    with tempfile.TemporaryDirectory() as output, _quiet():
+    with tempfile.TemporaryDirectory() as output, timing.quiet():
         run(output, 4)()
         made = files.join(output, str(_CONVERTED_IMAGES))
         turn = timing.timed(run(output, _CONVERTED_IMAGES), _CONVERTED_IMAGES)
@@ -193,12 +194,3 @@ def _conversion(config: BenchConfig, manifest: records.Manifest) -> dict[str, An
         "cpu_ms": 1000 * turn.cpu_seconds / count,
         "photograph_bytes": sum(sizes) / len(sizes),
     }
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    with contextlib.ExitStack() as stack:
-        nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
-        stack.enter_context(contextlib.redirect_stdout(nowhere))
-        stack.enter_context(contextlib.redirect_stderr(nowhere))
-        yield

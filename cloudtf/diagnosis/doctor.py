@@ -103,11 +103,11 @@ def _check_splits(
 def _check_network(
     sheet: Sheet, config: DoctorConfig, strategy: Any, manifest: records.Manifest, weights: Any
 ) -> Any:
-    from cloudtf.diagnosis import steps
+    from cloudtf.training import startup
 
     shape = (manifest.image_height, manifest.image_width)
     model = sheet.attempt(
-        lambda: steps.build(config, strategy, len(manifest.classes), shape, weights)
+        lambda: startup.build_model(config, strategy, len(manifest.classes), shape, weights)
     )
     if model is not None:
         parameters = model.count_params()
@@ -129,6 +129,7 @@ def _time(
     from cloudtf.diagnosis import bottleneck, cases, samples, steps
     from cloudtf.diagnosis.timing import one_turn, summary
     from cloudtf.pipeline import memory
+    from cloudtf.training import startup
     from cloudtf.training import strategy as strategies
 
     if config.data_service is not None:
@@ -141,7 +142,7 @@ def _time(
         "read": cases.read(config.data_dir, train, len(manifest.classes), cores),
         "decode": cases.decode(encoded, *shape, batch, cores),
     }
-    if steps.augments_on(config, strategy) == "host" and config.augmentations:
+    if startup.augments_on(config, strategy) == "host" and config.augmentations:
         prepared["augment"] = cases.augmentation(*shape, batch, cores, config)
     prepared["step"] = steps.prepare(config, strategy, model)
     speeds = {}

@@ -3,45 +3,18 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from cloudtf.diagnosis.timing import Case, Turn
 from cloudtf.errors import UserError
-from cloudtf.model import losses, network, optimizers
+from cloudtf.model import losses, network
 from cloudtf.training import startup
 from cloudtf.training import strategy as strategies
 from cloudtf.training.config import TrainConfig
 from cloudtf.training.step import TrainStep
-
-
-def augments_on(config: TrainConfig, strategy: tf.distribute.Strategy) -> str:
-    """`host` or `device`, as a run with these settings would choose."""
-    if config.augment_on != "auto":
-        return config.augment_on
-    return "host" if strategies.accelerator(strategy) == "CPU" else "device"
-
-
-def build(
-    config: TrainConfig,
-    strategy: tf.distribute.Strategy,
-    num_classes: int,
-    image_shape: tuple[int, int],
-    weights: Optional[str] = None,
-) -> tf.keras.Model:
-    """The network of the settings, with weights that need no download."""
-    with strategy.scope(), startup.precision(config.mixed_precision, strategy):
-        return network.build_model(
-            config.model,
-            num_classes=num_classes,
-            image_shape=image_shape,
-            weights=weights,
-            dropout=config.dropout,
-            batch_norm_momentum=config.batch_norm_momentum,
-            sync_batch_norm=config.sync_batch_norm,
-        )
 
 
 def prepare(config: TrainConfig, strategy: tf.distribute.Strategy, model: tf.keras.Model) -> Case:
@@ -51,13 +24,8 @@ def prepare(config: TrainConfig, strategy: tf.distribute.Strategy, model: tf.ker
     least one call of `steps_per_execution` steps.
     """
     network.set_body_trainable(model, config.stage_epochs[1] > 0)
-    with strategy.scope():
-        optimizer = optimizers.make_optimizer(config.optimizer, 1e-5, 1_000_000)
-        if config.mixed_precision and strategies.accelerator(strategy) == "GPU":
-            optimizer = tf.keras.mixed_precision.LossScaleOptimizer(optimizer)
-        _ = optimizer.iterations
-        optimizer._create_all_weights(model.trainable_variables)
-    on_device = augments_on(config, strategy) == "device"
+    optimizer = startup.make_optimizer(config, strategy, model, 1e-5, 1_000_000)
+    on_device = startup.augments_on(config, strategy) == "device"
     step = TrainStep(
         model,
         optimizer,

@@ -6,8 +6,10 @@ turns (A B C, C B A, A B C, ...), and what is reported is the median over the tu
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import gc
+import os
 import time
 from typing import Any, Callable, Iterator, Mapping
 
@@ -69,6 +71,16 @@ class Speed:
     high: float
     cpu_ms: float
     turns: int
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Sends what is printed, progress bars included, to nowhere."""
+    with contextlib.ExitStack() as stack:
+        nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
+        stack.enter_context(contextlib.redirect_stdout(nowhere))
+        stack.enter_context(contextlib.redirect_stderr(nowhere))
+        yield
 
 
 def timed(work: Callable[[], Any], items: int, start: float = 0.0) -> Turn:

@@ -36,9 +36,6 @@ Batch = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
 # Far beyond any run; tf.data's range wants an end.
 _FOREVER = 1 << 40
 
-# Functions without Python branches on tensors: AutoGraph would only take time to find that out.
-_plain = tf.autograph.experimental.do_not_convert
-
 
 def open_dataset(data_dir: str, cache: str = "auto", on_bad_record: str = "fail") -> ImageDataset:
     """Opens a folder of records made by `cloudtf convert`.
@@ -159,7 +156,7 @@ class ImageDataset:
         else:
             dataset = self._evaluation(spec, batch_size, max_examples, share)
         if not with_keys:
-            dataset = dataset.map(_plain(lambda *batch: batch[:-1]))
+            dataset = dataset.map(reading.plain(lambda *batch: batch[:-1]))
         return dataset.prefetch(2).with_options(reading.options(self._cores))
 
     def numbered_batches(
@@ -306,7 +303,7 @@ class ImageDataset:
         def remaining(epoch: tf.Tensor) -> tf.Tensor:
             return tf.where(tf.equal(epoch, first_epoch), tf.constant(passed, tf.int64), 0)
 
-        @_plain
+        @reading.plain
         def positions(epoch: tf.Tensor) -> tf.data.Dataset:
             order = randomness.permutation(plan.seed, epoch, part.count)[remaining(epoch) :]
             start = numbered.position(epoch) + part.start
@@ -332,7 +329,7 @@ class ImageDataset:
         shards = len(part.shards.shards)
         readers = min(shards, 16)
 
-        @_plain
+        @reading.plain
         def epoch_records(epoch: tf.Tensor) -> tf.data.Dataset:
             # The seed of this function's graph: without one, shuffle would mix in the process's.
             # (Beside a seed of zero it refuses a tensor.)
@@ -344,7 +341,7 @@ class ImageDataset:
                 start = numbered.position(epoch) + part.start
                 stop = start + part.count
                 dataset = dataset.filter(
-                    _plain(lambda position, _: (position >= start) & (position < stop))
+                    reading.plain(lambda position, _: (position >= start) & (position < stop))
                 )
             dataset = dataset.shuffle(
                 min(SHUFFLE_BUFFER, part.count),
@@ -359,7 +356,7 @@ class ImageDataset:
         """From positions [B], B static, to images, labels and keys."""
         table = self._table(part.shards, cache)
 
-        @_plain
+        @reading.plain
         def fetch(positions: tf.Tensor) -> Batch:
             keys = numbered.keys(positions)
             rows = keys[:, 1] - part.first
@@ -372,7 +369,7 @@ class ImageDataset:
 
         return fetch
 
-    @_plain
+    @reading.plain
     def _decoded(self, positions: tf.Tensor, serialized: tf.Tensor) -> Batch:
         """From positions [B] and records [B], B static, to images, labels and keys."""
         parsed = reading.parse(serialized, len(self.classes))
@@ -388,7 +385,7 @@ class ImageDataset:
         if not augmentations.augmentations:
             return dataset
 
-        @_plain
+        @reading.plain
         def augmented(images: tf.Tensor, labels: tf.Tensor, keys: tf.Tensor) -> Batch:
             images = augment.augment(images, keys, ops=augmentations, seed=seed)
             return images, labels, keys
@@ -413,7 +410,7 @@ class ImageDataset:
         last = part.first + part.shards.num_examples
         padding = reading.black_record(*self.image_shape, len(self.classes))
 
-        @_plain
+        @reading.plain
         def padded(numbers: tf.Tensor, *serialized: tf.Tensor) -> tuple[tf.Tensor, ...]:
             missing = batch_size - tf.shape(numbers)[0]
 
@@ -428,7 +425,7 @@ class ImageDataset:
                 *(whole(records, padding) for records in serialized),
             )
 
-        @_plain
+        @reading.plain
         def batch(*padded: tf.Tensor) -> tuple[tf.Tensor, ...]:
             images, labels, keys = fetch(*padded)
             present = keys[:, 1] < part.stop

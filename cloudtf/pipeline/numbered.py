@@ -24,8 +24,6 @@ from cloudtf.pipeline.augmentations import Augmentations
 # The epoch of which an order is known, and the order: what a sequence of batches carries along.
 State = tuple[tf.Tensor, tf.Tensor]
 
-_plain = tf.autograph.experimental.do_not_convert
-
 
 def position(epoch: tf.Tensor) -> tf.Tensor:
     """Where an epoch begins in the endless stream of examples: their positions count on from it.
@@ -76,12 +74,12 @@ class NumberedBatches:
         """
         make = _Maker(self)
 
-        @_plain
+        @reading.plain
         def positions(state: State, number: tf.Tensor) -> tuple[State, tuple]:
             state, found = self.positions(state, number)
             return state, (number, found)
 
-        @_plain
+        @reading.plain
         def batch(number: tf.Tensor, found: tf.Tensor) -> tuple[tf.Tensor, ...]:
             return (number, *make(found))
 
@@ -207,7 +205,7 @@ class _Maker:
             (tf.gather(self._paths, shards), tf.gather(self._offsets, rows))
         )
 
-        @_plain
+        @reading.plain
         def one(path: tf.Tensor, offset: tf.Tensor) -> tf.data.Dataset:
             # `tf.data.TFRecordDataset` has everything but the place to begin at.
             records_from = tf.raw_ops.TFRecordDatasetV2(

@@ -10,6 +10,9 @@ import tensorflow as tf
 from cloudtf import files
 from cloudtf.data import records, tfrecord
 
+# For functions without Python branches on tensors: AutoGraph would only take time to find that out.
+plain = tf.autograph.experimental.do_not_convert
+
 # Reads of this size keep remote storage busy; local files do not mind.
 BUFFER_BYTES = 4 << 20
 # What batches that are being made may take, beside those that are ready.

@@ -14,7 +14,7 @@ from cloudtf import files, settings
 from cloudtf.data import verify
 from cloudtf.errors import UserError
 from cloudtf.evaluation import history, scoring
-from cloudtf.model import losses, network
+from cloudtf.model import losses
 from cloudtf.pipeline.dataset import ImageDataset, open_dataset
 from cloudtf.pipeline.service import DataService
 from cloudtf.training import label_notes, resuming, startup
@@ -102,7 +102,7 @@ class _Run:
         verify.check_first_records(config.data_dir, data.manifest, used)
         self.stages = startup.stages(config)
         self.folder = CheckpointFolder(config.run_dir, output_dir)
-        records = resuming.fingerprint(data, (*self.train_splits, self.val_split))
+        records = resuming.fingerprint(data, used)
         found = self.folder.latest()
         self.weights: Optional[str] = None
         self.progress = Progress()
@@ -120,20 +120,14 @@ class _Run:
         replica_batch = strategies.per_replica_batch(self.strategy, config.batch_size)
         num_examples = self.data.num_examples(self.train_splits)
         self.steps_per_epoch = startup.steps_per_epoch(config, num_examples)
-        on_accelerator = strategies.accelerator(self.strategy) != "CPU"
-        self.augment_on = config.augment_on
-        if self.augment_on == "auto":
-            self.augment_on = "device" if on_accelerator else "host"
-        with self.strategy.scope(), startup.precision(config.mixed_precision, self.strategy):
-            self.model = network.build_model(
-                config.model,
-                num_classes=len(self.data.classes),
-                image_shape=self.data.image_shape,
-                weights=None if config.weights == "none" or self.weights else config.weights,
-                dropout=config.dropout,
-                batch_norm_momentum=config.batch_norm_momentum,
-                sync_batch_norm=config.sync_batch_norm,
-            )
+        self.augment_on = startup.augments_on(config, self.strategy)
+        self.model = startup.build_model(
+            config,
+            self.strategy,
+            len(self.data.classes),
+            self.data.image_shape,
+            None if config.weights == "none" or self.weights else config.weights,
+        )
         self.loss = losses.get_loss(config.loss)
         self.data.settle_cache(
             self.train_splits, self.workers.count, lambda mine: int(self.workers.tell(mine).min())

@@ -10,7 +10,7 @@ import tensorflow as tf
 from cloudtf import files
 from cloudtf.errors import UserError
 from cloudtf.model import network, optimizers
-from cloudtf.training import sanity
+from cloudtf.training import sanity, startup
 from cloudtf.training import strategy as strategies
 from cloudtf.training.checkpoints import CheckpointFolder, Progress
 from cloudtf.training.config import TrainConfig
@@ -76,7 +76,15 @@ class StageRun:
             progress.stopped_early = False
             shared.callback.begin_stage(stage.name)
         network.set_body_trainable(shared.model, stage.whole_network)
-        self._optimizer = self._make_optimizer()
+        self._optimizer = startup.make_optimizer(
+            config,
+            shared.strategy,
+            shared.model,
+            stage.learning_rate,
+            stage.epochs * shared.steps_per_epoch,
+        )
+        with shared.strategy.scope():
+            shared.model.compile(optimizer=self._optimizer)
         self._checkpoint = tf.train.Checkpoint(model=shared.model, optimizer=self._optimizer)
         if weights is not None:
             self._restore(weights)
@@ -152,25 +160,6 @@ class StageRun:
         progress.total_epochs += 1
         progress.step, progress.loss_sum = 0, 0.0
         progress.stopped_early = shared.model.stop_training
-
-    def _make_optimizer(self) -> tf.keras.optimizers.Optimizer:
-        config, stage, model = self._shared.config, self._stage, self._shared.model
-        strategy = self._shared.strategy
-        with strategy.scope():
-            optimizer = optimizers.make_optimizer(
-                config.optimizer,
-                stage.learning_rate,
-                stage.epochs * self._shared.steps_per_epoch,
-                warmup_proportion=config.warmup_proportion,
-                min_lr=config.final_rate * stage.learning_rate,
-            )
-            if config.mixed_precision and strategies.accelerator(strategy) == "GPU":
-                optimizer = tf.keras.mixed_precision.LossScaleOptimizer(optimizer)
-            # Created here, or a mirrored loop of steps would create it while tracing.
-            _ = optimizer.iterations
-            optimizer._create_all_weights(model.trainable_variables)
-            model.compile(optimizer=optimizer)
-        return optimizer
 
     def _restore(self, weights: str) -> None:
         try:

@@ -9,6 +9,7 @@ from typing import Iterator, Optional
 import tensorflow as tf
 
 from cloudtf.errors import UsageError, UserError
+from cloudtf.model import network, optimizers
 from cloudtf.pipeline.dataset import ImageDataset
 from cloudtf.pipeline.service import DataService
 from cloudtf.training import strategy as strategies
@@ -62,6 +63,73 @@ def steps_per_epoch(config: TrainConfig, num_examples: int) -> int:
 def evaluation_batch(batch_size: int, replicas: int) -> int:
     """Images a batch in evaluation, which needs less memory than training."""
     return max(batch_size, 64 * replicas)
+
+
+def augments_on(config: TrainConfig, strategy: tf.distribute.Strategy) -> str:
+    """Where images are augmented: `host` or `device`."""
+    if config.augment_on != "auto":
+        return config.augment_on
+    return "host" if strategies.accelerator(strategy) == "CPU" else "device"
+
+
+def build_model(
+    config: TrainConfig,
+    strategy: tf.distribute.Strategy,
+    num_classes: int,
+    image_shape: tuple[int, int],
+    weights: Optional[str],
+) -> tf.keras.Model:
+    """The network of the settings, under the strategy and in its number format.
+
+    Args:
+      config: the settings.
+      strategy: the replicas.
+      num_classes: C.
+      image_shape: (height, width).
+      weights: to begin with; None for random ones.
+    """
+    with strategy.scope(), precision(config.mixed_precision, strategy):
+        return network.build_model(
+            config.model,
+            num_classes=num_classes,
+            image_shape=image_shape,
+            weights=weights,
+            dropout=config.dropout,
+            batch_norm_momentum=config.batch_norm_momentum,
+            sync_batch_norm=config.sync_batch_norm,
+        )
+
+
+def make_optimizer(
+    config: TrainConfig,
+    strategy: tf.distribute.Strategy,
+    model: tf.keras.Model,
+    learning_rate: float,
+    total_steps: int,
+) -> tf.keras.optimizers.Optimizer:
+    """The optimizer of the settings with all its variables, ready for a train step.
+
+    Args:
+      config: the settings.
+      strategy: the replicas.
+      model: whose trainable weights it changes.
+      learning_rate: its peak.
+      total_steps: of its schedule.
+    """
+    with strategy.scope():
+        optimizer = optimizers.make_optimizer(
+            config.optimizer,
+            learning_rate,
+            total_steps,
+            warmup_proportion=config.warmup_proportion,
+            min_lr=config.final_rate * learning_rate,
+        )
+        if config.mixed_precision and strategies.accelerator(strategy) == "GPU":
+            optimizer = tf.keras.mixed_precision.LossScaleOptimizer(optimizer)
+        # Created here, or a mirrored loop of steps would create it while tracing.
+        _ = optimizer.iterations
+        optimizer._create_all_weights(model.trainable_variables)
+    return optimizer
 
 
 @contextlib.contextmanager
