@@ -28,6 +28,9 @@ from cloudtf.settings import Settings, setting
 # collective operation, where no signal reaches Python.
 GRACE_SECONDS = 30.0
 
+# The first part of it: most notice by themselves, and a signal could come before they have said so.
+_NOTICE_SECONDS = 5.0
+
 # Of a progress bar a line is shown this often at most.
 _BAR_SECONDS = 10.0
 
@@ -198,20 +201,22 @@ def _wait(
     processes: list[subprocess.Popen], signals: _Signals, grace_seconds: float
 ) -> Optional[tuple[int, int]]:
     failed: Optional[tuple[int, int]] = None
-    told, deadline = False, math.inf
+    told, failed_at = False, math.inf
+    notice_seconds = min(_NOTICE_SECONDS, grace_seconds / 2)
     while True:
         running = any(process.poll() is None for process in processes)
+        now = time.monotonic()
         if failed is None:
             codes = (process.poll() for process in processes)
             failed = next(((i, code) for i, code in enumerate(codes) if code), None)
             if failed is not None:
-                deadline = time.monotonic() + grace_seconds
+                failed_at = now
         if not running:
             return failed
-        if not told and (failed is not None or signals.first is not None):
+        if not told and (signals.first is not None or now >= failed_at + notice_seconds):
             told = True
             _send(processes, signals.first or signal.SIGTERM)
-        if signals.again or time.monotonic() >= deadline:
+        if signals.again or now >= failed_at + grace_seconds:
             _send(processes, signal.SIGKILL)
         time.sleep(0.05)
 
