@@ -105,6 +105,7 @@ class ImageDataset:
         share: tuple[int, int, int] = (0, 1, 1),
         max_examples: Optional[int] = None,
         with_keys: bool = False,
+        cores: Optional[int] = None,
     ) -> tf.data.Dataset:
         """Batches of one split.
 
@@ -134,6 +135,7 @@ class ImageDataset:
             across shards, so these are a random sample.
           with_keys: adds a last element, int32 [B, 2]: epoch and number of each example in the
             split (-1 where padded).
+          cores: to be kept busy; None for all. Where the model runs on them too, few are better.
 
         Returns:
           A dataset of images uint8 [B, H, W, 3], labels float32 [B, C], and what else is named
@@ -146,18 +148,19 @@ class ImageDataset:
             raise UsageError(f"--batch_size={batch_size} must be at least 1.")
         if augment_on not in ("host", "device"):
             raise UsageError(f"--augment_on={augment_on} is not one of host, device.")
+        cores = cores or self._cores
         spec = self._spec(split)
         if not spec.num_examples:
             raise UserError(f"The split {spec.name!r} in {self.data_dir} has no examples.")
         if training:
-            dataset = self._training(spec, batch_size, seed, start, share)
+            dataset = self._training(spec, batch_size, seed, start, share, cores)
             if augment_on == "host":
-                dataset = self._augmented(dataset, batch_size, augmentations, seed)
+                dataset = self._augmented(dataset, batch_size, augmentations, seed, cores)
         else:
-            dataset = self._evaluation(spec, batch_size, max_examples, share)
+            dataset = self._evaluation(spec, batch_size, max_examples, share, cores)
         if not with_keys:
             dataset = dataset.map(reading.plain(lambda *batch: batch[:-1]))
-        return dataset.prefetch(2).with_options(reading.options(self._cores))
+        return dataset.prefetch(2).with_options(reading.options(cores))
 
     def numbered_batches(
         self,
@@ -293,6 +296,7 @@ class ImageDataset:
         seed: int,
         start: int,
         share: tuple[int, int, int],
+        cores: int,
     ) -> tf.data.Dataset:
         plan = sharing.plan(spec, seed, start, share)
         part = plan.part
@@ -316,7 +320,7 @@ class ImageDataset:
             dataset, fetch = epochs.flat_map(positions), self._fetched(part, cache)
         dataset = sharing.own_examples(dataset, batch_size, plan.share)
         dataset = dataset.batch(batch_size, drop_remainder=True)
-        return dataset.map(fetch, num_parallel_calls=self._calls(batch_size))
+        return dataset.map(fetch, num_parallel_calls=self._calls(cores, batch_size))
 
     def _streamed(
         self,
@@ -380,7 +384,12 @@ class ImageDataset:
         )
 
     def _augmented(
-        self, dataset: tf.data.Dataset, batch_size: int, augmentations: Augmentations, seed: int
+        self,
+        dataset: tf.data.Dataset,
+        batch_size: int,
+        augmentations: Augmentations,
+        seed: int,
+        cores: int,
     ) -> tf.data.Dataset:
         if not augmentations.augmentations:
             return dataset
@@ -391,7 +400,7 @@ class ImageDataset:
             return images, labels, keys
 
         return dataset.map(
-            augmented, num_parallel_calls=self._calls(batch_size, one_core_each=True)
+            augmented, num_parallel_calls=self._calls(cores, batch_size, one_core_each=True)
         )
 
     def _evaluation(
@@ -400,6 +409,7 @@ class ImageDataset:
         batch_size: int,
         max_examples: Optional[int],
         share: tuple[int, int, int],
+        cores: int,
     ) -> tf.data.Dataset:
         worker, workers, _ = share
         count = min(max_examples or spec.num_examples, spec.num_examples)
@@ -438,8 +448,8 @@ class ImageDataset:
         else:
             dataset = tf.data.Dataset.range(part.start, part.stop)
         dataset = dataset.batch(batch_size).map(padded)
-        return dataset.map(batch, num_parallel_calls=self._calls(batch_size))
+        return dataset.map(batch, num_parallel_calls=self._calls(cores, batch_size))
 
-    def _calls(self, batch_size: int, one_core_each: bool = False) -> int:
+    def _calls(self, cores: int, batch_size: int, one_core_each: bool = False) -> int:
         height, width = self.image_shape
-        return reading.calls(self._cores, batch_size, height * width * 3, one_core_each)
+        return reading.calls(cores, batch_size, height * width * 3, one_core_each)

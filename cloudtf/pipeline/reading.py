@@ -80,12 +80,13 @@ def black_record(height: int, width: int, num_classes: int) -> bytes:
 def options(cores: int, deterministic: bool = True) -> tf.data.Options:
     """The tf.data options of every pipeline here.
 
-    A private pool with a thread more than cores (the maps' own bookkeeping takes part of one), one
-    thread an op, and explicit parallelism in each map were measured to be faster than autotuning;
-    whatever still is tuned (buffer sizes) stays within a stated memory budget.
+    A private pool with a thread more than cores (the maps' own bookkeeping takes part of one; with
+    a single core, which a model shares, it would be in the way), one thread an op, and explicit
+    parallelism in each map were measured to be faster than autotuning; whatever still is tuned
+    (buffer sizes) stays within a stated memory budget.
     """
     result = tf.data.Options()
-    result.threading.private_threadpool_size = cores + 1
+    result.threading.private_threadpool_size = cores + 1 if cores > 1 else 1
     result.threading.max_intra_op_parallelism = 1
     result.deterministic = deterministic
     result.autotune.ram_budget = 1 << 30

@@ -242,7 +242,12 @@ class _Run:
                 numbered = self.data.numbered_batches(self.train_splits, replica_batch, **told)
                 return self.service.batches(numbered)
             return self.data.batches(
-                self.train_splits, replica_batch, training=True, with_keys=True, **told
+                self.train_splits,
+                replica_batch,
+                training=True,
+                with_keys=True,
+                cores=startup.input_cores(self.strategy),
+                **told,
             )
 
         return self.strategy.distribute_datasets_from_function(make)
