@@ -59,7 +59,9 @@ class TrainStep:
 
         def replica_step(images: tf.Tensor, labels: tf.Tensor, keys: tf.Tensor) -> tf.Tensor:
             if device_augmentations is not None:
-                images = augment.augment(images, keys, ops=device_augmentations, seed=augment_seed)
+                images = augment.augment(
+                    images, keys, ops=device_augmentations, seed=augment_seed, whole_batch=True
+                )
             value, found = gradients(images, labels, optimizer.iterations)
             optimizer.apply_gradients(zip(found, model.trainable_variables))
             return value

@@ -9,7 +9,8 @@ import tensorflow as tf
 from albumentations.augmentations.geometric import functional as albumentations
 
 from cloudtf.pipeline import augment
-from cloudtf.pipeline.augmentations import Augmentations
+from cloudtf.pipeline import maps as mapping
+from cloudtf.pipeline.augmentations import NAMES, Augmentations
 
 JIT = pytest.mark.parametrize("jit", [False, True], ids=["eager", "jit"])
 
@@ -37,7 +38,7 @@ def make(
     brightness=0.0,
 ):
     """The maps of one example."""
-    return augment.make_maps(
+    return mapping.make_maps(
         tf.constant([vertical]),
         tf.constant([horizontal]),
         tf.constant([math.radians(degrees)], tf.float32),
@@ -51,7 +52,10 @@ def make(
 
 def apply(image, maps, jit=False):
     function = tf.function(augment.apply_maps, jit_compile=True) if jit else augment.apply_maps
-    return function(tf.constant(image[None]), maps).numpy()[0]
+    images = tf.constant(image[None])
+    found = function(images, maps, whole_batch=True).numpy()[0]
+    np.testing.assert_array_equal(found, augment.apply_maps(images, maps).numpy()[0])
+    return found
 
 
 def run(image, jit=False, **parameters):
@@ -73,6 +77,18 @@ def error(a, b, border=0):
     inner = np.s_[border : a.shape[0] - border, border : a.shape[1] - border]
     difference = np.abs(a[inner].astype(int) - b[inner])
     return difference.mean(), difference.max()
+
+
+def test_a_batch_in_turn_is_the_batch_at_once_to_the_bit(photo):
+    """The host takes image after image, an accelerator all at once."""
+    images = tf.stack([photo[i : i + 97, i : i + 101] for i in range(16)])
+    keys = tf.stack([tf.zeros(16, tf.int32), tf.range(16)], axis=1)
+    for ops in (Augmentations(), Augmentations(augmentations=NAMES)):
+        in_turn = augment.augment(images, keys, ops=ops, seed=4)
+        at_once = augment.augment(images, keys, ops=ops, seed=4, whole_batch=True)
+        np.testing.assert_array_equal(in_turn, at_once)
+        changed = (in_turn.numpy() != images.numpy()).any(axis=(1, 2, 3))
+        assert changed.sum() >= 8
 
 
 def row(*values):

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from cloudtf.pipeline import augment
+from cloudtf.pipeline import maps as mapping
 from cloudtf.pipeline.augmentations import NAMES, Augmentations
 
 HEIGHT, WIDTH = 40, 60
@@ -23,8 +24,8 @@ def only(name, **options):
 
 
 def sample(ops, keys, seed=1):
-    maps = augment.sample_maps(ops, seed, keys, HEIGHT, WIDTH)
-    return augment.Maps(*(m if m is None else m.numpy() for m in maps))
+    maps = mapping.sample_maps(ops, seed, keys, HEIGHT, WIDTH)
+    return mapping.Maps(*(m if m is None else m.numpy() for m in maps))
 
 
 def run(images, keys, ops=ALL, seed=1):
@@ -32,7 +33,9 @@ def run(images, keys, ops=ALL, seed=1):
 
 
 def compiled(ops=ALL, seed=1, jit=True):
-    return tf.function(lambda x, k: augment.augment(x, k, ops=ops, seed=seed), jit_compile=jit)
+    return tf.function(
+        lambda x, k: augment.augment(x, k, ops=ops, seed=seed, whole_batch=True), jit_compile=jit
+    )
 
 
 def degrees(maps):

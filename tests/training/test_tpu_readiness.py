@@ -208,8 +208,8 @@ def test_augmentation_within_one_program_rounds_a_few_positions_otherwise(batche
     as_one = tf.function(augment.augment, jit_compile=True, reduce_retracing=False)
     differing = total = 0
     for images, _, keys in batches:
-        apart = augment.augment(images, keys, ops=EVERY, seed=3).numpy()
-        found = as_one(images, keys, ops=EVERY, seed=3).numpy()
+        apart = augment.augment(images, keys, ops=EVERY, seed=3, whole_batch=True).numpy()
+        found = as_one(images, keys, ops=EVERY, seed=3, whole_batch=True).numpy()
         differing += (found != apart).sum()
         total += apart.size
         assert (apart != images.numpy()).mean() > 0.5

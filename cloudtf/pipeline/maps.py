@@ -1,0 +1,142 @@
+"""Where each pixel of an augmented image comes from.
+
+Vertical flip, horizontal flip, rotation and grid distortion are one inverse map from output pixels
+to source positions. Grid distortion moves columns and rows independently, and the others are
+affine, so the map of example b is
+
+    x_source = ax[b, column] + bx[b, row],      y_source = ay[b, column] + by[b, row]
+
+and four short vectors an example say everything, in fixed point with 8 fractional bits.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple, Optional
+
+import tensorflow as tf
+
+from cloudtf.pipeline import randomness
+from cloudtf.pipeline.augmentations import Augmentations
+
+FRACTION_BITS = 8
+ONE = 1 << FRACTION_BITS
+
+
+class Maps(NamedTuple):
+    """Where each output pixel comes from, in 1/256 pixels, and its photometric change.
+
+    Attributes:
+      ax: int32 [B, W]; with bx the source column of output (row, column).
+      bx: int32 [B, H].
+      ay: int32 [B, W]; with by the source row.
+      by: int32 [B, H].
+      gain: int32 [B], 256 for unchanged contrast; None leaves grey levels alone.
+      offset: int32 [B], in 1/256 grey levels, added after the gain; None with it.
+    """
+
+    ax: tf.Tensor
+    bx: tf.Tensor
+    ay: tf.Tensor
+    by: tf.Tensor
+    gain: Optional[tf.Tensor]
+    offset: Optional[tf.Tensor]
+
+
+def sample_maps(ops: Augmentations, seed: int, keys: tf.Tensor, height: int, width: int) -> Maps:
+    """Draws the maps of a batch.
+
+    The forward order is the notebook's: vertical flip, horizontal flip, rotation, distortion.
+    Each is drawn with `ops.augment_probability` for each example.
+
+    Args:
+      ops: which augmentations, and how strong.
+      seed: the run's seed.
+      keys: int32 [B, 2], (epoch, example number).
+      height: rows of the images.
+      width: columns.
+    """
+    steps = ops.distortion_steps
+    u = randomness.uniforms(seed, keys, 9 + 2 * steps)
+    p = ops.augment_probability
+
+    def chosen(name: str, lane: int) -> tf.Tensor:
+        return (u[:, lane] < p) if name in ops.augmentations else tf.zeros_like(u[:, lane], tf.bool)
+
+    def symmetric(numbers: tf.Tensor, limit: float) -> tf.Tensor:
+        return (2.0 * numbers - 1.0) * limit
+
+    vertical = chosen("vertical_flip", 0)
+    horizontal = chosen("horizontal_flip", 1)
+    angle = symmetric(u[:, 3], math.radians(ops.rotation_degrees))
+    angle = tf.where(chosen("rotation", 2), angle, tf.zeros_like(angle))
+    stretch = 1.0 + symmetric(u[:, 9:], ops.distortion_limit)
+    stretch = tf.where(chosen("grid_distortion", 4)[:, None], stretch, tf.ones_like(stretch))
+    brightness = symmetric(u[:, 6], ops.brightness_limit * 255.0)
+    brightness = tf.where(chosen("brightness", 5), brightness, tf.zeros_like(brightness))
+    contrast = 1.0 + symmetric(u[:, 8], ops.contrast_limit)
+    contrast = tf.where(chosen("contrast", 7), contrast, tf.ones_like(contrast))
+    photometric = {"brightness", "contrast"} & set(ops.augmentations)
+    return make_maps(
+        vertical, horizontal, angle, stretch[:, :steps], stretch[:, steps:],
+        contrast if photometric else None, brightness if photometric else None, height, width,
+    )  # fmt: skip
+
+
+def make_maps(
+    vertical: tf.Tensor,
+    horizontal: tf.Tensor,
+    angle: tf.Tensor,
+    column_stretch: tf.Tensor,
+    row_stretch: tf.Tensor,
+    contrast: Optional[tf.Tensor],
+    brightness: Optional[tf.Tensor],
+    height: int,
+    width: int,
+) -> Maps:
+    """The inverse maps for given parameters.
+
+    Args:
+      vertical: bool [B], turn upside down.
+      horizontal: bool [B], mirror.
+      angle: float32 [B], radians, counter-clockwise about the image's centre.
+      column_stretch: float32 [B, S]: how many source columns an output column of each of the S
+        equal cells spans; the first column stays in place (albumentations' GridDistortion).
+      row_stretch: float32 [B, S], the same for rows.
+      contrast: float32 [B], factor about mid-grey (127.5); None with `brightness` for neither.
+      brightness: float32 [B], grey levels added.
+      height: rows.
+      width: columns.
+    """
+    columns = _stretched(column_stretch, width)
+    rows = _stretched(row_stretch, height)
+    center_x, center_y = (width - 1) / 2.0, (height - 1) / 2.0
+    cos, sin = tf.cos(angle)[:, None], tf.sin(angle)[:, None]
+    # Output to source of a counter-clockwise turn, with y pointing down.
+    ax = center_x + cos * (columns - center_x)
+    bx = -sin * (rows - center_y)
+    ay = sin * (columns - center_x)
+    by = center_y + cos * (rows - center_y)
+    mirror, upside = horizontal[:, None], vertical[:, None]
+    ax, bx = tf.where(mirror, (width - 1.0) - ax, ax), tf.where(mirror, -bx, bx)
+    ay, by = tf.where(upside, -ay, ay), tf.where(upside, (height - 1.0) - by, by)
+    ax, bx, ay, by = (_fixed(value) for value in (ax, bx, ay, by))
+    if contrast is None:
+        return Maps(ax, bx, ay, by, None, None)
+    return Maps(ax, bx, ay, by, _fixed(contrast), _fixed(127.5 * (1.0 - contrast) + brightness))
+
+
+def _stretched(stretch: tf.Tensor, size: int) -> tf.Tensor:
+    """Source positions [B, size] of a piecewise-linear 1-D map from its cells' stretches [B, S]."""
+    cells = stretch.shape[1]
+    position = tf.range(size, dtype=tf.float32)
+    starts = tf.range(cells, dtype=tf.float32) * (size / cells)
+    # How far each pixel has gone into each cell: linear maps are then one small product.
+    inside = tf.clip_by_value(position[None, :] - starts[:, None], 0.0, size / cells)
+    # Offsets from the identity, so that unit stretches give whole numbers to the bit.
+    moved = tf.reduce_sum((stretch - 1.0)[:, :, None] * inside[None], axis=1)
+    return position[None, :] + moved
+
+
+def _fixed(value: tf.Tensor) -> tf.Tensor:
+    return tf.cast(tf.round(value * ONE), tf.int32)
