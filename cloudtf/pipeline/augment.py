@@ -213,7 +213,8 @@ def augment(
     """
     if not ops.augmentations:
         return images
-    maps = _compiled_sample_maps(ops, seed, keys, images.shape[1], images.shape[2])
+    height, width = images.shape[1:3]
+    maps = _compiled_sample_maps(ops, seed, keys, height, width, in_turn=not whole_batch)
     return apply_maps(images, maps, whole_batch)
 
 

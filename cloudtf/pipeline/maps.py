@@ -43,7 +43,9 @@ class Maps(NamedTuple):
     offset: Optional[tf.Tensor]
 
 
-def sample_maps(ops: Augmentations, seed: int, keys: tf.Tensor, height: int, width: int) -> Maps:
+def sample_maps(
+    ops: Augmentations, seed: int, keys: tf.Tensor, height: int, width: int, in_turn: bool = False
+) -> Maps:
     """Draws the maps of a batch.
 
     The forward order is the notebook's: vertical flip, horizontal flip, rotation, distortion.
@@ -55,6 +57,7 @@ def sample_maps(ops: Augmentations, seed: int, keys: tf.Tensor, height: int, wid
       keys: int32 [B, 2], (epoch, example number).
       height: rows of the images.
       width: columns.
+      in_turn: see `make_maps`.
     """
     steps = ops.distortion_steps
     u = randomness.uniforms(seed, keys, 9 + 2 * steps)
@@ -80,6 +83,7 @@ def sample_maps(ops: Augmentations, seed: int, keys: tf.Tensor, height: int, wid
     return make_maps(
         vertical, horizontal, angle, stretch[:, :steps], stretch[:, steps:],
         contrast if photometric else None, brightness if photometric else None, height, width,
+        in_turn,
     )  # fmt: skip
 
 
@@ -93,6 +97,7 @@ def make_maps(
     brightness: Optional[tf.Tensor],
     height: int,
     width: int,
+    in_turn: bool = False,
 ) -> Maps:
     """The inverse maps for given parameters.
 
@@ -107,11 +112,44 @@ def make_maps(
       brightness: float32 [B], grey levels added.
       height: rows.
       width: columns.
+      in_turn: one example after the other, with the same result. For one thread of an input
+        pipeline, compiled: XLA would share a batch among more, which takes longer than making it.
     """
+    parameters = (
+        vertical, horizontal, tf.cos(angle), tf.sin(angle), column_stretch, row_stretch
+    )  # fmt: skip
+    if in_turn:
+
+        def one(parts: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, ...]:
+            made = _made_positions(*(part[None] for part in parts), height, width)
+            return tuple(values[0] for values in made)
+
+        shapes = ([width], [height], [width], [height])
+        signature = tuple(tf.TensorSpec(shape, tf.int32) for shape in shapes)
+        positions = tf.map_fn(one, parameters, fn_output_signature=signature)
+    else:
+        positions = _made_positions(*parameters, height, width)
+    if contrast is None or brightness is None:
+        return Maps(*positions, None, None)
+    offset = 127.5 * (1.0 - contrast) + brightness
+    return Maps(*positions, _fixed(contrast), _fixed(offset))
+
+
+def _made_positions(
+    vertical: tf.Tensor,
+    horizontal: tf.Tensor,
+    cos: tf.Tensor,
+    sin: tf.Tensor,
+    column_stretch: tf.Tensor,
+    row_stretch: tf.Tensor,
+    height: int,
+    width: int,
+) -> tuple[tf.Tensor, ...]:
+    """`ax`, `bx`, `ay` and `by` of `Maps`."""
     columns = _stretched(column_stretch, width)
     rows = _stretched(row_stretch, height)
     center_x, center_y = (width - 1) / 2.0, (height - 1) / 2.0
-    cos, sin = tf.cos(angle)[:, None], tf.sin(angle)[:, None]
+    cos, sin = cos[:, None], sin[:, None]
     # Output to source of a counter-clockwise turn, with y pointing down.
     ax = center_x + cos * (columns - center_x)
     bx = -sin * (rows - center_y)
@@ -120,22 +158,20 @@ def make_maps(
     mirror, upside = horizontal[:, None], vertical[:, None]
     ax, bx = tf.where(mirror, (width - 1.0) - ax, ax), tf.where(mirror, -bx, bx)
     ay, by = tf.where(upside, -ay, ay), tf.where(upside, (height - 1.0) - by, by)
-    ax, bx, ay, by = (_fixed(value) for value in (ax, bx, ay, by))
-    if contrast is None:
-        return Maps(ax, bx, ay, by, None, None)
-    return Maps(ax, bx, ay, by, _fixed(contrast), _fixed(127.5 * (1.0 - contrast) + brightness))
+    return tuple(_fixed(values) for values in (ax, bx, ay, by))
 
 
 def _stretched(stretch: tf.Tensor, size: int) -> tf.Tensor:
     """Source positions [B, size] of a piecewise-linear 1-D map from its cells' stretches [B, S]."""
     cells = stretch.shape[1]
-    position = tf.range(size, dtype=tf.float32)
-    starts = tf.range(cells, dtype=tf.float32) * (size / cells)
-    # How far each pixel has gone into each cell: linear maps are then one small product.
-    inside = tf.clip_by_value(position[None, :] - starts[:, None], 0.0, size / cells)
+    position = tf.range(size, dtype=tf.float32)[None, :]
     # Offsets from the identity, so that unit stretches give whole numbers to the bit.
-    moved = tf.reduce_sum((stretch - 1.0)[:, :, None] * inside[None], axis=1)
-    return position[None, :] + moved
+    moved = tf.zeros_like(position)
+    for cell in range(cells):
+        # How far each pixel has gone into the cell. (A sum over an axis XLA does not vectorize.)
+        inside = tf.clip_by_value(position - cell * (size / cells), 0.0, size / cells)
+        moved += (stretch[:, cell, None] - 1.0) * inside
+    return position + moved
 
 
 def _fixed(value: tf.Tensor) -> tf.Tensor:
