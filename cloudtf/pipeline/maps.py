@@ -121,31 +121,26 @@ def make_maps(
     if in_turn:
 
         def one(parts: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, ...]:
-            made = _made_positions(*(part[None] for part in parts), height, width)
+            made = _positions(tuple(part[None] for part in parts), height, width)
             return tuple(values[0] for values in made)
 
         shapes = ([width], [height], [width], [height])
         signature = tuple(tf.TensorSpec(shape, tf.int32) for shape in shapes)
-        positions = tf.map_fn(one, parameters, fn_output_signature=signature)
+        ax, bx, ay, by = tf.map_fn(one, parameters, fn_output_signature=signature)
     else:
-        positions = _made_positions(*parameters, height, width)
+        ax, bx, ay, by = _positions(parameters, height, width)
     if contrast is None or brightness is None:
-        return Maps(*positions, None, None)
+        return Maps(ax, bx, ay, by, None, None)
     offset = 127.5 * (1.0 - contrast) + brightness
-    return Maps(*positions, _fixed(contrast), _fixed(offset))
+    return Maps(ax, bx, ay, by, _fixed(contrast), _fixed(offset))
 
 
-def _made_positions(
-    vertical: tf.Tensor,
-    horizontal: tf.Tensor,
-    cos: tf.Tensor,
-    sin: tf.Tensor,
-    column_stretch: tf.Tensor,
-    row_stretch: tf.Tensor,
-    height: int,
-    width: int,
-) -> tuple[tf.Tensor, ...]:
-    """`ax`, `bx`, `ay` and `by` of `Maps`."""
+def _positions(parameters: tuple[tf.Tensor, ...], height: int, width: int) -> tuple[tf.Tensor, ...]:
+    """`ax`, `bx`, `ay` and `by` of `Maps`, from the first six parameters of `make_maps`.
+
+    With the angle's cosine and sine in its place: here they would be found anew for each pixel.
+    """
+    vertical, horizontal, cos, sin, column_stretch, row_stretch = parameters
     columns = _stretched(column_stretch, width)
     rows = _stretched(row_stretch, height)
     center_x, center_y = (width - 1) / 2.0, (height - 1) / 2.0
