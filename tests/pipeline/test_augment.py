@@ -79,8 +79,10 @@ def error(a, b, border=0):
     return difference.mean(), difference.max()
 
 
-def test_a_batch_in_turn_is_the_batch_at_once_to_the_bit(photo):
-    """The host takes image after image, an accelerator all at once."""
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_batch_in_turn_is_the_batch_at_once_to_the_bit(photo, monkeypatch, apart):
+    """The host takes image after image, as suits its XLA, and an accelerator all at once."""
+    monkeypatch.setattr(augment, "GATHERS_APART", apart)
     images = tf.stack([photo[i : i + 97, i : i + 101] for i in range(16)])
     keys = tf.stack([tf.zeros(16, tf.int32), tf.range(16)], axis=1)
     for ops in (Augmentations(), Augmentations(augmentations=NAMES)):
