@@ -14,7 +14,7 @@ import json
 import os
 import tempfile
 import zipfile
-from typing import TYPE_CHECKING, Any, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Iterator, Sequence
 
 from cloudtf import files
 from cloudtf.data.labels import check_class, check_distinct
@@ -97,10 +97,9 @@ def load_model(path: str, in_float32: bool = False) -> tf.keras.Model:
         vetting.check_weights(weights, path)
         try:
             if in_float32:
-                config = _without_policies(config)
-            model = tf.keras.utils.deserialize_keras_object(
-                {**_for_any_stack(config), "compile_config": None}, custom_objects, safe_mode=True
-            )
+                config = _rebuilt(config, _without_policy)
+            config = {**_rebuilt(config, _for_any_stack), "compile_config": None}
+            model = tf.keras.utils.deserialize_keras_object(config, custom_objects, safe_mode=True)
             if not isinstance(model, tf.keras.Model):
                 raise TypeError(f"it is a {type(model).__name__}, not a model")
             model.load_weights(weights)
@@ -212,25 +211,46 @@ def _parse_json(content: bytes, name: str, path: str) -> dict[str, Any]:
     return value
 
 
-def _for_any_stack(config: Any) -> Any:
-    """The same without a setting of input layers that Keras 2.15 does not know yet."""
+def _rebuilt(config: Any, change: Callable[[dict[str, Any]], Any]) -> Any:
+    """A config with `change` made to each object in it, the inner ones first."""
     if isinstance(config, list):
-        return [_for_any_stack(value) for value in config]
+        return [_rebuilt(value, change) for value in config]
     if not isinstance(config, dict):
         return config
-    return {
-        key: _for_any_stack(value)
-        for key, value in config.items()
-        if not (key == "optional" and value is False and "batch_input_shape" in config)
-    }
+    return change({key: _rebuilt(value, change) for key, value in config.items()})
 
 
-def _without_policies(config: Any) -> Any:
-    """The same with float32 in place of a policy of mixed precision."""
-    if isinstance(config, list):
-        return [_without_policies(value) for value in config]
-    if not isinstance(config, dict):
-        return config
-    if config.get("class_name") == "Policy":
-        return "float32"
-    return {key: _without_policies(value) for key, value in config.items()}
+def _for_any_stack(config: dict[str, Any]) -> dict[str, Any]:
+    """The same without a setting that Keras 2.15 does not know yet, and with an end."""
+    if "batch_input_shape" in config and config.get("optional") is False:
+        del config["optional"]
+    if isinstance(config.get("layers"), list):
+        config["layers"] = _Layers(config["layers"])
+    return config
+
+
+def _without_policy(config: dict[str, Any]) -> Any:
+    """float32 in place of a policy of mixed precision."""
+    return "float32" if config.get("class_name") == "Policy" else config
+
+
+class _Layers(list[Any]):
+    """The layers of a network, which Keras goes through until each has found its inputs.
+
+    In a damaged file one may wait for another for ever: only so many turns are given out.
+    """
+
+    def __init__(self, layers: list[Any]):
+        super().__init__(layers)
+        nodes = [layer.get("inbound_nodes") for layer in layers if isinstance(layer, dict)]
+        # Layers are written in the order in which they are called, so that one turn makes them and
+        # one calls them; only those that are called several times may need as many more.
+        self._turns = 2 + sum(
+            len(calls) for calls in nodes if isinstance(calls, list) and calls[1:]
+        )
+
+    def __iter__(self) -> Iterator[Any]:
+        if not self._turns:
+            raise ValueError("some of its layers wait for an input that no layer makes")
+        self._turns -= 1
+        return super().__iter__()

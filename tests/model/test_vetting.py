@@ -103,6 +103,49 @@ def test_a_config_may_nest_as_deep_as_it_likes(parts):
             saving.load_model(nested)
 
 
+def tied(parts, place, source):
+    """The path of a model whose named layer takes its input from `source`."""
+    config = json.loads(parts[0]["config.json"])
+    for layers in (config["config"]["layers"], config["config"]["layers"][2]["config"]["layers"]):
+        for layer in layers:
+            if layer["name"] == place:
+                layer["inbound_nodes"][0][0] = source
+    return parts[1](**{"config.json": json.dumps(config)})
+
+
+@pytest.mark.parametrize(
+    "place, source",
+    [
+        ("probabilities", ["body", 0, 0, {}]),  # Its own input to output, which is not written.
+        ("probabilities", ["body", 2, 0, {}]),
+        ("down_bn", ["down_conv", 1, 0, {}]),
+        ("down_conv", ["block_add", 0, 0, {}]),
+        ("block_bn", ["block_bn", 0, 0, {}]),
+        ("down_bn", ["down_conv", 0, 0, {"training": ["block_add", 0, 0]}]),
+    ],
+)
+def test_layers_that_wait_for_each_other_are_refused(parts, place, source):
+    """Keras goes through such a network without end."""
+    with pytest.raises(UserError, match="wait for an input that no layer makes"):
+        saving.load_model(tied(parts, place, source))
+
+
+def test_layers_in_any_order_that_keras_writes_load(tmp_path):
+    """Shared layers, called in turns, take Keras more than one turn."""
+    import tensorflow as tf
+
+    images = tf.keras.Input([4, 4, 3])
+    a, b = tf.keras.layers.Conv2D(3, 1, name="a"), tf.keras.layers.Conv2D(3, 1, name="b")
+    x = images
+    for layer in (b, a, a, b, a, b, b, a):
+        x = layer(x)
+    model = tf.keras.Model(images, x)
+    path = str(tmp_path / "model.keras")
+    saving.save_model(model, path, {})
+    pixels = np.random.default_rng(0).random([2, 4, 4, 3], np.float32)
+    np.testing.assert_array_equal(saving.load_model(path)(pixels), model(pixels))
+
+
 def rewritten(parts, change):
     """The path of the model after `change` of its open HDF5 file."""
     path = parts[1]()
