@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -36,7 +36,7 @@ def prepare(config: TrainConfig, strategy: tf.distribute.Strategy, model: tf.ker
         device_augmentations=config if on_device else None,
         jit_compile=config.jit_compile,
     )
-    batches = iter(_batches(config, strategy, model))
+    batches = _batches(config, strategy, model)
     count = config.steps_per_execution
     images = config.batch_size * count
 
@@ -57,7 +57,9 @@ def prepare(config: TrainConfig, strategy: tf.distribute.Strategy, model: tf.ker
     return Case(measure, images)
 
 
-def _batches(config: TrainConfig, strategy: tf.distribute.Strategy, model: tf.keras.Model) -> Any:
+def _batches(
+    config: TrainConfig, strategy: tf.distribute.Strategy, model: tf.keras.Model
+) -> Iterator[Any]:
     """One random batch again and again, as each replica takes it."""
     share = strategies.per_replica_batch(strategy, config.batch_size)
     random = np.random.default_rng(0)
@@ -68,4 +70,4 @@ def _batches(config: TrainConfig, strategy: tf.distribute.Strategy, model: tf.ke
     def make(_: tf.distribute.InputContext) -> tf.data.Dataset:
         return tf.data.Dataset.from_tensors((images, labels, keys)).repeat().prefetch(2)
 
-    return strategy.distribute_datasets_from_function(make)
+    return strategies.iterate(strategy, make)

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import tempfile
 import time
-from typing import Any, Optional
+from typing import Any, Iterator, Optional
 
 import tensorflow as tf
 
@@ -162,7 +162,7 @@ class _Run:
             ),
             steps_per_epoch=self.steps_per_epoch,
             augment_on=self.augment_on,
-            make_batches=lambda: iter(self._distributed_batches(replica_batch)),
+            make_batches=lambda: self._distributed_batches(replica_batch),
         )
         # Also when going on: settings that may change are those of the last start.
         files.write_text(files.join(self.output_dir, "flags.txt"), settings.to_flagfile(config))
@@ -228,7 +228,7 @@ class _Run:
             best_waits=True,
         )
 
-    def _distributed_batches(self, replica_batch: int) -> Any:
+    def _distributed_batches(self, replica_batch: int) -> Iterator[Any]:
         def make(context: tf.distribute.InputContext) -> tf.data.Dataset:
             replicas = context.num_replicas_in_sync // context.num_input_pipelines
             told: dict[str, Any] = {
@@ -250,7 +250,7 @@ class _Run:
                 **told,
             )
 
-        return self.strategy.distribute_datasets_from_function(make)
+        return strategies.iterate(self.strategy, make)
 
     def _describe(self, num_examples: int) -> None:
         replicas = strategies.describe(self.strategy)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import functools
 import json
 import os
-from typing import Callable, Iterator
+from typing import Any, Callable, Iterator
 
 import tensorflow as tf
 
@@ -14,6 +15,7 @@ from cloudtf.errors import UsageError, UserError
 
 # How long another worker may be silent before it counts as lost.
 HEARTBEAT_SECONDS = 100
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # Of malloc.h.
 
 
 def make_strategy(name: str = "auto", tpu: str = "local") -> tf.distribute.Strategy:
@@ -70,6 +72,37 @@ def per_replica_batch(strategy: tf.distribute.Strategy, batch_size: int) -> int:
             f"such as {max(batch_size // replicas, 1) * replicas}."
         )
     return batch_size // replicas
+
+
+def iterate(
+    strategy: tf.distribute.Strategy, make: Callable[[tf.distribute.InputContext], tf.data.Dataset]
+) -> Iterator[Any]:
+    """The batches of all replicas, without end.
+
+    Args:
+      strategy: the replicas.
+      make: gives the batches of the input pipeline that its context names.
+
+    Returns:
+      What `strategy.run` takes, batch by batch.
+    """
+    batches = iter(strategy.distribute_datasets_from_function(make))
+    _keep_large_memory()
+    return batches
+
+
+def _keep_large_memory() -> None:
+    """Lets malloc keep what is freed (blocks of up to 32 MB), as it learns to by itself.
+
+    A distributed dataset is built on a generator, and with a generator TensorFlow 2.21 forbids it
+    (`ApplyPython311MemoryPatch`): every tensor over 128 KB is then mapped and cleared anew. A step
+    of EfficientNet on a CPU took 1.5 times as long, and the input of an accelerator 1.1 times.
+    """
+    if tuple(map(int, tf.__version__.split(".")[:2])) >= (2, 21):
+        with contextlib.suppress(AttributeError, OSError):  # Where this is not glibc.
+            mallopt = ctypes.CDLL(None).mallopt
+            mallopt(_M_MMAP_THRESHOLD, 1 << 25)
+            mallopt(_M_TRIM_THRESHOLD, 1 << 30)
 
 
 def replica_averager(strategy: tf.distribute.Strategy, model: tf.keras.Model) -> Callable[[], None]:

@@ -210,3 +210,35 @@ def test_batch_norm_of_each_replica_alone_does_not(result):
 def test_replicas_are_described_and_the_strategy_is_made_once(result):
     assert result["described"] == "2 x CPU (MirroredStrategy)"
     assert result["same"]
+
+
+MEMORY = """
+import ctypes
+import tensorflow as tf
+from cloudtf.training import strategy as strategies
+
+def make(context):
+    return tf.data.Dataset.range(1).repeat()
+
+next(strategies.iterate(strategies.make_strategy("cpu"), make))
+c = ctypes.CDLL(None)
+c.malloc.restype, c.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+class Statistics(ctypes.Structure):  # Of glibc's malloc.h.
+    _fields_ = [(name, ctypes.c_size_t) for name in (
+        "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks",
+        "fordblks", "keepcost")]
+c.mallinfo2.restype = Statistics
+mapped = c.mallinfo2().hblks
+blocks = [c.malloc(16 << 20) for _ in range(8)]
+print(c.mallinfo2().hblks - mapped)
+"""
+
+
+@pytest.mark.skipif(
+    tuple(map(int, tf.__version__.split(".")[:2])) < (2, 21) or sys.platform != "linux",
+    reason="malloc learns by itself",
+)
+def test_the_memory_of_a_step_is_not_mapped_anew_for_the_next():
+    done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, encoding="utf-8")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "0\n"
