@@ -31,6 +31,8 @@ _WEIGHTS_NAME = "model.weights.h5"
 # The parts of a .keras file are stored as they are; a bomb unpacks to far more than its size.
 _MAX_RATIO = 20
 _MIN_UNPACKED = 1 << 24
+# Over the layers of a network, each in the time of as many layers.
+_MAX_TURNS = 1000
 
 
 def save_model(model: tf.keras.Model, path: str, info: dict[str, Any]) -> None:
@@ -243,11 +245,10 @@ class _Layers(list[Any]):
     def __init__(self, layers: list[Any]):
         super().__init__(layers)
         nodes = [layer.get("inbound_nodes") for layer in layers if isinstance(layer, dict)]
-        # Layers are written in the order in which they are called, so that one turn makes them and
-        # one calls them; only those that are called several times may need as many more.
-        self._turns = 2 + sum(
-            len(calls) for calls in nodes if isinstance(calls, list) and calls[1:]
-        )
+        # Keras writes a layer after those that it takes its input from, unless it is called several
+        # times: one turn makes them and one calls them; each call of a shared layer may need one.
+        shared = sum(len(calls) for calls in nodes if isinstance(calls, list) and calls[1:])
+        self._turns = 2 + min(shared, _MAX_TURNS)
 
     def __iter__(self) -> Iterator[Any]:
         if not self._turns:

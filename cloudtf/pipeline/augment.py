@@ -15,15 +15,15 @@ from cloudtf.pipeline.augmentations import Augmentations
 from cloudtf.pipeline.maps import FRACTION_BITS, ONE, Maps, sample_maps
 
 # XLA for CPUs gives each gather a loop of its own from TensorFlow 2.20 on, in which it finds again
-# where to read. There the places are worked out once, before: a third of the time (0.31 against
-# 0.93 ms an image). Up to 2.19 one loop does all, and places kept in memory cost it 0.03 to 0.1 ms.
+# where to read. There the places are worked out once, before: a third of the time (0.32 against
+# 0.89 ms an image). Up to 2.19 one loop does all, and places kept in memory cost it 0.02 to 0.1 ms.
 GATHERS_APART = tuple(map(int, tf.__version__.split(".")[:2])) >= (2, 20)
 
 left_shift, right_shift = tf.bitwise.left_shift, tf.bitwise.right_shift
 
 
 class _Corners(NamedTuple):
-    """The four neighbours of each source position, each [B, H, W], or what makes them.
+    """Which four neighbours each source position has, and their weights; each [B, H, W].
 
     Attributes:
       corner: int32 number of the upper left one in its image, at most the last but one of its row
@@ -42,12 +42,12 @@ def apply_maps(images: tf.Tensor, maps: Maps, whole_batch: bool = False) -> tf.T
 
     In three stages: RGB pixels become one 32-bit word each, words are gathered and mixed, and words
     become bytes again. Where XLA fuses them for a CPU it finds and mixes each pixel once for each
-    channel, which was measured to take four times as long. So they are kept apart: for the threads
-    of an input pipeline by taking one image after the other, which then stays in the core's own
+    channel, which was measured to take four times as long. So they are kept apart: in an input
+    pipeline by a condition, in a loop over the images, each of which then stays in the core's own
     cache over all stages; for a whole batch at once by compiling each stage by itself.
 
     Args:
-      images: uint8 [B, H, W, 3] with static H and W.
+      images: uint8 [B, H, W, 3] with static H and W; B is at least 1 unless `whole_batch`.
       maps: from `make_maps` or `sample_maps`.
       whole_batch: for accelerators, and to use all cores for one batch.
 
