@@ -53,9 +53,7 @@ def predict(config: PredictConfig) -> int:
     from cloudtf.pipeline.dataset import open_dataset
     from cloudtf.submission import predictions
 
-    path = config.model
-    if not path.endswith(".keras"):
-        path = files.join(path, "best.keras")
+    path = saving.find_model(config.model)
     info = saving.read_info(path, saving.CLASSIFIER)
     model = saving.load_model(path)
     saving.check_fits(path, model, info)

@@ -78,9 +78,6 @@ def export(config: ExportConfig) -> dict[str, Any]:
       UserError: the model or its thresholds are missing, damaged or do not belong together; the
         output cannot be written or is a folder in use; tf2onnx is missing.
     """
-    path = config.model
-    if not path.endswith(".keras"):
-        path = files.join(path, "best.keras")
     if config.format == "onnx":
         _import_tf2onnx()
     if config.format == "saved_model":
@@ -92,6 +89,7 @@ def export(config: ExportConfig) -> dict[str, Any]:
 
     from cloudtf.model import saving
 
+    path = saving.find_model(config.model)
     info = _describe(path, saving.read_info(path), config)
     model = saving.load_model(path, in_float32=True)
     saving.check_fits(path, model, info)

@@ -61,6 +61,12 @@ def save_model(model: tf.keras.Model, path: str, info: dict[str, Any]) -> None:
             archive.writestr(INFO_NAME, json.dumps(finite, indent=2, ensure_ascii=False))
 
 
+def find_model(path: str) -> str:
+    """The model file that a user means: a file itself, of a run folder its best model."""
+    is_file = files.exists(path) and not files.is_dir(path)
+    return path if path.endswith(".keras") or is_file else files.join(path, "best.keras")
+
+
 def load_model(path: str, in_float32: bool = False) -> tf.keras.Model:
     """Reads a `.keras` file (local or remote) as an uncompiled model.
 

@@ -177,6 +177,15 @@ def test_remote_paths_work(tiny):
     assert files.list_dir("ram://saving") == ["model.keras"]
 
 
+def test_a_model_is_meant_by_its_file_or_its_run_folder(saved, tmp_path):
+    assert saving.find_model(saved) == saved
+    assert saving.find_model(str(tmp_path)) == str(tmp_path / "best.keras")
+    picture = str(tmp_path / "picture.png")
+    files.write_bytes(picture, b"PNG")
+    with pytest.raises(UserError, match="picture.png must be a .keras file"):
+        saving.load_model(saving.find_model(picture))
+
+
 @pytest.mark.parametrize("read", [saving.load_model, saving.read_info])
 def test_missing_and_truncated_files_are_named(read, saved):
     with pytest.raises(UserError, match="nothing.keras cannot be read"):
