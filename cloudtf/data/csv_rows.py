@@ -66,13 +66,20 @@ def _without_nul(path: str, lines: Iterable[str], start: int) -> Iterator[str]:
 def _rows(path: str, lines: Iterator[str], delimiter: str, start: int) -> Iterator[Row]:
     """Number and cells of each row that is not empty."""
     csv.field_size_limit(_MAX_FIELD)
-    number = start - 1
-    try:
-        for number, cells in enumerate(csv.reader(lines, delimiter=delimiter, strict=True), start):
-            if any(cells):
-                yield number, cells
-    except csv.Error as error:
-        raise UserError(f"{path} row {number + 1} is no CSV ({error}); mend the row.") from error
+    for number, line in enumerate(lines, start):
+        if '"' not in line:
+            # Masks are long and have no quotes; the module would look at each character.
+            cells = line.rstrip("\r\n").split(delimiter)
+        else:
+            row = itertools.chain([line], lines)  # What is quoted may go on over several lines.
+            try:
+                cells = next(csv.reader(row, delimiter=delimiter, strict=True))
+            except csv.Error as error:
+                raise UserError(
+                    f"{path} row {number} is no CSV ({error}); mend the row."
+                ) from error
+        if any(cells):
+            yield number, cells
 
 
 def _checked(path: str, header: list[str], rows: Iterator[Row]) -> Iterator[Row]:

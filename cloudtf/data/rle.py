@@ -114,20 +114,17 @@ def _runs(text: str, num_pixels: Optional[int]) -> tuple[np.ndarray, np.ndarray]
 
 def _numbers(text: str) -> np.ndarray:
     """The whole numbers of a text, int64 [N]."""
-    characters = np.frombuffer(text.encode("utf-8", "replace"), np.uint8)
-    spaces = characters == ord(" ")
-    digits = (characters >= ord("0")) & (characters <= ord("9"))
-    if digits.any() and (spaces | digits).all():
-        gaps = np.diff(np.flatnonzero(spaces), prepend=-1, append=len(characters))
-        if gaps.max() - 1 <= _MAX_DIGITS:
-            # Six times as fast as splitting, and there are several masks a photograph.
-            return np.fromstring(text, np.int64, sep=" ")
+    if text.isascii() and not text.isspace() and not text.encode().translate(None, b"0123456789 "):
+        # Six times as fast as splitting, and there are several masks a photograph.
+        numbers = np.fromstring(text, np.int64, sep=" ")
+        if not numbers.size or numbers.max() < 10**_MAX_DIGITS:
+            return numbers
     words = text.split()
     for word in words:
         if not (word.isascii() and word.isdigit()):
             shown = repr(word if len(word) <= 20 else word[:20] + "...")
             raise ValueError(f"{shown} is not a whole number of pixels")
         # Measured before converting: Python takes quadratic time for numbers of very many digits.
-        if len(word) > _MAX_DIGITS:
+        if len(word.lstrip("0")) > _MAX_DIGITS:
             raise ValueError(f"the number {word[:_MAX_DIGITS]}... is far too large")
-    return np.array(words, dtype="S").astype(np.int64)
+    return np.array([int(word.lstrip("0") or "0") for word in words], np.int64)

@@ -111,6 +111,13 @@ def test_the_end_of_the_image_is_checked_only_when_known():
     rle.check("", 1)
 
 
+@pytest.mark.parametrize("space", [" ", "\t"])
+def test_zeros_in_front_do_not_make_a_number_large(space):
+    rle.check(space.join(["0" * 10_000 + "3", "0" * 30 + "8"]), 10)
+    with pytest.raises(ValueError, match="start 0, under 1"):
+        rle.check(space.join(["0" * 10_000, "1"]), 10)
+
+
 def test_shapes_that_are_no_image_are_refused():
     with pytest.raises(ValueError, match="two dimensions, not 3"):
         rle.encode(np.zeros((2, 2, 2), bool))
