@@ -5,7 +5,8 @@
 Steps and saves take turns in one process, so that whatever else the machine does slows both. A save
 is what `cloudtf train` does: all weights are looked at, the checkpoint is written and flushed to
 the disk, the one before it is removed. Steps are those of `TrainStep` on a constant batch, which is
-the fastest that a run can be. The share is the median save over --checkpoint_every median steps.
+the fastest that a run can be. The share is the median, over the saves, of a save's time over that
+of --checkpoint_every steps like those before it.
 """
 
 from __future__ import annotations

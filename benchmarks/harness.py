@@ -2,8 +2,8 @@
 
 Noise on a shared machine is larger than many differences worth knowing. So each case lives in a
 process of its own, all take turns (A B C, C B A, A B C, ...), only one runs at a time, and what is
-reported is the median over the turns, and for a pair of cases the median of the ratios of turns
-that were neighbours, with its bootstrap interval.
+reported is the median over the turns, and for a pair of cases the median of the ratios of their
+turns of the same round, with its bootstrap interval.
 """
 
 from __future__ import annotations

@@ -231,7 +231,7 @@ def dali(paths: list[str], batch_size: int, augmented: bool, threads: int) -> ha
 def decode_jpeg(paths: list[str], batch_size: int, size: int, threads: int) -> harness.Measure:
     """`tf.io.decode_jpeg` on JPEGs in memory, to uint8 batches; with cloudtf's own tf.data options.
 
-    What TensorFlow can do at most without touching a pixel itself.
+    An image a call, which is the usual way.
     """
     from cloudtf.diagnosis import cases
 

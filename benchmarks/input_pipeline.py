@@ -2,7 +2,9 @@
 
     python benchmarks/input_pipeline.py --work_dir=DIR --json=input_pipeline.json
 
-Synthetic cloud scenes as 224 x 224 JPEGs of quality 95, all in the page cache. Peers that are not
+Synthetic cloud scenes as 224 x 224 JPEGs of quality 95, all in the page cache. What is not called
+streamed or decoded keeps its JPEGs in memory, as cloudtf does by itself where they fit; so do the
+limits. The other libraries, and what is streamed, read files each time. Peers that are not
 installed (`pip install cloudtf[benchmarks]`) are named and left out.
 """
 
@@ -97,6 +99,7 @@ def main() -> None:
             (HOST, SEQUENCE_ORIGINALS),
             (HOST, DALI),
             (HOST_STREAMED, HOST),
+            (HOST_STREAMED, TORCH),
             (DEVICE, DECODE_JPEG, 0.9),
             (DEVICE, DALI_PLAIN, 1.5),
             (DEVICE_STREAMED, DECODE_JPEG, 0.9),

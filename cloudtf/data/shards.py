@@ -16,6 +16,8 @@ from cloudtf.data import records, tfrecord
 MAX_SHARD_BYTES = 100_000_000
 # Eight readers or workers find a shard each, if that leaves a shard as many examples.
 USUAL_SHARDS = 8
+# Shards that a training pipeline reads at once, where there are so many.
+READERS = 16
 # The names of shards: split, number, count.
 NAME_PATTERN = r"[\w-]+-\d{5}-of-\d{5}\.tfrecord"
 

@@ -7,11 +7,10 @@ import functools
 import tempfile
 from typing import Any, Callable, Iterator
 
-import tensorflow as tf
 from tqdm import tqdm
 
 from cloudtf import files
-from cloudtf.data import records
+from cloudtf.data import records, sources
 from cloudtf.data.convert import ConvertConfig, convert
 from cloudtf.data.shards import usable_cores
 from cloudtf.diagnosis import cases, machine, samples, steps, timing
@@ -55,17 +54,24 @@ def bench(config: BenchConfig) -> dict[str, Any]:
     """
     facts = machine.facts()
     manifest = records.read_manifest(config.data_dir)
-    records.check_shards(config.data_dir, manifest, [config.train_split])
-    small = samples.part(manifest, config.train_split, config.max_images)
-    split = small.split(config.train_split)
+    splits, _ = startup.split_names(config, manifest.splits)
+    records.check_shards(config.data_dir, manifest, splits)
+    small, split = samples.part(manifest, splits, config.max_images)
     if not split.num_examples:
-        raise UserError(f"The split {config.train_split!r} in {config.data_dir} has no examples.")
+        raise UserError(f"The split {split.name!r} in {config.data_dir} has no examples.")
+    if config.images_dir:
+        sources.unlabelled(config.images_dir)  # Said before anything is measured.
     print(machine.describe(facts))
-    prepared = _cases(config, small)
-    total = len(prepared) * config.rounds
-    with tqdm(total=total, unit=" turns", desc="bench", dynamic_ncols=True) as bar:
-        speeds = timing.alternate(prepared, config.rounds, config.seconds, lambda: bar.update(1))
+    # The hardware too: TensorFlow joins a cluster, or learns of a TPU, before it computes anything.
+    step = _step(config, manifest) if config.step else None
     sample = samples.encoded(config.data_dir, split, len(manifest.classes), config.max_images)
+    with ImageDataset(config.data_dir, small, "none").naming_damage(split.name):
+        prepared = _cases(config, small, split, sample)
+        total = len(prepared) * config.rounds
+        with tqdm(total=total, unit=" turns", desc="bench", dynamic_ncols=True) as bar:
+            speeds = timing.alternate(
+                prepared, config.rounds, config.seconds, lambda: bar.update(1)
+            )
     result: dict[str, Any] = {
         "machine": facts,
         "data": {
@@ -79,7 +85,7 @@ def bench(config: BenchConfig) -> dict[str, Any]:
         },
         "throughput": {name: dataclasses.asdict(speed) for name, speed in speeds.items()},
         "costs_ms": {name: speeds[name].cpu_ms for name in (READ, DECODE, AUGMENT)},
-        "step": _step(config, manifest) if config.step else None,
+        "step": step,
         "conversion": _conversion(config, manifest) if config.images_dir else None,
     }
     for line in lines(result):
@@ -113,12 +119,12 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
         yield f"{'conversion':<26}{result['conversion']['cpu_ms']:>9.2f}"
 
 
-def _cases(config: BenchConfig, manifest: records.Manifest) -> dict[str, timing.Case]:
-    split, batch, cores = config.train_split, config.batch_size, usable_cores()
-    spec = manifest.split(split)
+def _cases(
+    config: BenchConfig, manifest: records.Manifest, spec: records.Split, encoded: list[bytes]
+) -> dict[str, timing.Case]:
+    split, batch, cores = spec.name, config.batch_size, usable_cores()
     height, width = manifest.image_height, manifest.image_width
     classes = len(manifest.classes)
-    encoded = samples.encoded(config.data_dir, spec, classes, config.max_images)
 
     @functools.cache  # What is kept in memory is loaded once for all rows.
     def data(cache: str) -> ImageDataset:
@@ -136,6 +142,8 @@ def _cases(config: BenchConfig, manifest: records.Manifest) -> dict[str, timing.
     if spec.num_examples * height * width * 3 <= memory.free_bytes() * memory.SHARE:
         result[HOST_DECODED] = training("decoded", "host")
         result[DECODED] = training("decoded", "device")
+    else:
+        print("The pixels do not fit into memory: no decoded cache is measured.")
     return {
         **result,
         EVALUATION: cases.evaluation(data("encoded"), batch, False, cores, split),
@@ -150,8 +158,9 @@ def _cases(config: BenchConfig, manifest: records.Manifest) -> dict[str, timing.
 
 def _step(config: BenchConfig, manifest: records.Manifest) -> dict[str, Any]:
     """The speed of train steps, and the device they ran on."""
-    tf.keras.backend.clear_session()
-    strategy = strategies.make_strategy(config.strategy, config.tpu)
+    # The others of several workers would have to be there; one's own step is what is asked.
+    alone = "auto" if config.strategy == "multi_worker" else config.strategy
+    strategy = strategies.make_strategy(alone, config.tpu)
     shape = (manifest.image_height, manifest.image_width)
     model = startup.build_model(config, strategy, max(1, len(manifest.classes)), shape, None)
     turn = timing.one_turn(steps.prepare(config, strategy, model), 4 * config.seconds)

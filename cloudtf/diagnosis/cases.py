@@ -14,14 +14,14 @@ import tensorflow as tf
 
 from cloudtf import files
 from cloudtf.data import records
+from cloudtf.data.shards import READERS
 from cloudtf.diagnosis.timing import Case, Turn, timed, timed_batches
 from cloudtf.pipeline import augment, reading
 from cloudtf.pipeline.augmentations import Augmentations
 from cloudtf.pipeline.dataset import ImageDataset
 
-# Records parsed at once, and how many of them are read by parallel readers.
+# Records parsed at once.
 _READ_BATCH = 64
-_READERS = 16
 # Images of an epoch that is short enough for a turn to be a whole one.
 _SHORT_EPOCH = 20_000
 
@@ -55,7 +55,11 @@ def evaluation(
 
     cloudtf itself ships uint8 and normalises in the model's first layers.
     """
-    batches = data.batches(split, batch_size).repeat()
+    # Whole batches only: padding is not an image.
+    count = data.num_examples(split)
+    batch_size = min(batch_size, count)
+    whole = count - count % batch_size
+    batches = data.batches(split, batch_size, max_examples=whole).repeat()
     if as_float:
         batches = batches.map(
             lambda images, labels, mask: (tf.cast(images, tf.float32) * (1 / 255), labels, mask),
@@ -70,8 +74,8 @@ def read(data_dir: str, split: records.Split, num_classes: int, threads: int) ->
     dataset = tf.data.Dataset.from_tensor_slices(paths).repeat()
     dataset = dataset.interleave(
         lambda path: tf.data.TFRecordDataset(path, buffer_size=4 << 20),
-        cycle_length=min(len(paths), _READERS),
-        num_parallel_calls=min(len(paths), _READERS),
+        cycle_length=min(len(paths), READERS),
+        num_parallel_calls=min(len(paths), READERS),
     )
     dataset = dataset.batch(_READ_BATCH, drop_remainder=True)
     dataset = dataset.map(lambda s: reading.parse(s, num_classes), num_parallel_calls=threads)

@@ -124,18 +124,13 @@ def check_cache(
     free = memory.free_bytes()
     budget = int(free * memory.SHARE)
     image_bytes = manifest.image_height * manifest.image_width * 3
-    words = {
-        "none": "read from disk each epoch",
-        "encoded": "kept in memory as JPEG",
-        "decoded": "kept in memory as pixels",
-    }
     choices, needed = {}, 0
     for split in splits:
         choice, cost = memory.choose_cache(wanted, split, image_bytes, budget)
         budget -= cost
         needed += cost
         choices[split.name] = choice
-        sheet.ok(f"{split.name}: {words[choice]}, {number(cost / 1e6)} MB")
+        sheet.ok(f"{split.name}: {memory.WORDS[choice]}, {number(cost / 1e6)} MB")
     if needed > free:
         sheet.wrong(
             f"--cache={wanted} needs {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free; use "

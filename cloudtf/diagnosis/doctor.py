@@ -95,9 +95,11 @@ def _check_splits(
         num_examples=sum(part.num_examples for part in parts),
         shards=tuple(shard for part in parts for shard in part.shards),
     )
-    order = (manifest.split(val_name), train)
+    order = [train, manifest.split(val_name)]
+    if config.data_service is not None:  # Then the training batches come from there.
+        order.remove(train)
     choices = data_checks.check_cache(sheet, manifest, order, config.cache)
-    return {"train": train, "cache": choices[train.name]}
+    return {"train": train, "cache": choices.get(train.name, "none")}
 
 
 def _check_network(
@@ -132,7 +134,8 @@ def _time(
     from cloudtf.training import startup
     from cloudtf.training import strategy as strategies
 
-    if config.data_service is not None:
+    served = config.data_service is not None
+    if served:
         sheet.note("--data_service: what other machines are to do is timed on this one.")
     cores, batch = usable_cores(), min(config.batch_size, 64)
     height, width = shape = (manifest.image_height, manifest.image_width)
@@ -159,12 +162,12 @@ def _time(
             speeds=speeds,
             accelerator=strategies.accelerator(strategy),
             cache=splits["cache"],
-            fits=tuple(name for name, cost in costs.items() if cost <= room),
+            fits=tuple(name for name, cost in costs.items() if cost <= room and not served),
             model=config.model,
             mixed_precision=config.mixed_precision,
             jit_compile=config.jit_compile,
             steps_per_execution=config.steps_per_execution,
-            data_service=config.data_service is not None,
+            data_service=served,
         )
     )
     sheet.ok(

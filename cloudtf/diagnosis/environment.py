@@ -9,7 +9,7 @@ import urllib.error
 import urllib.request
 from typing import Any, Mapping, Optional
 
-from cloudtf import __version__, files
+from cloudtf import __version__, cgroup, files
 from cloudtf.diagnosis import machine
 from cloudtf.diagnosis.config import TrialConfig
 from cloudtf.diagnosis.findings import Sheet
@@ -119,9 +119,9 @@ def _check_threads(sheet: Sheet, environment: Mapping[str, str]) -> None:
     sheet.ok(f"{usable} cores")
     if usable < present:
         sheet.note(f"The machine has {present} cores, this process may use {usable}.")
-    quota = machine.cpu_quota()
+    quota = cgroup.cpu_quota()
     if quota is not None and quota < usable:
-        sheet.note(f"The container allows {quota:g} cores' worth of time on them.")
+        sheet.note(f"The container or job allows {quota:g} cores' worth of time on them.")
     for name in _NUMBERS_OF_THREADS:
         value = environment.get(name)
         if value is not None and value != str(usable):

@@ -22,8 +22,6 @@ PACKAGES = (
     "simplejpeg",
 )
 
-_CPU_QUOTA = "/sys/fs/cgroup/cpu.max"
-
 
 def facts(packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
     """Where and when this runs, and with what, as JSON values.
@@ -59,16 +57,6 @@ def describe(machine: dict[str, Any]) -> str:
 def total_memory() -> int:
     """Bytes of memory that the machine has."""
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
-def cpu_quota(path: str = _CPU_QUOTA) -> Optional[float]:
-    """The processor time that the container allows, in cores; None where there is no limit."""
-    try:
-        with open(path, encoding="ascii") as file:
-            quota, period = file.read().split()
-        return int(quota) / int(period)
-    except (OSError, ValueError):
-        return None  # No cgroup, or "max".
 
 
 def _processor() -> str:

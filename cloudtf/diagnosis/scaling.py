@@ -11,20 +11,17 @@ import math
 from typing import Any, Iterator, Optional
 
 from cloudtf import files
-from cloudtf.data.shards import MAX_SHARD_BYTES, USUAL_SHARDS
+from cloudtf.data.shards import MAX_SHARD_BYTES, READERS, USUAL_SHARDS
 from cloudtf.diagnosis.text import number, table
 from cloudtf.errors import UserError
+from cloudtf.pipeline import memory
 from cloudtf.settings import REQUIRED, Settings, setting
 
-# Shards read at once by one worker (`reading.stream`).
-READERS = 16
 # More objects than these make opening a remote set slow; larger shards are read as well.
 _MANY_SHARDS = 10_000
 _LARGEST_SHARD_BYTES = 1_000_000_000
 # An entry of dataset.json.
 _MANIFEST_BYTES_A_SHARD = 230
-# Share of a host's memory for cached records, as in `memory.SHARE`.
-_CACHE_SHARE = 0.4
 
 COUNTS = (1, 8, 64, 256)
 # Images of a set, and accelerators that train on it.
@@ -250,7 +247,7 @@ def shard_advice(
 
 def cache_fits(config: ScalingConfig, costs: Measured, images: int) -> str:
     """The best `--cache` that fits into the memory of one host, whole."""
-    room = config.memory_gb_a_host * 1e9 * _CACHE_SHARE
+    room = config.memory_gb_a_host * 1e9 * memory.SHARE
     if images * costs.image_bytes <= room:
         return "decoded"
     return "encoded" if images * costs.record_bytes <= room else "none"

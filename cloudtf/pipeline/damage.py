@@ -24,6 +24,18 @@ ERRORS_OF_DATA = (
 _NOT_FOR_PEOPLE = re.compile(
     r"\{\{.*?\}\}|\[Op:.*|Error in user-defined .*? iterator: \S+: |Name: <unknown>, |, Index: \d+"
 )
+# What `assert_cardinality` says, with the same error as another worker's end.
+_CARDINALITY = "expected to contain"
+
+
+def may_be_damage(error: Exception) -> bool:
+    """Whether an error of `ERRORS_OF_DATA` is worth reading all records again.
+
+    Not if another worker is gone: the search would keep this one from saying so.
+    """
+    if isinstance(error, tf.errors.FailedPreconditionError):
+        return _CARDINALITY in str(error)
+    return True
 
 
 def shard_error(path: str, error: Exception) -> UserError:

@@ -2,12 +2,13 @@
 
 The order of examples and their augmentation are pure functions of (seed, epoch, position), so a
 position in the stream is one number and a resumed run sees what the interrupted one would have.
+There are two such orders: what is kept in memory is shuffled as a whole, what is streamed from disk
+shard by shard and in a buffer; see `ImageDataset.streams`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import tempfile
 import weakref
 from typing import Callable, Iterator, Optional, Sequence, Union
@@ -15,6 +16,7 @@ from typing import Callable, Iterator, Optional, Sequence, Union
 import tensorflow as tf
 
 from cloudtf.data import records, salvage
+from cloudtf.data.shards import READERS, usable_cores
 from cloudtf.errors import UsageError, UserError
 from cloudtf.pipeline import (
     augment,
@@ -37,7 +39,9 @@ Batch = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
 _FOREVER = 1 << 40
 
 
-def open_dataset(data_dir: str, cache: str = "auto", on_bad_record: str = "fail") -> ImageDataset:
+def open_dataset(
+    data_dir: str, cache: str = "auto", on_bad_record: str = "fail", sharers: int = 1
+) -> ImageDataset:
     """Opens a folder of records made by `cloudtf convert`.
 
     Args:
@@ -46,6 +50,7 @@ def open_dataset(data_dir: str, cache: str = "auto", on_bad_record: str = "fail"
         keeps the images in memory, `auto` takes the fastest that fits in a share of free memory.
       on_bad_record: `fail`, or `skip` to read every shard once now and leave out what is damaged,
         up to 1% of a split, saying so.
+      sharers: processes that this machine's free memory is for, with this one.
 
     Raises:
       UserError: there is no manifest, or a shard is missing or has another length than it says.
@@ -57,12 +62,12 @@ def open_dataset(data_dir: str, cache: str = "auto", on_bad_record: str = "fail"
     manifest = records.read_manifest(data_dir)
     if on_bad_record == "fail":
         records.check_shards(data_dir, manifest, tuple(manifest.splits))
-        return ImageDataset(data_dir, manifest, cache)
+        return ImageDataset(data_dir, manifest, cache, sharers)
     folder = tempfile.TemporaryDirectory(prefix="cloudtf-")
     manifest, notes = salvage.without_bad_records(data_dir, manifest, folder.name)
     for note in notes:
         print(note)
-    data = ImageDataset(data_dir, manifest, cache)
+    data = ImageDataset(data_dir, manifest, cache, sharers)
     weakref.finalize(data, folder.cleanup)
     return data
 
@@ -79,7 +84,9 @@ class ImageDataset:
       caches: what was decided for each split used so far: `none`, `encoded` or `decoded`.
     """
 
-    def __init__(self, data_dir: str, manifest: records.Manifest, cache: str) -> None:
+    def __init__(
+        self, data_dir: str, manifest: records.Manifest, cache: str, sharers: int = 1
+    ) -> None:
         self.data_dir = data_dir
         self.manifest = manifest
         self.classes = manifest.classes
@@ -87,11 +94,11 @@ class ImageDataset:
         self.image_shape = (manifest.image_height, manifest.image_width)
         self.caches: dict[str, str] = {}
         self._wanted_cache = cache
-        self._budget = int(memory.free_bytes() * memory.SHARE) if cache == "auto" else 0
+        self._budget = int(memory.free_bytes() * memory.SHARE) // sharers if cache == "auto" else 0
         self._tables: dict[str, tables.Table] = {}
         self._columns_read: dict[str, tables.Table] = {}
         self._on_disk: set[records.Shard] = set()
-        self._cores = os.cpu_count() or 1
+        self._cores = usable_cores()
 
     def batches(
         self,
@@ -200,8 +207,9 @@ class ImageDataset:
         try:
             yield
         except damage.ERRORS_OF_DATA as error:
-            spec = self._spec(split)
-            damage.find_damage(self.data_dir, spec, len(self.classes), *self.image_shape, error)
+            if damage.may_be_damage(error):
+                spec = self._spec(split)
+                damage.find_damage(self.data_dir, spec, len(self.classes), *self.image_shape, error)
             raise
 
     def num_examples(self, split: SplitNames) -> int:
@@ -218,12 +226,7 @@ class ImageDataset:
 
     def describe_cache(self) -> str:
         """What is kept in memory, in one line."""
-        words = {
-            "none": "read from disk each epoch",
-            "encoded": "kept in memory as JPEG",
-            "decoded": "kept in memory as pixels",
-        }
-        parts = [f"{name} {words[choice]}" for name, choice in self.caches.items()]
+        parts = [f"{name} {memory.WORDS[choice]}" for name, choice in self.caches.items()]
         return "; ".join(parts)
 
     def describe_share(self, split: SplitNames, worker: int, workers: int) -> str:
@@ -234,18 +237,24 @@ class ImageDataset:
         """Keeps a split out of memory: other machines make its batches for training."""
         self._on_disk.update(self._spec(split).shards)
 
-    def settle_cache(self, split: SplitNames, workers: int, least: Callable[[int], int]) -> None:
-        """Makes workers that share batches keep a split alike: the cache decides on its order.
+    def settle_cache(
+        self, split: SplitNames, worker: int, workers: int, least: Callable[[int], int]
+    ) -> None:
+        """Makes all workers keep what they train on alike: the cache decides on the order.
 
         Args:
           split: to be trained on.
+          worker: which one this is.
           workers: how many; all must call this.
           least: the least of a number over all workers.
         """
-        spec = self._spec(split)
-        if workers > 1 and not sharing.by_shards(spec, workers):
-            chosen = memory.CACHES.index(self._cache_of(spec))
-            self.caches[spec.name] = memory.CACHES[least(chosen)]
+        spec = self._own(split, worker, workers)
+        chosen = memory.CACHES.index(self._cache_of(spec))
+        self.caches[spec.name] = memory.CACHES[least(chosen)]
+
+    def streams(self, split: SplitNames, worker: int, workers: int) -> bool:
+        """Whether a worker reads a split from disk each epoch, which is an order of its own."""
+        return self._cache_of(self._own(split, worker, workers)) == "none"
 
     def _cache_of(self, spec: records.Split) -> str:
         if spec.name not in self.caches:
@@ -255,6 +264,10 @@ class ImageDataset:
             self._budget -= cost
             self.caches[spec.name] = choice
         return self.caches[spec.name]
+
+    def _own(self, split: SplitNames, worker: int, workers: int) -> records.Split:
+        """What one worker reads of a split in training."""
+        return sharing.plan(self._spec(split), 0, 0, (worker, workers, 1)).part.shards
 
     def _spec(self, split: SplitNames) -> records.Split:
         """One split, or several as if they were one."""
@@ -331,7 +344,7 @@ class ImageDataset:
     ) -> tf.data.Dataset:
         """Endless (position, record), shuffled within a bounded buffer."""
         shards = len(part.shards.shards)
-        readers = min(shards, 16)
+        readers = min(shards, READERS)
 
         @reading.plain
         def epoch_records(epoch: tf.Tensor) -> tf.data.Dataset:

@@ -4,39 +4,32 @@ from __future__ import annotations
 
 import os
 
+from cloudtf import cgroup
 from cloudtf.data import records
 
 CACHES = ("auto", "none", "encoded", "decoded")
+WORDS = {
+    "none": "read from disk each epoch",
+    "encoded": "kept in memory as JPEG",
+    "decoded": "kept in memory as pixels",
+}
 
 # Share of the memory free at the start that cached data may take; the rest is for the model, its
 # gradients and the batches under way.
 SHARE = 0.4
 
 _MEMINFO = "/proc/meminfo"
-_CGROUP = "/sys/fs/cgroup"
 
 
 def free_bytes() -> int:
-    """Memory that can be had without swapping, in bytes, the container's limit included."""
+    """Memory that can be had without swapping, in bytes, within the container's or job's limit."""
     try:
         free = _read_table(_MEMINFO)["MemAvailable:"] * 1024
     except (OSError, KeyError):
         # Not Linux: half of what the machine has is a guess on the careful side.
         free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-    try:
-        limit = _read_integer(f"{_CGROUP}/memory.max")
-        used = _read_integer(f"{_CGROUP}/memory.current")
-        # Pages of files that were read count as used, but make way when memory is wanted.
-        reclaimable = _read_table(f"{_CGROUP}/memory.stat").get("inactive_file", 0)
-        free = min(free, limit - used + reclaimable)
-    except (OSError, ValueError):
-        pass  # No limit ("max") or no cgroup.
-    return max(free, 0)
-
-
-def _read_integer(path: str) -> int:
-    with open(path, encoding="ascii") as file:
-        return int(file.read())
+    left = cgroup.memory_left()
+    return free if left is None else min(free, left)
 
 
 def _read_table(path: str) -> dict[str, int]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
+import functools
 import os
 import struct
 from typing import Optional
@@ -63,6 +64,10 @@ class NumberedBatches:
     augmentations: Optional[Augmentations]
     augment_seed: int
 
+    @functools.cached_property
+    def _maker(self) -> _Maker:
+        return _Maker(self)  # It looks at every record of all shards.
+
     def dataset(self) -> tf.data.Dataset:
         """Endless (number, images, labels, keys), from batch 0 on, as graphs without Python.
 
@@ -72,7 +77,7 @@ class NumberedBatches:
         Raises:
           UserError: a shard cannot be indexed.
         """
-        make = _Maker(self)
+        make = self._maker
 
         @reading.plain
         def positions(state: State, number: tf.Tensor) -> tuple[State, tuple]:
@@ -96,7 +101,7 @@ class NumberedBatches:
         Raises:
           UserError: a shard cannot be indexed.
         """
-        make = _Maker(self)
+        make = self._maker
 
         @tf.function(input_signature=[tf.TensorSpec([], tf.int64)], autograph=False)
         def one(number: tf.Tensor) -> tuple[tf.Tensor, ...]:

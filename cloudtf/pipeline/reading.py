@@ -77,7 +77,7 @@ def black_record(height: int, width: int, num_classes: int) -> bytes:
     return tfrecord.encode_example(features)
 
 
-def options(cores: int, deterministic: bool = True) -> tf.data.Options:
+def options(cores: int) -> tf.data.Options:
     """The tf.data options of every pipeline here.
 
     A private pool with a thread more than cores (the maps' own bookkeeping takes part of one; with
@@ -88,7 +88,7 @@ def options(cores: int, deterministic: bool = True) -> tf.data.Options:
     result = tf.data.Options()
     result.threading.private_threadpool_size = cores + 1 if cores > 1 else 1
     result.threading.max_intra_op_parallelism = 1
-    result.deterministic = deterministic
+    result.deterministic = True
     result.autotune.ram_budget = 1 << 30
     result.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
     return result

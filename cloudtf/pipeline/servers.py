@@ -17,6 +17,7 @@ from cloudtf.settings import Settings, setting
 # order; trainers come later.
 CONNECT_SECONDS = 10.0
 WORKER_CONNECT_SECONDS = 60.0
+_TRY_SECONDS = 5.0
 # What a server that is told to stop has for what is under way.
 STOP_SECONDS = 5.0
 _ADDRESS = re.compile(r"(?:grpc://)?(\[[0-9A-Fa-f:.]+\]|[^\s/:\[\]]+):(\d{1,5})")
@@ -67,30 +68,45 @@ def parse_address(flag: str, address: str) -> tuple[str, int]:
       UsageError: it is none.
     """
     found = _ADDRESS.fullmatch(address)
-    if not found or not 0 < int(found[2]) < 65536:
+    if not found or not 0 < int(found[2]) < 65536 or not _is_name(found[1].strip("[]")):
         raise UsageError(f"--{flag}={address} must be an address such as grpc://host:5050.")
     return found[1], int(found[2])
 
 
-def connect(flag: str, address: str, seconds: float = CONNECT_SECONDS) -> str:
+def _is_name(host: str) -> bool:
+    try:
+        host.encode("idna")  # As the socket module does; it knows the length of a name's parts.
+    except UnicodeError:
+        return False
+    return True
+
+
+def connect(
+    flag: str,
+    address: str,
+    seconds: float = CONNECT_SECONDS,
+    stopped: Optional[threading.Event] = None,
+) -> str:
     """Tries whether somebody listens.
 
     Args:
       flag: that gave the address.
       address: `grpc://host:port`.
       seconds: to go on trying.
+      stopped: ends the waiting.
 
     Returns:
-      The address of this machine on the way there.
+      The address of this machine on the way there; empty if it was stopped before.
 
     Raises:
       UserError: nobody listens.
     """
     host, port = parse_address(flag, address)
     deadline, told = time.monotonic() + seconds, False
-    while True:
+    stopped = stopped or threading.Event()
+    while not stopped.is_set():
         try:
-            with socket.create_connection((host.strip("[]"), port), timeout=seconds) as connection:
+            with socket.create_connection((host.strip("[]"), port), _TRY_SECONDS) as connection:
                 return str(connection.getsockname()[0])
         except OSError as error:
             if time.monotonic() >= deadline:
@@ -101,7 +117,8 @@ def connect(flag: str, address: str, seconds: float = CONNECT_SECONDS) -> str:
         if not told and seconds > CONNECT_SECONDS:
             print(f"Waiting for {address} ...", flush=True)
             told = True
-        time.sleep(0.2)
+        stopped.wait(0.2)
+    return ""
 
 
 def serve(config: DataWorkerConfig) -> None:
@@ -113,7 +130,15 @@ def serve(config: DataWorkerConfig) -> None:
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
-    server, what = _dispatcher(config) if config.dispatcher else _worker(config)
+    if config.dispatcher_address is not None:
+        flag, seconds = "dispatcher_address", WORKER_CONNECT_SECONDS
+        here = connect(flag, config.dispatcher_address, seconds, stopped)
+        if stopped.is_set():
+            print("Stopped.", flush=True)
+            return
+        server, what = _worker(config, config.host or here)
+    else:
+        server, what = _dispatcher(config)
     print(f"{what}; stop it with Ctrl-C or SIGTERM.", flush=True)
     # Python hears signals between such waits.
     while not stopped.wait(0.5):
@@ -145,10 +170,9 @@ def _dispatcher(config: DataWorkerConfig) -> tuple[Any, str]:
     return server, f"Dispatcher on port {port}, --data_service=grpc://{socket.gethostname()}:{port}"
 
 
-def _worker(config: DataWorkerConfig) -> tuple[Any, str]:
+def _worker(config: DataWorkerConfig, here: str) -> tuple[Any, str]:
+    """A worker that trainers reach under the name or address `here`."""
     assert config.dispatcher_address is not None
-    found = connect("dispatcher_address", config.dispatcher_address, WORKER_CONNECT_SECONDS)
-    here = config.host or found
     import tensorflow as tf
 
     if config.port:

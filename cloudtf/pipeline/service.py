@@ -152,7 +152,9 @@ class _Ordered:
             inbox.fail(error)
 
     def _made(self, number: int) -> Arrays:
-        made = self._make(tf.constant(number, tf.int64))
+        # Where the pipeline would make it, or a GPU would round otherwise.
+        with tf.device("/cpu:0"):
+            made = self._make(tf.constant(number, tf.int64))
         return tuple(part.numpy() for part in made)
 
     def _failed(self, error: Exception) -> UserError:

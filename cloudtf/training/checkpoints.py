@@ -38,6 +38,7 @@ class Progress:
       callback: the state of the PR-AUC callback.
       settings: the flags of the run.
       records: what the records were, to notice when others are put in their place.
+      streamed: whether they are read from disk each epoch, which is another order than from memory.
       rewinds: each return to an earlier checkpoint after a number that was not finite.
     """
 
@@ -52,6 +53,7 @@ class Progress:
     callback: Optional[dict[str, Any]] = None
     settings: Optional[dict[str, Any]] = None
     records: Optional[str] = None
+    streamed: Optional[bool] = None
     rewinds: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
 

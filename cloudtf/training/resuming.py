@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from typing import Sequence
+from typing import Optional, Sequence
 
 from cloudtf.errors import UserError
 from cloudtf.pipeline.dataset import ImageDataset
@@ -14,7 +14,8 @@ from cloudtf.training.config import TrainConfig
 from cloudtf.training.startup import Stage
 from cloudtf.training.workers import Workers
 
-# Settings that may differ when a run goes on: they change how long or how fast, not what.
+# Settings that may differ when a run goes on: they change how long or how fast, not what. (`cache`
+# and `data_service` may where the order of examples stays; see `check_order`.)
 _MAY_CHANGE = {
     "cache",
     "checkpoint_every",
@@ -81,6 +82,36 @@ def check(config: TrainConfig, progress: Progress, records: str) -> None:
             f"The records in {config.data_dir} are not those that the run in {config.run_dir} "
             "began with; put the old ones back to go on, or give another --run_dir."
         )
+
+
+def check_order(config: TrainConfig, began: Optional[bool], streamed: bool) -> None:
+    """Compares the order of examples with that of a run's last checkpoint.
+
+    Args:
+      config: the settings.
+      began: whether the run streamed its records; None if it is new or does not say.
+      streamed: whether it would now.
+
+    Raises:
+      UserError: it is another order, in which examples of the epoch under way would come twice or
+        not at all.
+    """
+    if began is None or began == streamed:
+        return
+    if not began:
+        how = "kept its records in memory"
+        mend = (
+            "give --cache=encoded, which takes what memory there is"
+            if config.cache == "auto"
+            else "give --cache=encoded or --cache=decoded"
+        )
+    else:
+        how = "read its records from disk each epoch"
+        mend = "leave out --data_service" if config.data_service else "give --cache=none"
+    raise UserError(
+        f"The run in {config.run_dir} {how}, and would go on in another order of the examples; "
+        f"{mend}, or give another --run_dir."
+    )
 
 
 def reopen(config: TrainConfig, progress: Progress, stages: Sequence[Stage]) -> None:

@@ -56,7 +56,8 @@ def train(config: TrainConfig) -> TrainResult:
     tf.keras.utils.set_random_seed(config.seed)
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
-    data = open_dataset(config.data_dir, config.cache, config.on_bad_record)
+    sharers = strategies.workers_here(config.strategy)
+    data = open_dataset(config.data_dir, config.cache, config.on_bad_record, sharers)
     service = startup.data_service(config)
     strategy = strategies.make_strategy(config.strategy, config.tpu)
     workers = Workers(strategy)
@@ -129,9 +130,7 @@ class _Run:
             None if config.weights == "none" or self.weights else config.weights,
         )
         self.loss = losses.get_loss(config.loss)
-        self.data.settle_cache(
-            self.train_splits, self.workers.count, lambda mine: int(self.workers.tell(mine).min())
-        )
+        self._settle_order()
         self.callback = self._make_callback()
         if self.progress.callback is not None:
             self.callback.restore(self.progress.callback)
@@ -191,6 +190,18 @@ class _Run:
                 f"the split {self.val_split!r}."
             )
         return TrainResult(self.config.run_dir, best, state["rows"])
+
+    def _settle_order(self) -> None:
+        """Chooses what is kept in memory, in the order of examples that the run began with."""
+        splits, worker, workers = self.train_splits, self.workers.index, self.workers.count
+        if self.progress.streamed and self.config.cache == "auto":
+            self.data.keep_on_disk(splits)  # Whatever memory is free now.
+        self.data.settle_cache(
+            splits, worker, workers, lambda mine: int(self.workers.tell(mine).min())
+        )
+        streamed = self.service is None and self.data.streams(splits, worker, workers)
+        resuming.check_order(self.config, self.progress.streamed, streamed)
+        self.progress.streamed = streamed
 
     def _make_callback(self) -> PrAucCallback:
         config, workers = self.config, self.workers.count

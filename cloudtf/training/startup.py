@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
-from typing import Iterator, Optional
+from typing import Iterable, Iterator, Optional
 
 import tensorflow as tf
 
+from cloudtf.data.shards import usable_cores
 from cloudtf.errors import UsageError, UserError
 from cloudtf.model import network, optimizers
 from cloudtf.pipeline.dataset import ImageDataset
@@ -82,7 +82,7 @@ def input_cores(strategy: tf.distribute.Strategy) -> Optional[int]:
     """
     if strategies.accelerator(strategy) != "CPU":
         return None
-    return max(1, (os.cpu_count() or 1) // 4)
+    return max(1, usable_cores() // 4)
 
 
 def build_model(
@@ -166,6 +166,27 @@ def precision(mixed: bool, strategy: tf.distribute.Strategy) -> Iterator[None]:
         tf.keras.mixed_precision.set_global_policy(before)
 
 
+def split_names(config: TrainConfig, present: Iterable[str]) -> tuple[tuple[str, ...], str]:
+    """The names of the splits to train on and of the one to validate on.
+
+    Args:
+      config: the settings.
+      present: the splits of the records.
+
+    Raises:
+      UserError: the two are one, or there is nothing to train on.
+    """
+    if config.fold is None:
+        if config.train_split == config.val_split:
+            raise UserError("--train_split and --val_split are the same.")
+        return (config.train_split,), config.val_split
+    held_out = f"fold{config.fold}"
+    others = tuple(name for name in present if name.startswith("fold") and name != held_out)
+    if not others:
+        raise UserError(f"{config.data_dir} has no fold but {held_out!r}: nothing to train on.")
+    return others, held_out
+
+
 def splits(config: TrainConfig, data: ImageDataset) -> tuple[tuple[str, ...], str]:
     """The splits to train on and the one to validate on.
 
@@ -177,18 +198,9 @@ def splits(config: TrainConfig, data: ImageDataset) -> tuple[tuple[str, ...], st
             f"The records in {config.data_dir} have no labels; convert the photographs with "
             "--labels_csv to train on them."
         )
-    if config.fold is None:
-        others: tuple[str, ...] = (config.train_split,)
-        held_out = config.val_split
-        if config.train_split == config.val_split:
-            raise UserError("--train_split and --val_split are the same.")
-    else:
-        held_out = f"fold{config.fold}"
-        others = tuple(name for name in data.splits if name.startswith("fold") and name != held_out)
+    others, held_out = split_names(config, data.splits)
     for name in (*others, held_out):
         data.manifest.split(name)
-    if not others:
-        raise UserError(f"{config.data_dir} has no fold but {held_out!r}: nothing to train on.")
     for names in (others, (held_out,)):
         if not data.num_examples(names):
             raise UserError(

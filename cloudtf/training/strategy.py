@@ -32,7 +32,7 @@ def make_strategy(name: str = "auto", tpu: str = "local") -> tf.distribute.Strat
     """
     # These two before TensorFlow looks at its devices: a cluster cannot be joined any more then.
     if name == "multi_worker":
-        _check_tf_config()
+        _tf_config()
         return _multi_worker_strategy()
     if name == "tpu" or (name == "auto" and _on_tpu_vm()):
         return _tpu_strategy(tpu)
@@ -200,7 +200,28 @@ def _detect(num_gpus: int) -> str:
     return "gpu" if num_gpus else "cpu"
 
 
-def _check_tf_config() -> None:
+def workers_here(choice: str) -> int:
+    """How many workers of a run are on this machine, this one with them.
+
+    Args:
+      choice: `--strategy`.
+
+    Raises:
+      UserError: it is `multi_worker`, and TF_CONFIG does not say.
+    """
+    if choice != "multi_worker":
+        return 1
+    config = _tf_config()
+    cluster, task = config["cluster"], config["task"]
+    own = _host(cluster[task["type"]][int(task["index"])])
+    return sum(_host(other) == own for job in ("chief", "worker") for other in cluster.get(job, ()))
+
+
+def _host(address: str) -> str:
+    return str(address).rpartition(":")[0]
+
+
+def _tf_config() -> dict[str, Any]:
     text = os.environ.get("TF_CONFIG")
     example = (
         '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, '
@@ -218,6 +239,7 @@ def _check_tf_config() -> None:
         hosts, index = config["cluster"][job], int(config["task"]["index"])
         if not isinstance(hosts, list) or not 0 <= index < len(hosts):
             raise ValueError(f"there is no host number {index} in {hosts!r}")
+        return config
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"TF_CONFIG does not name this worker ({type(error).__name__}: {error}); it must look "

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import shutil
 
 import pytest
 
+import cloudtf
 from cloudtf.commands import app
-from cloudtf.diagnosis import bench, scaling
+from cloudtf.data import records
+from cloudtf.diagnosis import bench, cases, scaling, timing
+from cloudtf.diagnosis.config import BenchConfig
+from cloudtf.errors import UserError
 
 
 @pytest.fixture(scope="module")
@@ -87,13 +93,76 @@ def test_a_split_that_is_not_there_is_named(records_dir, capsys):
 
 
 def test_a_part_of_a_large_set_is_enough(records_dir):
-    from cloudtf.data import records
     from cloudtf.diagnosis import samples
 
     manifest = records.read_manifest(records_dir)
-    part = samples.part(manifest, "train", 13)
-    assert part.split("train").num_examples == 24
-    assert [s.name for s in part.split("train").shards] == [
-        s.name for s in manifest.split("train").shards[:2]
-    ]
-    assert list(part.splits) == ["train"]
+    part, split = samples.part(manifest, ["train"], 13)
+    assert split.num_examples == 24
+    assert split.shards == manifest.split("train").shards[:2]
+    assert list(part.splits.values()) == [split]
+    # Of several, one after the other.
+    _, both = samples.part(manifest, ["val", "train"], 13)
+    assert both.shards == (*manifest.split("val").shards, manifest.split("train").shards[0])
+
+
+def test_of_a_fold_the_others_are_measured(records_dir, tmp_path, monkeypatch):
+    folds = shutil.copytree(records_dir, tmp_path / "folds")
+    found = records.read_manifest(records_dir)
+    splits = {
+        f"fold{i}": dataclasses.replace(found.split(name), name=f"fold{i}")
+        for i, name in enumerate(("train", "val"))
+    }
+    records.write_manifest(str(folds), dataclasses.replace(found, splits=splits))
+    prepared = []
+
+    def prepare(config, manifest, split, encoded):
+        prepared.append(split.name)
+        raise UserError("enough")
+
+    monkeypatch.setattr(bench, "_cases", prepare)
+    config = BenchConfig(data_dir=str(folds), fold=0, step=False)
+    with pytest.raises(UserError, match="enough"):
+        bench.bench(config)
+    assert prepared == ["fold1"]
+
+
+@pytest.mark.parametrize("place", ["length", "image"])
+def test_damage_is_named(records_dir, tmp_path, capsys, place):
+    folder = shutil.copytree(records_dir, tmp_path / "records")
+    shard = folder / "train-00000-of-00004.tfrecord"
+    content = bytearray(shard.read_bytes())
+    content[3 if place == "length" else -1] ^= 1
+    shard.write_bytes(content)
+    assert app.main(["bench", f"--data_dir={folder}", "--nostep", "--rounds=1"]) == 1
+    err = capsys.readouterr().err.splitlines()[-1]
+    assert err.startswith(f"cloudtf bench: The shard {shard} is damaged (")
+
+
+@pytest.mark.parametrize(
+    ("flag", "sentence"),
+    [
+        ("--images_dir=/nonexistent", "/nonexistent"),
+        ("--mixed_precision", "--mixed_precision is for GPUs and TPUs"),
+    ],
+)
+def test_what_is_not_there_is_said_before_anything_is_measured(
+    records_dir, monkeypatch, capsys, flag, sentence
+):
+    monkeypatch.setattr(timing, "alternate", lambda *_: pytest.fail("measured"))
+    flags = [f"--data_dir={records_dir}", "--model=tiny", "--strategy=cpu", flag]
+    assert app.main(["bench", *flags]) in (1, 2)
+    assert sentence in capsys.readouterr().err
+
+
+def test_of_several_workers_this_machine_is_measured(records_dir, monkeypatch):
+    manifest = records.read_manifest(records_dir)
+    config = BenchConfig(data_dir=records_dir, strategy="multi_worker", model="tiny", seconds=0.01)
+    found = bench._step(config, manifest)
+    assert found["images_per_second"] > 0 and "MultiWorker" not in found["device"]
+
+
+def test_an_evaluation_counts_images_and_no_padding(records_dir):
+    data = cloudtf.open_dataset(records_dir, "encoded")
+    assert cases.evaluation(data, 64, False, 1).measure(1).items == 48
+    batches = cases.evaluation(data, 20, False, 1).measure(1)
+    assert batches.items == 20

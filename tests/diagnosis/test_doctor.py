@@ -142,3 +142,11 @@ def test_every_flag_of_train_is_taken():
 def test_flags_have_ranges(flag, capsys):
     assert app.main(["doctor", "--data_dir=a", flag]) == 2
     assert flag.split("=")[0] in capsys.readouterr().err
+
+
+def test_what_a_data_service_makes_is_not_kept_in_memory_here(records_dir, capsys):
+    flags = ["--cache=decoded", "--data_service=grpc://127.0.0.1:5050"]
+    _, out, _ = doctor(capsys, f"--data_dir={records_dir}", *flags)
+    text = " ".join(out.split())
+    assert "val: kept in memory as pixels" in text and "train: kept" not in text
+    assert "--cache=decoded keeps" not in text

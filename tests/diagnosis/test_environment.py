@@ -10,7 +10,8 @@ import threading
 import pytest
 import tensorflow as tf
 
-from cloudtf.diagnosis import environment, machine
+from cloudtf import cgroup
+from cloudtf.diagnosis import environment
 from cloudtf.diagnosis.config import DoctorConfig
 from cloudtf.diagnosis.findings import Sheet
 from cloudtf.model import keras2
@@ -87,19 +88,9 @@ def test_numbers_of_threads_that_were_set_are_noted(capsys):
 
 
 def test_a_containers_share_of_the_cores_is_noted(monkeypatch, capsys):
-    monkeypatch.setattr(machine, "cpu_quota", lambda: 0.5)
+    monkeypatch.setattr(cgroup, "cpu_quota", lambda: 0.5)
     _, _, text = hardware(capsys, strategy="cpu")
-    assert "note The container allows 0.5 cores' worth" in text
-
-
-@pytest.mark.parametrize(
-    ("content", "expected"), [("150000 100000\n", 1.5), ("max 100000\n", None), ("", None)]
-)
-def test_the_quota_is_read_from_the_cgroup(content, expected, tmp_path):
-    path = tmp_path / "cpu.max"
-    path.write_text(content)
-    assert machine.cpu_quota(str(path)) == expected
-    assert machine.cpu_quota(str(tmp_path / "none")) is None
+    assert "note The container or job allows 0.5 cores' worth" in text
 
 
 def test_several_workers_are_not_waited_for(capsys):

@@ -76,6 +76,14 @@ def use(folder, cache, training, data=None):
             pass
 
 
+def test_records_are_not_searched_when_another_worker_is_gone(folder, monkeypatch):
+    (folder / SHARD).write_bytes(b"x" * (folder / SHARD).stat().st_size)
+    data = cloudtf.open_dataset(str(folder), "none")
+    gone = tf.errors.FailedPreconditionError(None, None, "worker 1 has stopped")
+    with pytest.raises(tf.errors.FailedPreconditionError), data.naming_damage("train"):
+        raise gone
+
+
 @each_way
 def test_whole_records_raise_nothing(folder, cache, training):
     use(folder, cache, training)

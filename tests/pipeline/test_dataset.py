@@ -1,6 +1,7 @@
 """Batches for training and evaluation: what comes, in which order, how often."""
 
 import itertools
+import os
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import tensorflow as tf
 import cloudtf
 from cloudtf.data import records
 from cloudtf.errors import UsageError, UserError
-from cloudtf.pipeline import memory
+from cloudtf.pipeline import memory, reading
 from cloudtf.pipeline.augmentations import NAMES, Augmentations
 
 N, N_VAL = 48, 12
@@ -272,6 +273,24 @@ def test_auto_shares_the_budget_among_the_splits_in_order_of_use(records_dir, mo
     assert choice == ["encoded", "none"]
     assert words == "train kept in memory as JPEG; val read from disk each epoch"
     assert chosen(0)[0] == ["none", "none"]
+
+
+def test_processes_that_share_a_machine_share_its_memory(records_dir, monkeypatch):
+    decoded = N * 64 * 64 * 3
+    monkeypatch.setattr(memory, "free_bytes", lambda: int(2 * decoded / memory.SHARE) + 1)
+    for sharers, choice in ((1, "decoded"), (2, "decoded"), (3, "encoded")):
+        data = cloudtf.open_dataset(records_dir, sharers=sharers)
+        data.batches("train", 4)
+        assert data.caches["train"] == choice
+
+
+def test_as_many_threads_as_cores_that_this_process_may_use(records_dir, monkeypatch):
+    told = []
+    options = reading.options
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5, 8}, raising=False)
+    monkeypatch.setattr(reading, "options", lambda cores: told.append(cores) or options(cores))
+    cloudtf.open_dataset(records_dir, "none").batches("train", 4)
+    assert set(told) == {3}
 
 
 def test_decoded_images_are_held_once(opened):

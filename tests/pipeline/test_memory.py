@@ -2,6 +2,7 @@
 
 import pytest
 
+from cloudtf import cgroup
 from cloudtf.data import records
 from cloudtf.pipeline import memory
 
@@ -26,34 +27,24 @@ def test_a_choice_is_kept_whether_it_fits_or_not(wanted, cost):
 
 
 @pytest.fixture
-def system(tmp_path, monkeypatch):
-    """Writes the files of the kernel that are asked."""
-    meminfo = tmp_path / "meminfo"
-    meminfo.write_text("MemTotal:  9000000 kB\nMemAvailable:  4000000 kB\nHugePages_Total: 0\n")
-    monkeypatch.setattr(memory, "_MEMINFO", str(meminfo))
-    monkeypatch.setattr(memory, "_CGROUP", str(tmp_path))
-
-    def container(limit, current=0, inactive_file=0):
-        (tmp_path / "memory.max").write_text(f"{limit}\n")
-        (tmp_path / "memory.current").write_text(f"{current}\n")
-        (tmp_path / "memory.stat").write_text(f"anon 1\ninactive_file {inactive_file}\n")
-
-    return container
+def meminfo(tmp_path, monkeypatch):
+    """What the kernel says of the machine, which allows this process all of it."""
+    path = tmp_path / "meminfo"
+    path.write_text("MemTotal:  9000000 kB\nMemAvailable:  4000000 kB\nHugePages_Total: 0\n")
+    monkeypatch.setattr(memory, "_MEMINFO", str(path))
+    monkeypatch.setattr(cgroup, "memory_left", lambda: None)
 
 
-def test_free_memory_is_what_the_kernel_calls_available(system):
-    assert memory.free_bytes() == 4_000_000 * 1024
-    system("max")
+def test_free_memory_is_what_the_kernel_calls_available(meminfo):
     assert memory.free_bytes() == 4_000_000 * 1024
 
 
-def test_a_containers_limit_counts_but_not_its_file_cache(system):
-    system(1_000_000_000, 700_000_000, 500_000_000)
-    assert memory.free_bytes() == 800_000_000
-    system(1_000_000, 2_000_000)
-    assert memory.free_bytes() == 0
+@pytest.mark.parametrize(("left", "free"), [(1000, 1000), (1 << 50, 4_000_000 * 1024), (0, 0)])
+def test_a_containers_limit_counts(meminfo, monkeypatch, left, free):
+    monkeypatch.setattr(cgroup, "memory_left", lambda: left)
+    assert memory.free_bytes() == free
 
 
-def test_without_a_count_of_available_memory_half_of_the_machine_is_taken(system, monkeypatch):
+def test_without_a_count_of_available_memory_half_of_the_machine_is_taken(meminfo, monkeypatch):
     monkeypatch.setattr(memory, "_MEMINFO", "/nonexistent")
     assert 0 < memory.free_bytes() < 1 << 50

@@ -294,6 +294,14 @@ def test_records_that_only_this_process_has_are_refused(data):
             batches.check_shared()
 
 
+@pytest.fixture
+def free_address():
+    """An address of this machine at which nobody listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"grpc://127.0.0.1:{free.getsockname()[1]}"
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signals_end_a_service_with_status_0(number):
     with contextlib.closing(Service()) as running:
@@ -303,6 +311,30 @@ def test_signals_end_a_service_with_status_0(number):
             process.send_signal(number)
             out, _ = process.communicate(timeout=120)
             assert (out, process.returncode) == ("Stopped.\n", 0)
+
+
+def test_a_worker_that_waits_for_its_dispatcher_stops_at_once_when_told(free_address):
+    command = [
+        sys.executable,
+        "-m",
+        "cloudtf",
+        "data-worker",
+        f"--dispatcher_address={free_address}",
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8") as process:
+        assert process.stdout.readline().startswith("Waiting for")
+        began = time.monotonic()
+        process.terminate()
+        assert process.communicate(timeout=60)[0] == "Stopped.\n"
+        assert process.returncode == 0 and time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize("host", ["a..b", "." + "host", "x" * 64 + ".org"])
+def test_an_address_that_can_be_none_is_one_sentence(host, records_dir, tmp_path, capsys):
+    flags = [f"--data_dir={records_dir}", f"--run_dir={tmp_path}", f"--data_service={host}:5050"]
+    assert app.main(["train", *flags]) == 2
+    err = capsys.readouterr().err
+    assert f"--data_service={host}:5050 must be an address such as grpc://host:5050." in err
 
 
 def test_a_taken_port_is_one_sentence(capsys):
@@ -318,12 +350,10 @@ def test_a_taken_port_is_one_sentence(capsys):
 
 @pytest.mark.parametrize("command", ["train", "data-worker"])
 def test_where_nobody_listens_is_one_sentence_within_seconds(
-    command, records_dir, tmp_path, monkeypatch, capsys
+    command, free_address, records_dir, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setattr(servers, "WORKER_CONNECT_SECONDS", 1.0)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"grpc://127.0.0.1:{free.getsockname()[1]}"
+    address = free_address
     flags = {
         "train": [
             f"--data_dir={records_dir}",

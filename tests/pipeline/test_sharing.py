@@ -160,10 +160,16 @@ def test_each_worker_says_what_it_reads(opened):
     )
 
 
-def test_workers_that_share_batches_keep_them_alike(opened):
-    data = opened("decoded")
-    data.settle_cache("train", 2, lambda mine: pytest.fail("each has its own shards"))
-    data.settle_cache("train", 5, lambda mine: min(mine, 1))
-    assert data.caches == {"train": "none"}
-    data.settle_cache("val", 5, lambda mine: min(mine, 3))
-    assert data.caches["val"] == "decoded"
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_workers_keep_what_they_train_on_alike(opened, workers):
+    for worker in range(workers):
+        data = opened("decoded")
+        data.settle_cache("train", worker, workers, lambda mine: min(mine, 1))
+        assert data.streams("train", worker, workers)
+        assert list(data.caches.values()) == ["none"]
+        data = opened("decoded")
+        data.settle_cache("train", worker, workers, lambda mine: min(mine, 3))
+        assert not data.streams("train", worker, workers)
+        batches = data.batches("train", 2, training=True, share=(worker, workers, 1))
+        assert len(next(iter(batches))) == 2
+        assert list(data.caches.values()) == ["decoded"]

@@ -22,6 +22,7 @@ from cloudtf.data.convert import ConvertConfig, convert
 from cloudtf.errors import UsageError, UserError
 from cloudtf.evaluation import history, scoring
 from cloudtf.model import saving
+from cloudtf.pipeline import memory
 from cloudtf.training import step as step_module
 from cloudtf.training.config import TrainConfig
 from cloudtf.training.run import train
@@ -508,6 +509,40 @@ def test_other_records_in_the_place_of_the_old_ones_are_refused(small, photograp
     converted(photographs_dir, data_dir, max_examples=16, seed=1, overwrite=True)
     with pytest.raises(UserError, match="are not those that the run in .* began with"):
         train(config_of(data_dir, run_dir, epochs=2))
+
+
+@pytest.mark.parametrize(
+    ("began", "then", "sentence"),
+    [
+        ("none", "encoded", r"read its records from disk each epoch.*; give --cache=none, or"),
+        ("decoded", "none", r"kept its records in memory.*; give --cache=encoded or --cache=deco"),
+        ("decoded", "auto", r"kept its records in memory.*; give --cache=encoded, which takes"),
+    ],
+)
+def test_another_order_of_the_examples_is_refused(
+    photographs_dir, tmp_path, monkeypatch, began, then, sentence
+):
+    data_dir = converted(photographs_dir, tmp_path / "records", max_examples=16)
+    run_dir = tmp_path / "run"
+    train(config_of(data_dir, run_dir, cache=began))
+    before = {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()}
+    monkeypatch.setattr(memory, "free_bytes", lambda: 0)
+    with pytest.raises(UserError, match=sentence):
+        train(config_of(data_dir, run_dir, cache=then, epochs=2))
+    assert {path: path.read_bytes() for path in before} == before
+
+
+@pytest.mark.parametrize("began", ["none", "encoded"])
+def test_auto_goes_on_in_the_order_that_the_run_began_with(
+    photographs_dir, tmp_path, monkeypatch, capsys, began
+):
+    data_dir = converted(photographs_dir, tmp_path / "records", max_examples=16)
+    train(config_of(data_dir, tmp_path / "run", cache=began))
+    capsys.readouterr()
+    monkeypatch.setattr(memory, "free_bytes", lambda: 1 << 40)
+    train(config_of(data_dir, tmp_path / "run", cache="auto", epochs=2))
+    words = {"none": "train read from disk each epoch", "encoded": "train kept in memory as pixels"}
+    assert words[began] in capsys.readouterr().out
 
 
 def test_the_lock_of_a_dead_process_is_not_in_the_way(small, tmp_path):

@@ -44,6 +44,22 @@ def test_hardware_that_is_not_there_is_one_sentence(
     assert not os.path.exists(f"{tmp_path}/run")
 
 
+@pytest.mark.parametrize(
+    ("cluster", "here"),
+    [
+        ({"worker": ["a:1", "a:2", "b:1"]}, 2),
+        ({"worker": ["a:1", "b:1"], "chief": ["a:7"]}, 2),
+        ({"worker": ["[::1]:1", "[::1]:2"]}, 2),
+        ({"worker": ["a:1", "b:1"], "ps": ["a:9"]}, 1),
+    ],
+)
+def test_the_workers_on_one_machine_are_counted(cluster, here, monkeypatch):
+    task = {"type": "worker", "index": 0}
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": task}))
+    assert strategies.workers_here("multi_worker") == here
+    assert strategies.workers_here("auto") == 1
+
+
 def test_a_tpu_that_is_not_there_is_one_sentence(records_dir, tmp_path):
     # In a process of its own: a failed start of a TPU leaves TensorFlow's context changed.
     flags = [f"--data_dir={records_dir}", f"--run_dir={tmp_path}/run", "--strategy=tpu"]
