@@ -25,6 +25,7 @@ from cloudtf.data.labels import LabelTable, combination
 from cloudtf.data.progress import Journal
 from cloudtf.data.recipe import Recipe, one_thread_an_image
 from cloudtf.errors import UserError
+from cloudtf.locks import FolderLock
 
 
 def convert(config: ConvertConfig) -> records.Manifest:
@@ -37,8 +38,8 @@ def convert(config: ConvertConfig) -> records.Manifest:
       The manifest, as in `dataset.json`.
 
     Raises:
-      UserError: bad rows or images (unless they are skipped), a folder that holds another set, a
-        disk that is full.
+      UserError: bad rows or images (unless they are skipped), a folder that holds another set or in
+        which another conversion is at work, a disk that is full.
     """
     if config.images_dir is None:
         return _verify(config)
@@ -49,14 +50,16 @@ def convert(config: ConvertConfig) -> records.Manifest:
         for name, indices in selection.divide(config, table).items()
         for shard in shards.plan(name, indices, config.num_shards, _record_size(config))
     ]
-    journal = Journal(config.output_dir, _settings(config, table, plans), config.overwrite)
-    if journal.complete:
-        print(f"{config.output_dir} is complete already; --overwrite makes it anew.")
-        manifest = records.read_manifest(config.output_dir)
-    else:
-        write(config, table, plans, journal)
-        manifest = _manifest(config, table, plans, journal)
-        journal.finish(manifest)
+    files.make_dirs(config.output_dir)
+    with FolderLock(config.output_dir, "conversion", "--output_dir", keep=False):
+        journal = Journal(config.output_dir, _settings(config, table, plans), config.overwrite)
+        if journal.complete:
+            print(f"{config.output_dir} is complete already; --overwrite makes it anew.")
+            manifest = records.read_manifest(config.output_dir)
+        else:
+            write(config, table, plans, journal)
+            manifest = _manifest(config, table, plans, journal)
+            journal.finish(manifest)
     _print_summary(manifest)
     return _verify(config) if config.verify else manifest
 

@@ -38,7 +38,7 @@ class Journal:
     """
 
     def __init__(self, data_dir: str, settings: dict[str, Any], overwrite: bool) -> None:
-        """Opens the folder for a conversion with `settings`.
+        """Opens the folder, which is there, for a conversion with `settings`.
 
         Raises:
           UserError: it holds a set made with other settings, and `overwrite` is False.
@@ -47,7 +47,6 @@ class Journal:
         self.written: dict[str, shards.Written] = {}
         self.complete = False
         self._saved = 0.0
-        files.make_dirs(data_dir)
         if overwrite:
             self._clear()
         elif not self._take_manifest():

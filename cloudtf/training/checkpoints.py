@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import errno
-import os
 import re
 from typing import Any, Optional
 
@@ -18,8 +16,6 @@ _STATE = "state.json"
 # `step-000000500-active`; `step-000000500.2-active` is a second one of the same step.
 _NAME = re.compile(r"step-(\d+)(?:\.(\d+))?-(active|finished)")
 _TEMPORARY = re.compile(rf"\.{_NAME.pattern}\.tmp")
-# What `flock` says on file systems that have no locks.
-_NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
 
 
 @dataclasses.dataclass
@@ -149,45 +145,3 @@ def _order(name: str) -> tuple[int, int, str]:
     assert found is not None  # As `_names` chooses them.
     step, take, word = found.groups()
     return int(step), int(take or 1), word
-
-
-class RunLock:
-    """Holds a run folder for one process; a dead process holds nothing.
-
-    The lock is the kernel's (`flock`) and goes with the process, whatever became of it: no number
-    of a process or name of a machine is kept, which could outlive them. Over NFS other machines are
-    kept out too. Remote folders, and file systems without locks, are not guarded.
-    """
-
-    def __init__(self, run_dir: str) -> None:
-        self._path = files.join(run_dir, ".lock")
-        self._descriptor: Optional[int] = None
-
-    def __enter__(self) -> RunLock:
-        if files.is_remote(self._path):
-            return self
-        import fcntl
-
-        try:
-            self._descriptor = os.open(self._path, os.O_CREAT | os.O_RDWR, 0o644)
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self.__exit__()
-            if error.errno in _NO_LOCKS:
-                print(f"{files.dirname(self._path)} cannot be locked; start no second run in it.")
-                return self
-            if not isinstance(error, BlockingIOError):
-                raise UserError(
-                    f"The lock {self._path} cannot be taken ({error.strerror}); give a --run_dir "
-                    "that can be written to."
-                ) from error
-            raise UserError(
-                f"Another run is at work in {files.dirname(self._path)}; wait for it, or give "
-                "another --run_dir."
-            ) from error
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None

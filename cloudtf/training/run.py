@@ -14,12 +14,13 @@ from cloudtf import files, settings
 from cloudtf.data import verify
 from cloudtf.errors import UserError
 from cloudtf.evaluation import history, scoring
+from cloudtf.locks import FolderLock
 from cloudtf.model import losses
 from cloudtf.pipeline.dataset import ImageDataset, open_dataset
 from cloudtf.pipeline.service import DataService
 from cloudtf.training import label_notes, resuming, startup
 from cloudtf.training import strategy as strategies
-from cloudtf.training.checkpoints import CheckpointFolder, Progress, RunLock
+from cloudtf.training.checkpoints import CheckpointFolder, Progress
 from cloudtf.training.config import TrainConfig
 from cloudtf.training.loop import EpochLoop
 from cloudtf.training.pr_auc_callback import PrAucCallback
@@ -69,7 +70,7 @@ def train(config: TrainConfig) -> TrainResult:
             # others write is thrown away.
             output_dir = stack.enter_context(tempfile.TemporaryDirectory())
         files.make_dirs(output_dir)
-        stack.enter_context(RunLock(output_dir))
+        stack.enter_context(FolderLock(output_dir, "run", "--run_dir"))
         requests = stack.enter_context(StopRequests(config.max_minutes, workers))
         files.remove_leftovers(output_dir)
         run = _Run(config, data, service, strategy, workers, requests, began, output_dir)

@@ -14,6 +14,7 @@ from numpy.random import default_rng
 
 from cloudtf.data.convert import ConvertConfig, convert
 from cloudtf.errors import UserError
+from cloudtf.locks import FolderLock
 
 COUNT, SHARDS = 240, 12
 
@@ -191,3 +192,16 @@ def test_other_labels_for_the_same_images_are_noticed(source, made, tmp_path):
     changed = ConvertConfig(**{**vars(config(source, made)), "labels_csv": str(other)})
     with pytest.raises(UserError, match="other labels or images"):
         convert(changed)
+
+
+def test_two_conversions_do_not_share_a_folder(source, made, finished):
+    (made / "dataset.json").unlink()
+    with (
+        FolderLock(str(made), "conversion", "--output_dir"),
+        pytest.raises(UserError, match="Another conversion is at work in .* another --output_dir"),
+    ):
+        convert(config(source, made, overwrite=True))
+    assert (made / ".lock").exists(), "as a killed conversion leaves it"
+    assert len(content(made)) == SHARDS + 1
+    convert(config(source, made, overwrite=True))
+    assert content(made) == content(finished)

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from cloudtf import files
 from cloudtf.errors import UserError
-from cloudtf.training.checkpoints import CheckpointFolder, Progress, RunLock
+from cloudtf.training.checkpoints import CheckpointFolder, Progress
 
 
 class Killed(BaseException):
@@ -128,24 +128,3 @@ def test_a_save_that_fails_gives_back_the_room_and_keeps_the_old_one(tmp_path, m
                 saved(folder, 2, total_steps=2)
         assert value_of(folder) == 1
         assert os.listdir(tmp_path / "checkpoints") == ["step-000000001-active"]
-
-
-def test_a_lock_is_held_by_one_and_left_over_ones_are_not_in_the_way(tmp_path):
-    # From before a reboot, or of another machine: whatever process has that number now.
-    (tmp_path / ".lock").write_text(f"{os.getpid()} other-machine 1970-01-01\n")
-    first, second = RunLock(str(tmp_path)), RunLock(str(tmp_path))
-    with first, pytest.raises(UserError, match="Another run is at work in"):
-        second.__enter__()
-    with second:
-        pass
-
-
-def test_a_file_system_without_locks_is_told_of_and_used(tmp_path, monkeypatch, capsys):
-    import fcntl
-
-    def none_here(*_):
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr(fcntl, "flock", none_here)
-    with RunLock(str(tmp_path)):
-        assert "cannot be locked; start no second run in it." in capsys.readouterr().out

@@ -1,0 +1,82 @@
+"""Locks that keep a folder for one process."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import Any, Optional
+
+from cloudtf import files
+from cloudtf.errors import UserError
+
+# What `flock` says on file systems that have no locks.
+_NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
+
+
+class FolderLock:
+    """Holds a folder for one process, by a file `.lock` in it; a dead process holds nothing.
+
+    The lock is the kernel's (`flock`) and goes with the process, whatever became of it: no number
+    of a process or name of a machine is kept, which could outlive them. Over NFS other machines are
+    kept out too. Remote folders, and file systems without locks, are not guarded.
+
+    Args:
+      folder: to hold; it must be there.
+      work: what is done in it, in one word, for the sentence that refuses a second.
+      flag: that chose the folder.
+      keep: leave the file there afterwards.
+
+    Raises:
+      UserError: from `with`, if another process holds the folder or it cannot be written to.
+    """
+
+    def __init__(self, folder: str, work: str, flag: str, keep: bool = True) -> None:
+        self._folder, self._work, self._flag, self._keep = folder, work, flag, keep
+        self._path = files.join(folder, ".lock")
+        self._descriptor: Optional[int] = None
+
+    def __enter__(self) -> FolderLock:
+        if files.is_remote(self._path):
+            return self
+        import fcntl
+
+        try:
+            # A file that its holder removed after it was opened here keeps nobody out.
+            while self._descriptor is None or not self._is_in_place(self._descriptor):
+                self._close()
+                self._descriptor = os.open(self._path, os.O_CREAT | os.O_RDWR, 0o644)
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in _NO_LOCKS:
+                print(f"{self._folder} cannot be locked; start no second {self._work} in it.")
+                return self
+            self._close()
+            if not isinstance(error, BlockingIOError):
+                raise UserError(
+                    f"The lock {self._path} cannot be taken ({error.strerror}); give a "
+                    f"{self._flag} that can be written to."
+                ) from error
+            raise UserError(
+                f"Another {self._work} is at work in {self._folder}; wait for it, or give another "
+                f"{self._flag}."
+            ) from error
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        try:
+            if self._descriptor is not None and not self._keep:
+                # While it is held: what another process has opened by then is no lock any more.
+                files.remove(self._path)
+        finally:
+            self._close()
+
+    def _close(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _is_in_place(self, descriptor: int) -> bool:
+        try:
+            return os.path.samestat(os.stat(self._path), os.fstat(descriptor))
+        except FileNotFoundError:
+            return False
