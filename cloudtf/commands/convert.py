@@ -2,7 +2,7 @@
 
 The CSV may be Kaggle's (Image_Label, EncodedPixels), one-hot (image, then a 0/1 column a class) or
 a list (image, classes separated by spaces or |). A run that was killed goes on where it stopped
-when it is started again with the same flags.
+when it is started again with the same flags; with --overwrite it begins anew.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ class ConvertConfig(Settings):
         "Re-read everything at the end and check counts, checksums and images. Without "
         "--images_dir: check a set that is there already.",
     )
-    overwrite: bool = setting(False, "Replace the set that is in --output_dir.")
+    overwrite: bool = setting(False, "Begin anew and replace the shards that are in --output_dir.")
 
     engine: str = setting(
         "local",

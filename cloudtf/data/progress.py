@@ -41,7 +41,8 @@ class Journal:
         """Opens the folder, which is there, for a conversion with `settings`.
 
         Raises:
-          UserError: it holds a set made with other settings, and `overwrite` is False.
+          UserError: it holds a set made with other settings, or shards that nothing describes, and
+            `overwrite` is False.
         """
         self.data_dir, self.settings = data_dir, settings
         self.written: dict[str, shards.Written] = {}
@@ -110,6 +111,7 @@ class Journal:
     def _take_journal(self) -> None:
         """Takes over the shards of a killed conversion, each compared with its checksum."""
         if not files.exists(self._path(JOURNAL_NAME)):
+            self._refuse_undescribed()
             tasks.clear(self.data_dir)  # Nothing says what settings they are of.
             return
         raw = files.read_json(self._path(JOURNAL_NAME))
@@ -130,6 +132,15 @@ class Journal:
                 self.written[one.shard.name] = one
         if self.written:
             print(f"Going on after {len(self.written)} shards that are in place.")
+
+    def _refuse_undescribed(self) -> None:
+        """Refuses shards that neither a manifest nor a journal tells of."""
+        found = [name for name in files.list_dir(self.data_dir) if _is_shard(name)]
+        if found:
+            raise UserError(
+                f"{self.data_dir} holds shards that nothing describes, such as {found[0]}; choose "
+                "another --output_dir, or give --overwrite to replace them."
+            )
 
     def _refuse_others(self, settings: Optional[dict[str, Any]]) -> None:
         settings = settings or {}
@@ -152,10 +163,14 @@ class Journal:
         files.remove(self._path(JOURNAL_NAME))
         tasks.clear(self.data_dir)
         for name in files.list_dir(self.data_dir):
-            if re.fullmatch(shards.NAME_PATTERN, name):
+            if _is_shard(name):
                 files.remove(self._path(name))
 
     def _remove_leftovers(self) -> None:
         for name in files.list_dir(self.data_dir):
             if re.fullmatch(_LEFTOVER, name):
                 files.remove(self._path(name))
+
+
+def _is_shard(name: str) -> bool:
+    return bool(re.fullmatch(shards.NAME_PATTERN, name))

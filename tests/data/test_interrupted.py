@@ -205,3 +205,13 @@ def test_two_conversions_do_not_share_a_folder(source, made, finished):
     assert len(content(made)) == SHARDS + 1
     convert(config(source, made, overwrite=True))
     assert content(made) == content(finished)
+
+
+def test_shards_that_nothing_describes_are_not_replaced_in_silence(source, made, finished):
+    (made / "dataset.json").unlink()
+    before = content(made)
+    with pytest.raises(UserError, match="such as train-00000-of-00012.tfrecord; .* --overwrite to"):
+        convert(config(source, made))
+    assert content(made) == before
+    convert(config(source, made, overwrite=True))
+    assert content(made) == content(finished)

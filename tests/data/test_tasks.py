@@ -119,6 +119,10 @@ def test_tasks_that_nothing_says_the_settings_of_are_not_trusted(source, tmp_pat
     names, recipe = hand_out(config(source, out, seed=7))
     for name in names:
         tasks.carry_out(str(out), name, recipe, 1, lambda n: None)
+    with pytest.raises(UserError, match="holds shards that nothing describes, such as train-00000"):
+        convert(config(source, out))
+    for name in names:
+        (out / name).unlink()
     convert(config(source, out))
     convert(config(source, tmp_path / "fresh"))
     assert content(out) == content(tmp_path / "fresh")
