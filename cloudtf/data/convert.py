@@ -14,7 +14,7 @@ import dataclasses
 import hashlib
 import json
 import os
-from typing import Any, Callable, Iterator
+from typing import Any, Callable, Iterator, Optional
 
 from tqdm import tqdm
 
@@ -22,7 +22,7 @@ from cloudtf import files
 from cloudtf.data import records, selection, shards, tasks
 from cloudtf.data.convert_config import ConvertConfig
 from cloudtf.data.labels import LabelTable, combination
-from cloudtf.data.progress import Journal
+from cloudtf.data.progress import PHOTOGRAPHS, Journal
 from cloudtf.data.recipe import Recipe, one_thread_an_image
 from cloudtf.errors import UserError
 from cloudtf.locks import FolderLock
@@ -85,14 +85,39 @@ def _settings(
         "max_examples",
         "seed",
     )
+    assert config.images_dir is not None
     settings = {name: getattr(config, name) for name in names}
     # Not the whole path, so that a set can be moved and is the same on every machine.
-    settings["images_dir"] = files.basename(os.path.normpath(config.images_dir or ""))
+    settings["images_dir"] = files.basename(_normal(config.images_dir))
+    settings[PHOTOGRAPHS] = _photographs(config.images_dir, table, plans)
     digest = hashlib.sha256(json.dumps([table.classes, table.names]).encode())
     digest.update(table.labels.tobytes())
     digest.update(json.dumps([dataclasses.astuple(plan) for plan in plans]).encode())
     settings["examples_sha256"] = digest.hexdigest()
     return settings
+
+
+def _normal(path: str) -> str:
+    """One spelling for all paths of a folder, `.` and `../images` among them."""
+    return os.path.normpath(path) if files.is_remote(path) else os.path.abspath(path)
+
+
+def _photographs(
+    images_dir: str, table: LabelTable, plans: list[shards.ShardPlan]
+) -> Optional[dict[str, str]]:
+    """A digest of the lengths of each shard's photographs, by which another folder is noticed.
+
+    Lengths stay what they are when the photographs are moved, and take no reading. None for remote
+    photographs, where a question for each would take long.
+    """
+    if files.is_remote(images_dir):
+        return None
+    digests = {}
+    for plan in plans:
+        names = [table.names[i] for i in plan.examples]
+        lengths = [files.size(files.join(images_dir, *name.split("/"))) for name in names]
+        digests[plan.name] = hashlib.sha256(json.dumps(lengths).encode()).hexdigest()
+    return digests
 
 
 def _recipe(config: ConvertConfig) -> Recipe:

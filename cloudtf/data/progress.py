@@ -27,6 +27,8 @@ _LEFTOVER = (
 )
 
 _SAME_LABELS = "examples_sha256"
+# In the settings: shard -> a digest of its photographs; null where they are remote.
+PHOTOGRAPHS = "photographs_sha256"
 
 
 class Journal:
@@ -103,6 +105,7 @@ class Journal:
             if files.exists(self._path(name))
             and files.size(self._path(name)) == written.shard.num_bytes
         }
+        self._refuse_other_photographs(manifest.settings)
         self.complete = len(self.written) == count
         if not self.complete:
             print(f"{count - len(self.written)} of {count} shards are gone or cut: made again.")
@@ -130,6 +133,7 @@ class Journal:
             path = self._path(one.shard.name)
             if files.exists(path) and files.sha256(path) == one.shard.sha256:
                 self.written[one.shard.name] = one
+        self._refuse_other_photographs(settings)
         if self.written:
             print(f"Going on after {len(self.written)} shards that are in place.")
 
@@ -144,7 +148,11 @@ class Journal:
 
     def _refuse_others(self, settings: Optional[dict[str, Any]]) -> None:
         settings = settings or {}
-        names = [n for n in self.settings if settings.get(n) != self.settings[n]]
+        names = [
+            name
+            for name, value in self.settings.items()
+            if name != PHOTOGRAPHS and settings.get(name) != value
+        ]
         if not names:
             return
         name = next((n for n in names if n != _SAME_LABELS), None)
@@ -156,6 +164,23 @@ class Journal:
             f"{self.data_dir} holds a set made with {difference}; choose another --output_dir, "
             "or replace that set with --overwrite."
         )
+
+    def _refuse_other_photographs(self, settings: Optional[dict[str, Any]]) -> None:
+        """Refuses a set of which a shard in place is of other photographs than those there are now.
+
+        Those of a shard that is still to be made may be others: one that could not be used has been
+        mended.
+        """
+        before, now = (settings or {}).get(PHOTOGRAPHS), self.settings.get(PHOTOGRAPHS)
+        if not isinstance(before, dict) or now is None:
+            return
+        for name in sorted(name for name in now if before.get(name, now[name]) != now[name]):
+            if name in self.written or tasks.in_place(self.data_dir, name) is not None:
+                raise UserError(
+                    f"{self.data_dir} holds a set made of other photographs than those that are in "
+                    f"--images_dir now (the files for {name} had other sizes); choose another "
+                    "--output_dir, or replace that set with --overwrite."
+                )
 
     def _clear(self) -> None:
         """Removes the set that is there: what a manifest, a journal or a killed run left."""

@@ -215,3 +215,45 @@ def test_shards_that_nothing_describes_are_not_replaced_in_silence(source, made,
     assert content(made) == before
     convert(config(source, made, overwrite=True))
     assert content(made) == content(finished)
+
+
+@pytest.fixture
+def other(source, tmp_path):
+    """The same names in a folder of the same name, with other photographs."""
+    (tmp_path / "other" / "images").mkdir(parents=True)
+    shutil.copy(source / "labels.csv", tmp_path / "other")
+    for i in range(COUNT):
+        pixels = default_rng(COUNT + i).integers(0, 256, (60, 80, 3), "uint8")
+        jpeg = simplejpeg.encode_jpeg(pixels)
+        (tmp_path / "other" / "images" / f"{i}.jpg").write_bytes(jpeg)
+    return tmp_path / "other"
+
+
+@pytest.mark.parametrize("state", ["finished", "a shard is gone", "killed"])
+def test_a_set_does_not_go_on_with_other_photographs(other, made, state):
+    manifest = json.loads((made / "dataset.json").read_text())
+    first, *rest = manifest["splits"]["train"]["shards"]
+    if state != "finished":
+        (made / first["name"]).unlink()
+    if state == "killed":
+        in_place = {shard["name"]: {"shard": shard, "skipped": {}} for shard in rest}
+        journal = {"settings": manifest["settings"], "shards": in_place}
+        (made / ".convert_progress.json").write_text(json.dumps(journal))
+        (made / "dataset.json").unlink()
+    before = content(made)
+    with pytest.raises(UserError, match="made of other photographs than .*--images_dir now .*--ov"):
+        convert(config(other, made))
+    assert content(made) == before
+    convert(config(other, made, overwrite=True))
+
+
+def test_photographs_may_be_moved_and_their_folder_spelt_in_any_way(
+    source, made, tmp_path, monkeypatch, capsys
+):
+    moved = tmp_path / "elsewhere" / "images"
+    shutil.copytree(source / "images", moved)
+    monkeypatch.chdir(moved)
+    for images_dir in (str(moved), ".", "../images", f"{moved}/"):
+        spelt = {**vars(config(source, made)), "images_dir": images_dir}
+        convert(ConvertConfig(**spelt))
+        assert "is complete already" in capsys.readouterr().out

@@ -1,6 +1,7 @@
 """Shards made as tasks for other machines, without a cluster's program."""
 
 import importlib.util
+import json
 import os
 import shutil
 
@@ -127,6 +128,22 @@ def test_tasks_that_nothing_says_the_settings_of_are_not_trusted(source, tmp_pat
     convert(config(source, tmp_path / "fresh"))
     assert content(out) == content(tmp_path / "fresh")
     assert not (out / tasks.FOLDER).exists()
+
+
+def test_a_reported_shard_of_other_photographs_is_refused(source, tmp_path):
+    settings, out = config(source, tmp_path / "out"), tmp_path / "out"
+    convert(settings)
+    made = json.loads((out / "dataset.json").read_text())["settings"]
+    for path in out.iterdir():
+        path.unlink()
+    (out / ".convert_progress.json").write_text(json.dumps({"settings": made, "shards": {}}))
+    names, recipe = hand_out(settings)
+    tasks.carry_out(str(out), names[0], recipe, 1, lambda n: None)
+    for path in (source / "images").iterdir():
+        path.write_bytes(path.read_bytes() + b"\0")
+    with pytest.raises(UserError, match=f"other photographs .*files for {names[0]} had"):
+        convert(settings)
+    convert(config(source, out, overwrite=True))
 
 
 @pytest.mark.parametrize(
