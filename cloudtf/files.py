@@ -61,55 +61,70 @@ def _gfile() -> Any:
     return tf.io.gfile
 
 
+@contextlib.contextmanager
+def _telling(what: str, path: str, verb: str, kinds: type[Exception] = Exception) -> Iterator[None]:
+    """Makes a sentence of what a file system raises: `The {what} {path} cannot be {verb}: ...`."""
+    try:
+        yield
+    except (UserError, MemoryError, ModuleNotFoundError):
+        raise
+    except kinds as error:
+        raise UserError(f"The {what} {path} cannot be {verb}: {_reason(error)}.") from error
+
+
 def exists(path: str) -> bool:
-    """Whether a file or folder is there."""
-    return bool(_gfile().exists(path)) if is_remote(path) else os.path.exists(path)
+    """Whether a file or folder is there; UserError if a remote file system cannot be asked."""
+    with _telling("file", path, "looked for"):
+        return bool(_gfile().exists(path)) if is_remote(path) else os.path.exists(path)
 
 
 def is_dir(path: str) -> bool:
-    """Whether a folder is there."""
-    return bool(_gfile().isdir(path)) if is_remote(path) else os.path.isdir(path)
+    """Whether a folder is there; UserError if a remote file system cannot be asked."""
+    with _telling("folder", path, "looked for"):
+        return bool(_gfile().isdir(path)) if is_remote(path) else os.path.isdir(path)
 
 
 def list_dir(path: str) -> list[str]:
-    """The names in a folder, sorted, without trailing slashes."""
-    try:
+    """The names in a folder, sorted, without trailing slashes; UserError if it cannot be listed."""
+    with _telling("folder", path, "listed"):
         names = _gfile().listdir(path) if is_remote(path) else os.listdir(path)
-    except Exception as error:
-        raise UserError(f"The folder {path} cannot be listed: {_reason(error)}.") from error
     return sorted(name.rstrip("/") for name in names)
 
 
 def make_dirs(path: str) -> None:
-    """Makes a folder and its parents; a folder that is already there is fine."""
-    try:
+    """Makes a folder and its parents, unless it is there; UserError if it cannot be made."""
+    with _telling("folder", path, "made"):
         _gfile().makedirs(path) if is_remote(path) else os.makedirs(path, exist_ok=True)
-    except Exception as error:
-        raise UserError(f"The folder {path} cannot be made: {_reason(error)}.") from error
 
 
 def size(path: str) -> int:
-    """The length of a file in bytes."""
-    return int(_gfile().stat(path).length) if is_remote(path) else os.path.getsize(path)
+    """The length of a file in bytes; UserError if it is missing or cannot be looked at."""
+    with _telling("file", path, "read"):
+        return int(_gfile().stat(path).length) if is_remote(path) else os.path.getsize(path)
 
 
 def remove(path: str) -> None:
-    """Removes a file; one that is already gone is fine."""
-    if is_remote(path):
-        if exists(path):
-            _gfile().remove(path)
-        return
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        os.remove(path)
+    """Removes a file, unless it is already gone; UserError if it cannot be removed."""
+    with _telling("file", path, "removed"):
+        if is_remote(path):
+            if exists(path):
+                _gfile().remove(path)
+            return
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            os.remove(path)
 
 
 def remove_tree(path: str) -> None:
-    """Removes a folder and all in it; one that is already gone is fine."""
-    if is_remote(path):
-        if exists(path):
-            _gfile().rmtree(path)
-    else:
+    """Removes a folder and all in it; one that is already gone is fine.
+
+    Raises:
+      UserError: a remote one cannot be removed; of a local one what cannot be removed is left.
+    """
+    if not is_remote(path):
         shutil.rmtree(path, ignore_errors=True)
+    elif exists(path):
+        with _telling("folder", path, "removed"):
+            _gfile().rmtree(path)
 
 
 def move(source: str, target: str) -> None:
@@ -122,23 +137,28 @@ def move(source: str, target: str) -> None:
 
 
 def read_bytes(path: str) -> bytes:
-    """The bytes of a file.
-
-    Raises:
-      UserError: the file is missing or cannot be read.
-    """
-    try:
+    """The bytes of a file; UserError if it is missing or cannot be read."""
+    with _telling("file", path, "read"):
         if is_remote(path):
             with _gfile().GFile(path, "rb") as file:
                 return bytes(file.read())
         with open(path, "rb") as file:
             return file.read()
-    except Exception as error:
-        raise UserError(f"The file {path} cannot be read: {_reason(error)}.") from error
+
+
+def is_lasting(error: UserError) -> bool:
+    """Whether a file could not be read since it is not there or may not be read.
+
+    Other failures (too many open files, a storage that does not answer) may pass.
+    """
+    cause = error.__cause__
+    # By their names, since TensorFlow need not be there.
+    remote = type(cause).__name__ in ("NotFoundError", "PermissionDeniedError")
+    return remote or isinstance(cause, (FileNotFoundError, PermissionError))
 
 
 def read_text(path: str) -> str:
-    """The UTF-8 text of a file, without a byte-order mark."""
+    """The text of a file without a byte-order mark; UserError if it is unreadable or not UTF-8."""
     try:
         return read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -165,16 +185,18 @@ def open_text(path: str) -> Iterator[TextIO]:
         raise UserError(f"The file {path} cannot be read: {_reason(error)}.") from error
 
 
-def open_bytes(path: str) -> Any:
+@contextlib.contextmanager
+def open_bytes(path: str) -> Iterator[Any]:
     """A file to seek in and to read small pieces from, which are not read ahead.
 
     Raises:
-      UserError: it is missing or cannot be opened.
+      UserError: it is missing, or cannot be opened or read.
     """
-    try:
-        return _gfile().GFile(path, "rb") if is_remote(path) else open(path, "rb", buffering=0)
-    except OSError as error:
-        raise UserError(f"The file {path} cannot be read: {_reason(error)}.") from error
+    remote = is_remote(path)
+    with _telling("file", path, "read", Exception if remote else OSError):
+        opened = _gfile().GFile(path, "rb") if remote else open(path, "rb", buffering=0)  # noqa: SIM115
+        with opened as file:
+            yield file
 
 
 class _RemoteReader(io.RawIOBase):
@@ -196,7 +218,7 @@ class _RemoteReader(io.RawIOBase):
 
 
 def read_json(path: str) -> Any:
-    """The value in a JSON file."""
+    """The value in a JSON file; UserError if it cannot be read or is not JSON."""
     try:
         return json.loads(read_text(path))
     except (ValueError, RecursionError) as error:
@@ -204,10 +226,9 @@ def read_json(path: str) -> Any:
 
 
 def sha256(path: str) -> str:
-    """The SHA-256 of a file as hex, read in pieces so that memory stays bounded."""
+    """The SHA-256 of a file as hex, read in pieces; UserError if it cannot be read."""
     digest = hashlib.sha256()
-    opened = _gfile().GFile(path, "rb") if is_remote(path) else open(path, "rb")  # noqa: SIM115
-    with opened as file:
+    with open_bytes(path) as file:
         while piece := file.read(1 << 20):
             digest.update(piece)
     return digest.hexdigest()
@@ -219,6 +240,9 @@ def replacing(path: str) -> Iterator[str]:
 
     The temporary file is flushed to disk before the move, so `path` holds either what it held
     before or the whole new content. For a remote `path` it is copied beside it and then renamed.
+
+    Raises:
+      UserError: the file system refuses.
     """
     if not is_remote(path):
         temporary = join(dirname(path), _temporary_name(path))
@@ -251,18 +275,22 @@ def _temporary_name(path: str) -> str:
 
 
 def write_bytes(path: str, content: bytes) -> None:
-    """Writes a file whole or not at all."""
+    """Writes a file whole or not at all; UserError if it cannot be written."""
     with replacing(path) as temporary, open(temporary, "wb") as file:
         file.write(content)
 
 
 def write_text(path: str, content: str) -> None:
-    """Writes UTF-8 text whole or not at all."""
+    """Writes UTF-8 text whole or not at all; UserError if it cannot be written."""
     write_bytes(path, content.encode("utf-8"))
 
 
 def write_json(path: str, value: Any) -> None:
-    """Writes JSON whole or not at all; a float that is not finite becomes null."""
+    """Writes JSON whole or not at all; a float that is not finite becomes null.
+
+    Raises:
+      UserError: it cannot be written.
+    """
     write_text(path, json.dumps(_finite(value), indent=2, ensure_ascii=False) + "\n")
 
 

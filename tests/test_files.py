@@ -155,3 +155,39 @@ def test_paths_with_a_scheme_are_joined_with_slashes():
     assert files.dirname("b.txt") == "."
     assert files.basename("gs://bucket/a/") == "a"
     assert files.is_remote("gs://bucket") and not files.is_remote("/local:/x")
+
+
+def read_a_piece(path):
+    with files.open_bytes(path) as file:
+        return file.read(1)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [files.exists, files.size, files.sha256, files.remove, files.remove_tree, files.list_dir]
+    + [files.make_dirs, files.read_bytes, read_a_piece],
+)
+def test_a_file_system_that_is_not_there_is_one_sentence(ask):
+    with pytest.raises(UserError, match=r"^The (file|folder) nosuch://x/a cannot be \w+.*: .+\.$"):
+        ask("nosuch://x/a")
+
+
+@pytest.mark.parametrize("ask", [files.size, files.sha256, read_a_piece])
+def test_what_is_not_there_is_one_sentence_whatever_is_asked_of_it(folder, ask):
+    with pytest.raises(UserError, match="The file .*nothing cannot be read: "):
+        ask(files.join(folder, "nothing"))
+
+
+def test_what_cannot_be_read_or_removed_is_one_sentence(tmp_path):
+    for ask, verb in ((files.sha256, "read"), (read_a_piece, "read"), (files.remove, "removed")):
+        with pytest.raises(UserError, match=f"The file {tmp_path} cannot be {verb}: Is a dir"):
+            ask(str(tmp_path))
+
+
+def test_a_lack_of_memory_is_not_taken_for_a_file_that_cannot_be_read(tmp_path, monkeypatch):
+    def full(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(files, "open", full, raising=False)
+    with pytest.raises(MemoryError):
+        files.read_bytes(str(tmp_path / "photograph.jpg"))

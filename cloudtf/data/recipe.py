@@ -24,7 +24,7 @@ class Recipe:
       height: rows of the images in the records.
       width: columns.
       quality: of the JPEGs in the records.
-      skip: leave out photographs that cannot be used.
+      skip: leave out photographs that cannot be used, whoever tries again.
     """
 
     images_dir: str
@@ -41,14 +41,15 @@ class Recipe:
           label: 0 or 1, [C]; None for an unlabelled set.
 
         Raises:
-          UserError: naming the photograph, if it cannot be used and `skip` is False.
+          UserError: naming the photograph, if it cannot be used and `skip` is False; or if it could
+            not be read for a reason that may pass, whatever `skip` says.
         """
         path = files.join(self.images_dir, *name.split("/"))
         try:
             data = files.read_bytes(path)
             record = make_record(data, name, label, self.height, self.width, self.quality)
         except (ValueError, UserError) as error:
-            if self.skip:
+            if self.skip and (isinstance(error, ValueError) or files.is_lasting(error)):
                 return shards.Outcome(None, str(error).rstrip("."))
             if isinstance(error, UserError):
                 raise
