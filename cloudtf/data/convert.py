@@ -21,7 +21,7 @@ from tqdm import tqdm
 from cloudtf import files
 from cloudtf.data import records, selection, shards, tasks
 from cloudtf.data.convert_config import ConvertConfig
-from cloudtf.data.labels import LabelTable, combination
+from cloudtf.data.labels import LabelTable, combination, escaped
 from cloudtf.data.progress import PHOTOGRAPHS, Journal
 from cloudtf.data.recipe import Recipe, one_thread_an_image
 from cloudtf.errors import UserError
@@ -88,7 +88,7 @@ def _settings(
     assert config.images_dir is not None
     settings = {name: getattr(config, name) for name in names}
     # Not the whole path, so that a set can be moved and is the same on every machine.
-    settings["images_dir"] = files.basename(_normal(config.images_dir))
+    settings["images_dir"] = escaped(files.basename(_normal(config.images_dir)))
     settings[PHOTOGRAPHS] = _photographs(config.images_dir, table, plans)
     digest = hashlib.sha256(json.dumps([table.classes, table.names]).encode())
     digest.update(table.labels.tobytes())

@@ -10,7 +10,6 @@ Rows are taken one at a time and not kept, masks least of all: what stays of a r
 from __future__ import annotations
 
 import itertools
-import posixpath
 import re
 from array import array
 from typing import Callable, Iterator, Optional, Sequence
@@ -19,13 +18,9 @@ import numpy as np
 
 from cloudtf.data import rle
 from cloudtf.data.csv_rows import Row, open_rows
-from cloudtf.data.labels import LabelTable, Problem, check_class, check_distinct, check_name
+from cloudtf.data.label_builder import TableBuilder, one_spelling
+from cloudtf.data.labels import EXTENSIONS, LabelTable
 from cloudtf.errors import UsageError, UserError
-
-# A column that gives more classes than this is not one of classes.
-MAX_CLASSES = 10_000
-# Bytes of the table of labels.
-MAX_LABELS = 4_000_000_000
 
 _ZERO_ONE = {"0": 0, "1": 1, "0.0": 0, "1.0": 1}
 _LIST_HEADERS = ("class", "classes", "label", "labels", "tag", "tags")
@@ -62,7 +57,7 @@ def read_labels(
             rows = itertools.chain(first, rows)
             del first
         parse = {"kaggle_rle": _parse_rle, "onehot": _parse_onehot, "list": _parse_list}
-        builder = _Builder(path, header, columns, tuple(classes))
+        builder = TableBuilder(path, header, columns, tuple(classes))
         parse[label_format](builder, rows)
         return builder.table()
 
@@ -86,136 +81,7 @@ def _find(header: list[str], *names: str) -> Optional[int]:
     return next((plain.index(name) for name in names if name in plain), None)
 
 
-def _plain(name: str) -> str:
-    """One spelling for all names of a file, which must not become several images."""
-    return posixpath.normpath(name) if name.startswith(".") or "/" in name else name
-
-
-class _Builder:
-    """Collects images, the classes that their rows mention, and the problems."""
-
-    def __init__(
-        self, path: str, header: list[str], columns: Sequence[str], classes: tuple[str, ...]
-    ) -> None:
-        self.path, self.header, self.columns = path, header, tuple(columns)
-        self.fixed = bool(classes)
-        self.images: dict[str, int] = {}  # Name -> number, in the order of the file.
-        self.first_rows = array("q")
-        self.classes: dict[str, int] = {}
-        # One entry a mention: which image, which class, whether it is present.
-        self.mentions = array("q"), array("i"), array("b")
-        self._extra_at = [header.index(name) for name in self.columns]
-        self._extra: list[tuple[str, ...]] = []  # One an image, equal ones once.
-        self._extra_kinds: dict[tuple[str, ...], tuple[str, ...]] = {}
-        self._problems: list[tuple[int, Problem]] = []
-        self._dropped: set[str] = set()
-        if len(set(classes)) < len(classes):
-            raise UsageError("--classes names a class twice.")
-        for name in classes:
-            self.add_class(name)
-
-    def add_class(self, name: str) -> int:
-        """The number of a class that is new; UserError if it cannot be one."""
-        try:
-            check_class(name)
-        except ValueError as error:
-            raise UserError(f"{self.path}: the class name {name[:60]!r} {error}.") from error
-        if len(self.classes) == MAX_CLASSES:
-            raise UserError(
-                f"{self.path} names more than {MAX_CLASSES:,} classes; is it the right column?"
-            )
-        return self.classes.setdefault(name, len(self.classes))
-
-    def problem(self, name: str, row: int, reason: str, drops_image: bool = True) -> None:
-        self._problems.append((row, Problem(name, f"row {row} {reason}", drops_image)))
-        if drops_image:
-            self._dropped.add(name)
-
-    def image(self, raw: str, row: int, cells: list[str]) -> Optional[tuple[int, str]]:
-        """An image's number and name, noted on its first row; None, and a problem, if unusable."""
-        name = raw.strip()
-        number = self.images.get(name)
-        if number is not None:
-            if self.columns and self._extra[number] != tuple(cells[i] for i in self._extra_at):
-                reason = f"puts {name} in another {' or '.join(self.columns)} than"
-                self.problem(name, row, f"{reason} row {self.first_rows[number]}")
-                return None
-            return number, name
-        try:
-            check_name(name)
-        except ValueError as error:
-            self.problem(name, row, str(error))
-            return None
-        plain = _plain(name)
-        if plain != name:
-            return self.image(plain, row, cells)
-        number = self.images[name] = len(self.images)
-        self.first_rows.append(row)
-        if self.columns:
-            extra = tuple(cells[i] for i in self._extra_at)
-            self._extra.append(self._extra_kinds.setdefault(extra, extra))
-        return number, name
-
-    def mention(self, image: tuple[int, str], row: int, class_name: str, present: bool) -> bool:
-        """Notes a class of an image; False, and a problem, if --classes does not list it."""
-        number = self.classes.get(class_name)
-        if number is None:
-            if self.fixed:
-                self.problem(image[1], row, f"has the unknown class {class_name[:60]!r}")
-                return False
-            number = self.add_class(class_name)
-        for column, value in zip(self.mentions, (image[0], number, present)):
-            column.append(value)
-        return True
-
-    def table(self) -> LabelTable:
-        """The result; classes that only images with problems mention are not in it."""
-        if not self.classes and self._problems:
-            _, first = min(self._problems, key=lambda entry: entry[0])
-            raise UserError(
-                f"{self.path} has no row that can be used; the first problem is {first.file!r}: "
-                f"{first.reason}."
-            )
-        if not self.classes:
-            raise UserError(f"{self.path} names no class at all; there is nothing to learn.")
-        keep = np.array([name not in self._dropped for name in self.images], bool)
-        images, numbers, present = (np.frombuffer(a, a.typecode) for a in self.mentions)
-        kept = keep[images] if len(images) else np.zeros(0, bool)
-        all_classes = list(self.classes)
-        if self.fixed:
-            classes = all_classes
-        else:
-            classes = sorted(all_classes[i] for i in np.unique(numbers[kept]))
-        try:
-            check_distinct(classes)
-        except ValueError as error:
-            raise UserError(f"{self.path}: {error}.") from error
-        names = tuple(itertools.compress(self.images, keep))
-        if len(names) * len(classes) > MAX_LABELS:
-            raise UserError(
-                f"{self.path} names {len(classes):,} classes for {len(names):,} images, which no "
-                "table can hold; is it the right column?"
-            )
-        at = np.full(len(all_classes), -1)
-        at[[self.classes[name] for name in classes]] = np.arange(len(classes))
-        shown = kept & (present == 1)
-        labels = np.zeros((len(names), len(classes)), np.uint8)
-        labels[(np.cumsum(keep) - 1)[images[shown]], at[numbers[shown]]] = 1
-        extra = list(itertools.compress(self._extra, keep))
-        return LabelTable(
-            names=names,
-            labels=labels,
-            classes=tuple(classes),
-            rows=np.array(self.first_rows, np.int64)[keep],
-            columns={
-                column: tuple(texts[i].strip() for texts in extra)
-                for i, column in enumerate(self.columns)
-            },
-            problems=tuple(p for _, p in sorted(self._problems, key=lambda entry: entry[0])),
-        )
-
-
-def _parse_rle(builder: _Builder, rows: Iterator[Row]) -> None:
+def _parse_rle(builder: TableBuilder, rows: Iterator[Row]) -> None:
     pixels = _find(builder.header, "encodedpixels")
     if pixels is None:
         raise UserError(f"{builder.path} has no column EncodedPixels, as kaggle_rle has.")
@@ -226,7 +92,7 @@ def _parse_rle(builder: _Builder, rows: Iterator[Row]) -> None:
     for row, cells in rows:
         raw, class_name = split(cells)
         if not raw or not class_name:
-            name = _plain((raw or class_name).strip())
+            name = one_spelling((raw or class_name).strip())
             builder.problem(name, row, "is not named IMAGE_CLASS")
             continue
         image = builder.image(raw, row, cells)
@@ -263,13 +129,15 @@ def _repeats(images: array, classes: array, num_classes: int) -> Iterator[tuple[
     yield from zip(order[~new].tolist(), first[~new].tolist())
 
 
-def _splitter(builder: _Builder) -> Callable[[list[str]], tuple[str, str]]:
+def _splitter(builder: TableBuilder) -> Callable[[list[str]], tuple[str, str]]:
     """What finds the image and the class in the cells of a row of an RLE CSV."""
     both = _find(builder.header, "imagelabel")
     if both is not None:
         # Image names may hold underscores; class names do not.
         def split(cells: list[str]) -> tuple[str, str]:
             name, _, class_name = cells[both].strip().rpartition("_")
+            if class_name.lower().endswith(EXTENSIONS):  # `img_12.jpg` without a class.
+                return cells[both], ""
             return name, class_name
 
         return split
@@ -283,7 +151,7 @@ def _splitter(builder: _Builder) -> Callable[[list[str]], tuple[str, str]]:
     return lambda cells: (cells[image].strip(), cells[label].strip())
 
 
-def _parse_onehot(builder: _Builder, rows: Iterator[Row]) -> None:
+def _parse_onehot(builder: TableBuilder, rows: Iterator[Row]) -> None:
     at = [i for i in range(1, len(builder.header)) if builder.header[i] not in builder.columns]
     found = [builder.header[i] for i in at]
     if builder.fixed and set(found) != set(builder.classes):
@@ -291,8 +159,7 @@ def _parse_onehot(builder: _Builder, rows: Iterator[Row]) -> None:
             f"--classes={','.join(builder.classes)[:400]} are not the class columns of "
             f"{builder.path}: {', '.join(found)[:400]}."
         )
-    for name in found:
-        builder.add_class(name)
+    builder.add_classes(found)
     builder.fixed = True
 
     def present(row: int, name: str, cells: list[str]) -> Optional[list[str]]:
@@ -309,7 +176,7 @@ def _parse_onehot(builder: _Builder, rows: Iterator[Row]) -> None:
     _one_row_an_image(builder, rows, present)
 
 
-def _parse_list(builder: _Builder, rows: Iterator[Row]) -> None:
+def _parse_list(builder: TableBuilder, rows: Iterator[Row]) -> None:
     at = [i for i in range(1, len(builder.header)) if builder.header[i] not in builder.columns]
     if len(at) != 1:
         raise UserError(
@@ -320,7 +187,7 @@ def _parse_list(builder: _Builder, rows: Iterator[Row]) -> None:
 
 
 def _one_row_an_image(
-    builder: _Builder,
+    builder: TableBuilder,
     rows: Iterator[Row],
     present: Callable[[int, str, list[str]], Optional[list[str]]],
 ) -> None:

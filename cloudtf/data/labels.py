@@ -13,6 +13,8 @@ from typing import NamedTuple, Sequence
 
 import numpy as np
 
+# How the names of photographs end.
+EXTENSIONS = (".jpg", ".jpeg", ".png")
 # The kinds of label CSV; see `label_csv`.
 FORMATS = ("kaggle_rle", "onehot", "list")
 # Words that stand beside class names, as keys of metrics.json and as a column of predictions.
@@ -73,12 +75,12 @@ def check_name(name: str) -> None:
     """
     if not name:
         raise ValueError("has no image name")
-    if not name.isprintable():
-        raise ValueError("has a control character in the image name")
     try:
         name.encode()
     except UnicodeEncodeError:
         raise ValueError("has an image name that is not UTF-8") from None
+    if not name.isprintable():
+        raise ValueError(f"has {_unprintable(name)} in the image name")
     if name.startswith("/") or "\\" in name or re.match(r"[A-Za-z]:|\w+://", name):
         raise ValueError("names an image by an absolute path or with a backslash")
     if name == "." or ".." in name.split("/"):
@@ -91,14 +93,31 @@ def check_class(name: str) -> None:
     Raises:
       ValueError: one phrase on what is wrong.
     """
-    if not name.strip() or not name.isprintable() or len(name) > 100:
-        raise ValueError("is empty, too long or has control characters")
+    if not name.strip() or len(name) > 100:
+        raise ValueError("is empty or too long")
+    if not name.isprintable():
+        raise ValueError(f"has {_unprintable(name)}")
     if name != name.strip():
         raise ValueError("begins or ends with a space")
     if set(name) & set('/\\|,;:*?"<>') or name.startswith("."):
         raise ValueError("has a character that file names or lists cannot hold")
     if name in _RESERVED:
         raise ValueError("means something else in metrics.json or prediction tables; rename it")
+
+
+def _unprintable(text: str) -> str:
+    """What the first character is that cannot be printed as itself."""
+    character = next(c for c in text if not c.isprintable())
+    kind = unicodedata.category(character)
+    if kind == "Cc":
+        return "a control character"
+    what = "a space other than the plain one" if kind == "Zs" else "an invisible character"
+    return f"{what} (U+{ord(character):04X})"
+
+
+def escaped(text: str) -> str:
+    """A file's name as any other file can hold it: what in it is not UTF-8 by its escape."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def check_distinct(classes: Sequence[str]) -> None:

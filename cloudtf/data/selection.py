@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 
-from cloudtf.data import sources, splits
+from cloudtf.data import label_csv, sources, splits
 from cloudtf.data.convert_config import ConvertConfig
 from cloudtf.data.labels import LabelTable, Problem
 from cloudtf.errors import UserError
@@ -22,22 +22,24 @@ def examples(config: ConvertConfig) -> LabelTable:
     if config.labels_csv is None:
         table = sources.unlabelled(config.images_dir)
     else:
-        table, unnamed = sources.labelled(
-            config.images_dir,
+        read = label_csv.read_labels(
             config.labels_csv,
             config.label_format,
             config.classes,
             tuple(c for c in (config.split_column, config.group_column) if c is not None),
         )
+        table, unnamed = sources.labelled(config.images_dir, read)
         if unnamed:
             more = f" and {len(unnamed) - SHOWN} more" if len(unnamed) > SHOWN else ""
             print(
                 f"Left out {len(unnamed)} images in {config.images_dir} that {config.labels_csv} "
-                f"does not name: {', '.join(unnamed[:SHOWN])}{more}."
+                f"does not name: {', '.join(map(repr, unnamed[:SHOWN]))}{more}."
             )
     if config.split_column is not None:
-        table = _check_split_names(table, config.split_column)
+        table = _check_split_names(config, table, config.split_column)
     _report(config, table)
+    if config.labels_csv is not None and not config.classes:
+        _check_classes(config.labels_csv, read, table)
     if config.max_examples is not None and config.max_examples < len(table.names):
         random = np.random.default_rng((config.seed, 1))
         chosen = random.choice(len(table.names), config.max_examples, replace=False)
@@ -45,14 +47,38 @@ def examples(config: ConvertConfig) -> LabelTable:
     return table
 
 
-def _check_split_names(table: LabelTable, column: str) -> LabelTable:
+def _check_classes(labels_csv: str, read: LabelTable, table: LabelTable) -> None:
+    """Refuses a class that only images left out of `read` show: mostly it is a slip of the pen."""
+    lost = read.labels.any(axis=0) & ~table.labels.any(axis=0)
+    if lost.any():
+        number = int(lost.argmax())
+        first = int(read.labels[:, number].argmax())
+        raise UserError(
+            f"{labels_csv} row {read.rows[first]} ({read.names[first]!r}) names the class "
+            f"{read.classes[number]!r}, which only rows of images that are left out name; mend "
+            "them, or list the classes with --classes."
+        )
+
+
+def _check_split_names(config: ConvertConfig, table: LabelTable, column: str) -> LabelTable:
     problems, keep = list(table.problems), []
     for index, split in enumerate(table.columns[column]):
         if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_]{0,50}", split):
             keep.append(index)
         else:
             reason = f"row {table.rows[index]} has {split[:60]!r} as the name of a split"
-            problems.append(Problem(table.names[index], reason))
+            problems.append(
+                Problem(table.names[index], f"{reason}, which takes letters, digits and _ only")
+            )
+    spelt: dict[str, str] = {}
+    for split in sorted({table.columns[column][index] for index in keep}):
+        other = spelt.setdefault(split.casefold(), split)
+        if other != split:
+            # Their shards would be the same files on a disk that ignores case.
+            raise UserError(
+                f"{config.labels_csv} has the splits {other!r} and {split!r}, which differ only in "
+                "case; give them one name or two."
+            )
     return dataclasses.replace(table.take(keep), problems=tuple(problems))
 
 

@@ -1,7 +1,7 @@
 """The photographs in a folder, matched with the names in a label CSV.
 
 Names come from files made by others: none may lead out of the folder, neither by `..` nor by a
-link, and only plain files of sane length are opened.
+link, and of a local folder only plain files of sane length are opened.
 """
 
 from __future__ import annotations
@@ -10,16 +10,13 @@ import collections
 import dataclasses
 import os
 import stat
-from typing import Sequence
 
 import numpy as np
 
 from cloudtf import files
-from cloudtf.data.label_csv import read_labels
-from cloudtf.data.labels import LabelTable, Problem, check_name
+from cloudtf.data.labels import EXTENSIONS, LabelTable, Problem, check_name, escaped
 from cloudtf.errors import UserError
 
-EXTENSIONS = (".jpg", ".jpeg", ".png")
 # A file that is larger is no photograph; it would be read into memory whole.
 MAX_FILE_BYTES = 1 << 29
 
@@ -35,36 +32,33 @@ def unlabelled(images_dir: str) -> LabelTable:
     if not names:
         raise UserError(f"There is no .jpg, .jpeg or .png file in {images_dir}.")
     nothing = np.zeros((len(names), 0), np.uint8)
-    return _resolve(
-        images_dir, LabelTable(tuple(names), nothing, (), np.arange(len(names)), {}), present
-    )
+    table = LabelTable(tuple(names), nothing, (), np.arange(len(names)), {})
+    return _resolve(images_dir, table, _Finder(present))
 
 
-def labelled(
-    images_dir: str,
-    labels_csv: str,
-    label_format: str = "auto",
-    classes: Sequence[str] = (),
-    columns: Sequence[str] = (),
-) -> tuple[LabelTable, list[str]]:
-    """The images that a label CSV names; the rest as in `labels.read_labels`.
+def labelled(images_dir: str, table: LabelTable) -> tuple[LabelTable, list[str]]:
+    """The images that a label CSV names.
 
     A name is tried as it stands, then with .jpg, .jpeg or .png if exactly one such file is there.
 
+    Args:
+      images_dir: their folder.
+      table: what the CSV says.
+
     Returns:
-      The table, with the names of the files, and sorted names of the images in the folder that the
-      CSV does not name.
+      The table with the names of the files, without the images that cannot be used, each of which
+      is a problem more; and sorted names of the images in the folder that the CSV does not name.
 
     Raises:
-      UserError: the CSV or the folder cannot be used at all.
+      UserError: the folder cannot be listed.
     """
-    table = read_labels(labels_csv, label_format, classes, columns)
+    problems = [problem.file for problem in table.problems]
     folders = {"", *(name.rpartition("/")[0] for name in table.names)}
     present = _list_images(images_dir, folders)
-    resolved = _resolve(images_dir, table, present)
-    named = {*table.names, *resolved.names, *(problem.file for problem in table.problems)}
+    finder = _Finder(present)
+    named = {finder(name) for name in (*table.names, *problems)}
     unnamed = sorted(name for name in present if _is_image_name(name) and name not in named)
-    return resolved, unnamed
+    return _resolve(images_dir, table, finder), unnamed
 
 
 def _list_images(images_dir: str, folders: set[str]) -> set[str]:
@@ -81,21 +75,31 @@ def _is_image_name(name: str) -> bool:
     return name.lower().endswith(EXTENSIONS) and not name.rpartition("/")[2].startswith(".")
 
 
-def _resolve(images_dir: str, table: LabelTable, present: set[str]) -> LabelTable:
+class _Finder:
+    """Name of an image in a CSV -> that of its file."""
+
+    def __init__(self, present: set[str]) -> None:
+        self.present = present
+        self._stems = collections.defaultdict(list)
+        for name in present:
+            if _is_image_name(name):
+                self._stems[name.rpartition(".")[0]].append(name)
+
+    def __call__(self, name: str) -> str:
+        """The file; `name` itself if there is none, or more than one it could be."""
+        candidates = self._stems.get(name, ())
+        return candidates[0] if name not in self.present and len(candidates) == 1 else name
+
+
+def _resolve(images_dir: str, table: LabelTable, finder: _Finder) -> LabelTable:
     """Exchanges names for those of the files; images that cannot be used become problems."""
-    stems = collections.defaultdict(list)
-    for name in present:
-        if _is_image_name(name):
-            stems[name.rpartition(".")[0]].append(name)
     root = None if files.is_remote(images_dir) else os.path.realpath(images_dir)
     problems, keep, names = list(table.problems), [], []
     taken: dict[str, str] = {}
     for index, name in enumerate(table.names):
-        found = name
-        if name not in present and len(stems[name]) == 1:
-            found = stems[name][0]
+        found = finder(name)
         try:
-            if found not in present:
+            if found not in finder.present:
                 raise ValueError(f"is not in {images_dir}")
             if found in taken:
                 raise ValueError(f"is the same file as {taken[found]!r}")
@@ -104,7 +108,7 @@ def _resolve(images_dir: str, table: LabelTable, present: set[str]) -> LabelTabl
                 _check_file(root, os.path.join(images_dir, found))
         except ValueError as error:
             where = f"row {table.rows[index]}: " if table.classes else ""
-            problems.append(Problem(name, f"{where}the image {error}"))
+            problems.append(Problem(escaped(name), escaped(f"{where}the image {error}")))
             continue
         taken[found] = name
         keep.append(index)

@@ -26,7 +26,8 @@ def table_of(folder, *names):
     """What of a list CSV that gives all `names` the class A can be used."""
     quoted = ['"' + name.replace('"', '""') + '",A\n' for name in names]
     (folder / "labels.csv").write_text("image,classes\n" + "".join(quoted))
-    return sources.labelled(str(folder / "images"), str(folder / "labels.csv"))[0]
+    table = label_csv.read_labels(str(folder / "labels.csv"))
+    return sources.labelled(str(folder / "images"), table)[0]
 
 
 @pytest.mark.parametrize(
@@ -102,8 +103,9 @@ def test_names_in_two_spellings_of_unicode_are_two_images_and_neither_is_mixed_u
         (("é", "e\u0301"), "differ only in case or in how accents are encoded"),
         (("STRASSE", "straße"), "differ only in case"),
         (("../x", "Fish"), "'../x' has a character that file names or lists cannot hold"),
-        (("a\nb", "Fish"), "is empty, too long or has control characters"),
-        (("x" * 101, "Fish"), "is empty, too long"),
+        (("a\nb", "Fish"), "has a control character"),
+        (("a\u00a0b", "Fish"), "has a space other than the plain one (U+00A0)"),
+        (("x" * 101, "Fish"), "is empty or too long"),
         (("a,b", "Fish"), "has a character that file names or lists cannot hold"),
         ((".hidden", "Fish"), "has a character that"),
     ],

@@ -126,6 +126,14 @@ def test_one_column_of_zeros_and_ones_is_one_hot_unless_its_name_says_list(tmp_p
         (KAGGLE + "x.jpg_Fish,1 -2\n", "x.jpg: row 10 (Fish) has a malformed mask: '-2'"),
         (KAGGLE + "x.jpgFish,\n", "x.jpgFish: row 10 is not named IMAGE_CLASS"),
         (KAGGLE + "x.jpg_,\n", "x.jpg: row 10 is not named IMAGE_CLASS"),
+        (KAGGLE + "img_12.jpg,1 5\n", "img_12.jpg: row 10 is not named IMAGE_CLASS"),
+        (KAGGLE + "x.jpg_a:b,\n", "x.jpg: row 10 cannot be used: the class name 'a:b' has a char"),
+        (LIST + "x.jpg,Fish mean\n", "x.jpg: row 6 cannot be used: the class name 'mean' means"),
+        (
+            LIST + "a\u202fb.jpg,Fish\n",
+            "a\u202fb.jpg: row 6 has a space other than the plain one (U+20",
+        ),
+        (LIST + "a\u200bb.jpg,Fish\n", "a\u200bb.jpg: row 6 has an invisible character (U+200B)"),
         (KAGGLE + "../x.jpg_Fish,\n", "../x.jpg: row 10 names an image outside the folder"),
         (KAGGLE + "/etc/x_Fish,\n", "/etc/x: row 10 names an image by an absolute path"),
         (ONEHOT + "d.jpg,1,2\n", "d.jpg: row 5 has '2' for Fish, not 0 or 1"),
@@ -169,7 +177,7 @@ def test_every_problem_is_collected(tmp_path):
 
 
 def test_an_image_whose_rows_disagree_on_its_group_is_a_problem(tmp_path):
-    text = "Image_Label,EncodedPixels,scene\na.jpg_A,,s1\na.jpg_B,,s2\n"
+    text = "Image_Label,EncodedPixels,scene\na.jpg_A,,s1\na.jpg_B,,s2\nb.jpg_A,,\n"
     assert reasons(read(tmp_path, text, columns=("scene",))) == [
         "a.jpg: row 3 puts a.jpg in another scene than row 2"
     ]
@@ -189,8 +197,15 @@ def test_an_image_whose_rows_disagree_on_its_group_is_a_problem(tmp_path):
         ("image,classes\na.jpg,A\n\0,B\n", "has a NUL byte in row 3"),
         (b"image,classes\n\xff\xfe.jpg,A\n", "is not UTF-8 text"),
         ("image,classes\na.jpg,\n", "names no class at all"),
-        ("image,classes\na.jpg,../../etc\n", "the class name '../../etc' has a character"),
+        (
+            "image,classes\na.jpg,../../etc\n",
+            "row 2 cannot be used: the class name '../../etc'",
+        ),
         ("image,x:y\na.jpg,1\n", "the class name 'x:y' has a character"),
+        (
+            "image,classes\na.jpg,\nb.jpg,A\nb.jpg,B\n",
+            "only in rows that cannot be used; .* row 4",
+        ),
         ("Image_X,EncodedPixels\na.jpg_A,\n", "needs a column Image_Label"),
     ],
 )
@@ -198,6 +213,12 @@ def test_a_file_that_cannot_be_used_is_refused_in_one_sentence(tmp_path, text, m
     with pytest.raises(UserError, match=message) as raised:
         read(tmp_path, text)
     assert "labels.csv" in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_ten_thousand_classes_may_be_listed_for_a_header_that_has_them(tmp_path):
+    names = tuple(f"c{i}" for i in range(10_000))
+    text = f"image,{','.join(names)}\na.jpg{',1' * len(names)}\n"
+    assert read(tmp_path, text, classes=names).classes == names
 
 
 def test_a_column_of_free_text_is_not_taken_for_classes(tmp_path):

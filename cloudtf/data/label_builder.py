@@ -1,0 +1,162 @@
+"""What the rows of a label CSV come to: images, classes, labels and problems."""
+
+from __future__ import annotations
+
+import itertools
+import posixpath
+from array import array
+from typing import Optional, Sequence
+
+import numpy as np
+
+from cloudtf.data.labels import LabelTable, Problem, check_class, check_distinct, check_name
+from cloudtf.errors import UsageError, UserError
+
+# A column that gives more classes than this is not one of classes.
+MAX_CLASSES = 10_000
+# Bytes of the table of labels.
+MAX_LABELS = 4_000_000_000
+
+
+def one_spelling(name: str) -> str:
+    """One spelling for all names of a file, which must not become several images."""
+    return posixpath.normpath(name) if name.startswith(".") or "/" in name else name
+
+
+class TableBuilder:
+    """Collects images, the classes that their rows mention, and the problems."""
+
+    def __init__(
+        self, path: str, header: list[str], columns: Sequence[str], classes: tuple[str, ...]
+    ) -> None:
+        self.path, self.header, self.columns = path, header, tuple(columns)
+        self.fixed = bool(classes)
+        self.images: dict[str, int] = {}  # Name -> number, in the order of the file.
+        self.first_rows = array("q")
+        self.classes: dict[str, int] = {}
+        # One entry a mention: which image, which class, whether it is present.
+        self.mentions = array("q"), array("i"), array("b")
+        self._extra_at = [header.index(name) for name in self.columns]
+        self._extra: list[tuple[str, ...]] = []  # One an image, equal ones once.
+        self._extra_kinds: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self._problems: list[tuple[int, Problem]] = []
+        self._dropped: set[str] = set()
+        if len(set(classes)) < len(classes):
+            raise UsageError("--classes names a class twice.")
+        self.add_classes(classes)
+
+    def add_classes(self, names: Sequence[str]) -> None:
+        """Adds classes of a flag or a header; UserError if one of them cannot be a class."""
+        for name in names:
+            try:
+                self._add_class(name)
+            except ValueError as error:
+                raise UserError(f"{self.path}: the class name {name[:60]!r} {error}.") from error
+
+    def _add_class(self, name: str) -> int:
+        """The number of a class, which may be new; ValueError, one phrase, if it cannot be one."""
+        if name in self.classes:
+            return self.classes[name]
+        check_class(name)
+        if len(self.classes) == MAX_CLASSES:
+            raise UserError(
+                f"{self.path} names more than {MAX_CLASSES:,} classes; is it the right column?"
+            )
+        self.classes[name] = len(self.classes)
+        return self.classes[name]
+
+    def problem(self, name: str, row: int, reason: str, drops_image: bool = True) -> None:
+        """Notes what is wrong with a row, and that its image is not to be used."""
+        self._problems.append((row, Problem(name, f"row {row} {reason}", drops_image)))
+        if drops_image:
+            self._dropped.add(name)
+
+    def image(self, raw: str, row: int, cells: list[str]) -> Optional[tuple[int, str]]:
+        """An image's number and name, noted on its first row; None, and a problem, if unusable."""
+        name = raw.strip()
+        number = self.images.get(name)
+        if number is not None:
+            if self.columns and self._extra[number] != tuple(cells[i] for i in self._extra_at):
+                reason = f"puts {name} in another {' or '.join(self.columns)} than"
+                self.problem(name, row, f"{reason} row {self.first_rows[number]}")
+                return None
+            return number, name
+        try:
+            check_name(name)
+        except ValueError as error:
+            self.problem(name, row, str(error))
+            return None
+        plain = one_spelling(name)
+        if plain != name:
+            return self.image(plain, row, cells)
+        number = self.images[name] = len(self.images)
+        self.first_rows.append(row)
+        if self.columns:
+            extra = tuple(cells[i] for i in self._extra_at)
+            self._extra.append(self._extra_kinds.setdefault(extra, extra))
+        return number, name
+
+    def mention(self, image: tuple[int, str], row: int, class_name: str, present: bool) -> bool:
+        """Notes a class of an image; False, and a problem, if it cannot be one or is not listed."""
+        number = self.classes.get(class_name)
+        if number is None:
+            if self.fixed:
+                self.problem(image[1], row, f"has the unknown class {class_name[:60]!r}")
+                return False
+            try:
+                number = self._add_class(class_name)
+            except ValueError as error:
+                reason = f"cannot be used: the class name {class_name[:60]!r} {error}"
+                self.problem(image[1], row, reason)
+                return False
+        for column, value in zip(self.mentions, (image[0], number, present)):
+            column.append(value)
+        return True
+
+    def table(self) -> LabelTable:
+        """The result; classes that only images with problems mention are not in it."""
+        if not self.classes and self._problems:
+            raise self._useless("has no row that can be used")
+        if not self.classes:
+            raise UserError(f"{self.path} names no class at all; there is nothing to learn.")
+        keep = np.array([name not in self._dropped for name in self.images], bool)
+        images, numbers, present = (np.frombuffer(a, a.typecode) for a in self.mentions)
+        kept = keep[images] if len(images) else np.zeros(0, bool)
+        all_classes = list(self.classes)
+        if self.fixed:
+            classes = all_classes
+        else:
+            classes = sorted(all_classes[i] for i in np.unique(numbers[kept]))
+            if not classes:
+                raise self._useless("names classes only in rows that cannot be used")
+        try:
+            check_distinct(classes)
+        except ValueError as error:
+            raise UserError(f"{self.path}: {error}.") from error
+        names = tuple(itertools.compress(self.images, keep))
+        if len(names) * len(classes) > MAX_LABELS:
+            raise UserError(
+                f"{self.path} names {len(classes):,} classes for {len(names):,} images, which no "
+                "table can hold; is it the right column?"
+            )
+        at = np.full(len(all_classes), -1)
+        at[[self.classes[name] for name in classes]] = np.arange(len(classes))
+        shown = kept & (present == 1)
+        labels = np.zeros((len(names), len(classes)), np.uint8)
+        labels[(np.cumsum(keep) - 1)[images[shown]], at[numbers[shown]]] = 1
+        extra = list(itertools.compress(self._extra, keep))
+        return LabelTable(
+            names=names,
+            labels=labels,
+            classes=tuple(classes),
+            rows=np.array(self.first_rows, np.int64)[keep],
+            columns={
+                column: tuple(texts[i].strip() for texts in extra)
+                for i, column in enumerate(self.columns)
+            },
+            problems=tuple(p for _, p in sorted(self._problems, key=lambda entry: entry[0])),
+        )
+
+    def _useless(self, why: str) -> UserError:
+        _, first = min(self._problems, key=lambda entry: entry[0])
+        return UserError(f"{self.path} {why}; the first problem is {first.file!r}: {first.reason}.")

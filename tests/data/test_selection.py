@@ -1,0 +1,136 @@
+"""Which images are taken, what is said of the others, and which names of classes and splits do."""
+
+import json
+import os
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from cloudtf.data.convert import ConvertConfig, convert
+from cloudtf.errors import UserError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Ten photographs, `images/0.jpg`..., and nothing that names them yet."""
+    (tmp_path / "images").mkdir()
+    for i in range(10):
+        pixels = np.random.default_rng(i).integers(0, 256, (40, 60, 3), np.uint8)
+        cv2.imwrite(str(tmp_path / "images" / f"{i}.jpg"), pixels)
+    return tmp_path
+
+
+def run(folder, labels=None, **options):
+    if labels is not None:
+        (folder / "labels.csv").write_text(labels)
+        options["labels_csv"] = str(folder / "labels.csv")
+    given = {"image_height": 32, "image_width": 32, "images_dir": str(folder / "images")}
+    return convert(ConvertConfig(output_dir=str(folder / "out"), **{**given, **options}))
+
+
+ROWS = "".join(f"{i}.jpg,{'A' if i % 2 else 'B'}\n" for i in range(10))
+
+
+def test_a_class_that_only_images_left_out_show_is_not_learnt_in_silence(folder, capsys):
+    labels = f"image,classes\n{ROWS}gone.jpg,Fsih\n"
+    with pytest.raises(UserError, match="1 problem: 'gone.jpg': row 12: the image is not in"):
+        run(folder, labels)
+    with pytest.raises(
+        UserError, match=r"row 12 .'gone.jpg'. names the class 'Fsih', which only .* --classes"
+    ):
+        run(folder, labels, on_error="skip")
+    assert not (folder / "out").exists()
+    assert run(folder, labels, on_error="skip", classes=("A", "B", "Fsih")).classes[2] == "Fsih"
+
+
+def test_a_class_without_an_image_from_the_start_stays(folder):
+    rows = "".join(f"{i}.jpg_A,1 5\n{i}.jpg_B,\n" for i in range(10))
+    labels = f"Image_Label,EncodedPixels\n{rows}gone.jpg_A,1 5\ngone.jpg_B,\n"
+    assert run(folder, labels, on_error="skip").classes == ("A", "B")
+
+
+def test_a_class_name_that_cannot_be_costs_its_row_alone(folder):
+    manifest = run(
+        folder, f"image,classes\n{ROWS}".replace("3.jpg,A", "3.jpg,a/b"), on_error="skip"
+    )
+    assert manifest.classes == ("A", "B")
+    assert [entry["file"] for entry in manifest.skipped] == ["3.jpg"]
+
+
+@pytest.mark.parametrize("names, refused", [(("Dev", "dev"), True), (("Dev", "held"), False)])
+def test_splits_that_differ_only_in_case_are_refused(folder, names, refused):
+    rows = "".join(f"{i}.jpg,A,{names[i % 2]}\n" for i in range(10))
+    labels = f"image,classes,part\n{rows}"
+    if refused:
+        with pytest.raises(UserError, match="splits 'Dev' and 'dev', which differ only in case"):
+            run(folder, labels, split_column="part")
+    else:
+        assert set(run(folder, labels, split_column="part").splits) == set(names)
+
+
+@pytest.mark.parametrize("name", ["a b", "a-b", "", "_a", "ü"])
+def test_what_the_name_of_a_split_may_hold_is_said(folder, name):
+    labels = f"image,classes,part\n0.jpg,A,dev\n1.jpg,A,{name}\n"
+    with pytest.raises(UserError, match="row 3 has .* which takes letters, digits and _ only"):
+        run(folder, labels, split_column="part")
+
+
+def test_a_file_that_is_refused_is_not_also_told_as_unnamed(folder, capsys):
+    (folder / "images" / "3.jpg").write_bytes(b"")
+    (folder / "images" / "other.jpg").write_bytes(b"x")
+    labels = f"image,classes\n{ROWS}5.jpg,B\n".replace(".jpg", "")
+    manifest = run(folder, labels, on_error="skip")
+    assert [entry["file"] for entry in manifest.skipped] == ["5", "3"]
+    printed = capsys.readouterr().out
+    assert "Left out 1 images in" in printed and "does not name: 'other.jpg'." in printed
+
+
+@pytest.fixture
+def strange(folder):
+    """With a file whose name is Latin-1, if the disk takes it."""
+    try:
+        with open(os.fsencode(folder) + b"/images/caf\xe9.jpg", "wb") as file:
+            file.write((folder / "images" / "0.jpg").read_bytes())
+    except OSError:
+        pytest.skip("this disk takes no such name")
+    return folder
+
+
+def test_a_file_whose_name_is_not_utf_8_is_a_problem_like_others(strange):
+    with pytest.raises(UserError, match="caf.*: the image has an image name that is not UTF-8"):
+        run(strange)
+    manifest = run(strange, on_error="skip")
+    assert manifest.split("test").num_examples == 10
+    (entry,) = json.loads((strange / "out" / "dataset.json").read_text())["skipped"]
+    assert entry == {
+        "file": "caf\\udce9.jpg",
+        "reason": "the image has an image name that is not UTF-8",
+    }
+
+
+def test_a_terminal_that_takes_utf_8_alone_is_told_of_it_too(strange):
+    (strange / "labels.csv").write_text(f"image,classes\n{ROWS}")
+    command = [sys.executable, "-m", "cloudtf", "convert", f"--images_dir={strange / 'images'}"]
+    command += [f"--labels_csv={strange / 'labels.csv'}", f"--output_dir={strange / 'out'}"]
+    done = subprocess.run(
+        [*command, "--image_height=32", "--image_width=32"],
+        env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"},
+        capture_output=True,
+        encoding="utf-8",
+    )
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False)
+    assert "does not name: 'caf\\udce9.jpg'." in done.stdout
+
+
+def test_photographs_may_be_in_a_folder_whose_name_is_not_utf_8(folder):
+    odd = os.fsdecode(os.fsencode(folder) + b"/caf\xe9")
+    try:
+        os.rename(folder / "images", odd)
+    except OSError:
+        pytest.skip("this disk takes no such name")
+    labels = f"image,classes\n{ROWS}gone.jpg,A\n"
+    manifest = run(folder, labels, images_dir=odd, on_error="skip")
+    assert manifest.settings["images_dir"] == "caf\\udce9"
