@@ -16,8 +16,9 @@ from cloudtf.errors import UserError
 
 Row = tuple[int, list[str]]
 
-# The module's own limit, 131,072, is a large but possible mask.
-_MAX_FIELD = 2**31 - 1
+# Characters of a cell. The module's own limit, 131,072, is a large but possible mask; without any
+# limit a stray quotation mark would have the rest of the file read into memory as one cell.
+_MAX_FIELD = 1 << 26
 
 
 @contextlib.contextmanager
@@ -65,21 +66,28 @@ def _without_nul(path: str, lines: Iterable[str], start: int) -> Iterator[str]:
 
 def _rows(path: str, lines: Iterator[str], delimiter: str, start: int) -> Iterator[Row]:
     """Number and cells of each row that is not empty."""
-    csv.field_size_limit(_MAX_FIELD)
     for number, line in enumerate(lines, start):
         if '"' not in line:
             # Masks are long and have no quotes; the module would look at each character.
             cells = line.rstrip("\r\n").split(delimiter)
         else:
-            row = itertools.chain([line], lines)  # What is quoted may go on over several lines.
-            try:
-                cells = next(csv.reader(row, delimiter=delimiter, strict=True))
-            except csv.Error as error:
-                raise UserError(
-                    f"{path} row {number} is no CSV ({error}); mend the row."
-                ) from error
+            # What is quoted may go on over several lines.
+            cells = _quoted(path, number, itertools.chain([line], lines), delimiter)
         if any(cells):
             yield number, cells
+
+
+def _quoted(path: str, number: int, lines: Iterable[str], delimiter: str) -> list[str]:
+    """The cells of the row with which `lines` begin; no more of them are taken than it has."""
+    limit = csv.field_size_limit(_MAX_FIELD)  # Of the whole process: others have their own.
+    try:
+        return next(csv.reader(lines, delimiter=delimiter, strict=True))
+    except csv.Error as error:
+        raise UserError(
+            f"{path} row {number} is no CSV ({error}); mend its quotation marks."
+        ) from error
+    finally:
+        csv.field_size_limit(limit)
 
 
 def _checked(path: str, header: list[str], rows: Iterator[Row]) -> Iterator[Row]:

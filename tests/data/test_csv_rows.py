@@ -47,3 +47,31 @@ def test_a_quote_that_is_not_closed_is_refused_with_its_row(path, text):
         csv_rows.open_rows(str(path)) as (_, rows),
     ):
         list(rows)
+
+
+def test_a_stray_quotation_mark_does_not_have_the_whole_file_read():
+    taken = 0
+
+    def lines():
+        nonlocal taken
+        yield 'a.jpg,"1\n'
+        for _ in range(200):
+            taken += 1
+            yield "x" * (1 << 20) + "\n"
+
+    with pytest.raises(UserError, match="labels.csv row 2 is no CSV .*quotation marks"):
+        next(csv_rows._rows("labels.csv", lines(), ",", 2))
+    assert taken < 70  # Of a megabyte each.
+
+
+def test_a_large_mask_in_quotation_marks_is_read_and_the_limit_of_others_left(path):
+    mask = "1 1 " * 300_000
+    path.write_text(f'image,label\na,"{mask}"\nb,2\n')
+    limit = csv.field_size_limit(1_000_000)
+    try:
+        with csv_rows.open_rows(str(path)) as (_, rows):
+            for number, cells in rows:
+                assert csv.field_size_limit() == 1_000_000
+                assert cells == {2: ["a", mask], 3: ["b", "2"]}[number]
+    finally:
+        csv.field_size_limit(limit)
