@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import itertools
 import struct
 from concurrent.futures import ThreadPoolExecutor
 from typing import Iterator, Sequence
@@ -29,14 +30,16 @@ class _Salvaged:
     """A shard's good records.
 
     Attributes:
-      shard: the entry that takes its place; the same one where nothing was wrong.
-      labels: of the good records of a shard in which something was wrong.
+      shard: the entry that takes its place; the same one where the file is as it was converted.
+      labels: of the good records of a file that is not.
       bad: a phrase for each record that was left out.
+      beyond: bytes left out after the last record that the manifest tells of.
     """
 
     shard: records.Shard
     labels: tuple[tuple[int, ...], ...] = ()
     bad: tuple[str, ...] = ()
+    beyond: int = 0
 
 
 def without_bad_records(
@@ -51,7 +54,8 @@ def without_bad_records(
 
     Returns:
       A manifest in which a copy stands in for each damaged shard (by its whole path, so that it is
-      found from `data_dir`), and a sentence for each split from which something was left out.
+      found from `data_dir`), and a sentence for each split from which records were left out and
+      for each shard that is longer than it should be.
 
     Raises:
       UserError: a shard is missing, or more than 1% of a split's records (and more than one) are
@@ -73,6 +77,12 @@ def without_bad_records(
                     f"Left out {len(bad)} of the {split.num_examples:,} records of {name}, which "
                     f"{'are' if len(bad) > 1 else 'is'} bad: {_listed(bad)}."
                 )
+            notes += [
+                f"Left out {part.beyond:,} bytes after the last record of {shard.name}."
+                for part, shard in zip(parts, split.shards)
+                if part.beyond
+            ]
+            if any(part.shard is not shard for part, shard in zip(parts, split.shards)):
                 split = _recounted(data_dir, manifest, split, parts)
             splits[name] = split
     return dataclasses.replace(manifest, splits=splits), notes
@@ -95,8 +105,9 @@ def _salvage(
     if files.sha256(path) == shard.sha256:
         return _Salvaged(shard)
     good, labels, bad = [], [], []
-    position = -1
-    for position, frame in enumerate(_frames(files.read_bytes(path))):
+    data, read, position = files.read_bytes(path), 0, -1
+    for position, frame in enumerate(itertools.islice(_frames(data), shard.num_examples)):
+        read += len(frame)
         try:
             _, label, _ = verify.check_record(position, _content(frame), manifest)
         except ValueError as error:
@@ -107,14 +118,16 @@ def _salvage(
             labels.append(tuple(label))
     missing = shard.num_examples - (position + 1)
     bad += [f"{shard.name} record {position + 1 + i} (it cannot be found)" for i in range(missing)]
+    # Where records are missing, what is left of them has been told of.
+    beyond = 0 if missing else len(data) - read
     if not good:
-        return _Salvaged(dataclasses.replace(shard, num_examples=0), (), tuple(bad))
+        return _Salvaged(dataclasses.replace(shard, num_examples=0), (), tuple(bad), beyond)
     content = b"".join(good)
     copy = files.join(folder, shard.name)
     files.write_bytes(copy, content)
     # With the checksum of what it stands in for, by which a run that goes on knows its records.
     stand_in = records.Shard(copy, len(good), len(content), shard.sha256)
-    return _Salvaged(stand_in, tuple(labels), tuple(bad))
+    return _Salvaged(stand_in, tuple(labels), tuple(bad), beyond)
 
 
 def _frames(data: bytes) -> Iterator[bytes]:
@@ -137,7 +150,7 @@ def _content(frame: bytes) -> bytes:
 
 
 def _labels(path: str) -> Iterator[Sequence[int]]:
-    """The label of each record of a shard in which nothing is wrong."""
+    """The label of each record of a shard that is as it was converted."""
     import tensorflow as tf
 
     for frame in _frames(files.read_bytes(path)):
@@ -155,7 +168,7 @@ def _recounted(
     kept = [part.shard for part in parts if part.shard.num_examples]
     counts: collections.Counter[str] = collections.Counter()
     for part, shard in zip(parts, split.shards):
-        whole = not part.bad and part.shard.num_examples
+        whole = part.shard is shard
         for label in _labels(files.join(data_dir, shard.name)) if whole else part.labels:
             counts.update(c for c, present in zip(manifest.classes, label) if present)
     return dataclasses.replace(

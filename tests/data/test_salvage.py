@@ -126,6 +126,24 @@ def test_training_sees_every_good_example_once_an_epoch_in_whole_batches(folder,
         assert sorted(keys[keys[:, 0] == epoch, 1]) == list(range(47))
 
 
+@pytest.mark.parametrize("more", ["half of a record", "a whole record"])
+def test_what_comes_after_the_last_record_is_left_out(folder, records_dir, more, capsys):
+    path = folder / SHARD
+    start, end = frames(path)[0]
+    beyond = path.read_bytes()[start : end if more == "a whole record" else (start + end) // 2]
+    path.write_bytes(path.read_bytes() + beyond)
+    expected = by_name(cloudtf.open_dataset(records_dir), "train")
+    for cache in CACHES:
+        data = cloudtf.open_dataset(str(folder), cache, on_bad_record="skip")
+        note = f"Left out {len(beyond):,} bytes after the last record of {SHARD}.\n"
+        assert capsys.readouterr().out == note
+        found = by_name(data, "train")
+        assert data.num_examples("train") == 48 and found.keys() == expected.keys()
+        for name, (image, label) in found.items():
+            np.testing.assert_array_equal(image, expected[name][0])
+            np.testing.assert_array_equal(label, expected[name][1])
+
+
 def test_more_than_one_in_a_hundred_is_refused(folder):
     flip(folder / SHARD, 1, 0.5)
     flip(folder / SHARD, 2, 0.5)
