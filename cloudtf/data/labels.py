@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import unicodedata
-from typing import NamedTuple, Sequence
+from typing import Iterable, NamedTuple, Sequence
 
 import numpy as np
 
@@ -138,6 +138,6 @@ def check_distinct(classes: Sequence[str]) -> None:
             )
 
 
-def combination(label: np.ndarray, classes: Sequence[str]) -> str:
+def combination(label: Iterable[int], classes: Sequence[str]) -> str:
     """A label's classes joined by `|`; empty for none."""
     return "|".join(name for name, present in zip(classes, label) if present)

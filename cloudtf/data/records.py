@@ -77,7 +77,8 @@ class Manifest:
       jpeg_quality: of the encoded images.
       seed: of the split.
       splits: by name.
-      skipped: one `{"file": ..., "reason": ...}` for each image left out.
+      skipped: one `{"file": ..., "reason": ...}` for each row and image left out, with `"shard"`
+        where that was found when the shard was made.
       settings: what a second run of the converter must agree with to go on from this set.
     """
 

@@ -1,4 +1,4 @@
-"""Re-reads a converted set with TensorFlow's own reader and checks all that `dataset.json` says."""
+"""Re-reads a converted set with TensorFlow's own reader and compares it with `dataset.json`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from cloudtf import files
 from cloudtf.data import images, records, shards, tfrecord
+from cloudtf.data.labels import combination
 from cloudtf.errors import UserError
 
 
@@ -31,7 +32,10 @@ class Problem:
 
 
 def verify(data_dir: str, workers: int = 0) -> records.Manifest:
-    """Checks every byte of a set: lengths, checksums, records, images, labels, names.
+    """Checks every byte of a set: lengths, checksums, records, images, labels, names, counts.
+
+    What `dataset.json` says of how the set was made (settings, seed, what was skipped) is not
+    checked: the records do not tell.
 
     Args:
       data_dir: the folder of `dataset.json`.
@@ -80,6 +84,7 @@ def problems(
     ]
     total = sum(shard.num_examples for _, shard in shards_read)
     counts: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
+    combinations: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
     unread = {s.name for split in manifest.splits.values() for s in split.shards}
     with tqdm(total=total, unit=" images", desc="verify", dynamic_ncols=True) as bar:
         for split_name, shard in shards_read:
@@ -98,6 +103,7 @@ def problems(
                     counts[split_name].update(
                         c for c, present in zip(manifest.classes, label) if present
                     )
+                    combinations[split_name][combination(label, manifest.classes)] += 1
                     bar.update(1)
                 unread.discard(shard.name)
             except UserError as error:
@@ -110,6 +116,14 @@ def problems(
                 f"{files.join(data_dir, records.MANIFEST_NAME)} counts the classes of "
                 f"{split.name} as {split.class_counts}, its shards hold {dict(found)}; "
                 "convert again with --overwrite."
+            )
+        stated, there = split.combination_counts, combinations[split.name]
+        wrong = [key for key in {**stated, **there} if there[key] != stated.get(key, 0)]
+        if whole and stated and wrong:
+            yield Problem(
+                f"{files.join(data_dir, records.MANIFEST_NAME)} counts {stated.get(wrong[0], 0)} "
+                f"examples of {split.name} that show just {wrong[0]!r}, its shards hold "
+                f"{there[wrong[0]]}; convert again with --overwrite."
             )
     if alike:
         yield Problem(
@@ -241,7 +255,8 @@ def _check_features(
     decoded = images.decode(encoded).shape[:2]
     if not size == stated == decoded:
         raise ValueError(
-            f"its image has {decoded[0]} x {decoded[1]} pixels and says {stated[0]} x {stated[1]}"
+            f"its image has {decoded[0]} x {decoded[1]} pixels and says {stated[0]} x {stated[1]}, "
+            f"{records.MANIFEST_NAME} says {size[0]} x {size[1]}"
         )
     label = list(features[records.LABEL]) if manifest.classes else []
     if len(label) != len(manifest.classes) or not set(label) <= {0, 1}:

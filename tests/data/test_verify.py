@@ -42,6 +42,8 @@ def made(source, tmp_path):
 
 
 NAME = "train-00001-of-00003.tfrecord"
+SMALL = simplejpeg.encode_jpeg(np.zeros((16, 16, 3), np.uint8))
+DIGEST = hashlib.sha256(SMALL).hexdigest().encode()
 
 
 def consistent(folder, name=NAME):
@@ -117,7 +119,14 @@ def example(made, **changes):
     [
         ({"ENCODED": b"no image"}, "bad record: record 8: its image does not have the checksum"),
         ({"SHA256": None}, "bad record: record 8: it has no feature image/sha256"),
-        ({"HEIGHT": (31,)}, "bad record: record 8: its image has 32 x 32 pixels and says 31 x 32"),
+        (
+            {"HEIGHT": (31,)},
+            "bad record: record 8: its image has 32 x 32 pixels and says 31 x 32, dat",
+        ),
+        (
+            {"ENCODED": SMALL, "SHA256": DIGEST, "HEIGHT": (16,), "WIDTH": (16,)},
+            "image has 16 x 16 pixels and says 16 x 16, dataset.json says 32 x 32",
+        ),
         (
             {"LABEL": (0, 1, 1)},
             r"bad record: record 8: its label \[0, 1, 1\] is not 2 times 0 or 1",
@@ -156,6 +165,24 @@ def test_class_counts_that_disagree_are_told(made):
     (made / "dataset.json").write_text(text.replace(f'"A": {count}', f'"A": {count + 1}', 1))
     with pytest.raises(UserError, match="counts the classes of train as"):
         verify(str(made))
+
+
+def test_combination_counts_that_disagree_are_told(made):
+    manifest = records.read_manifest(str(made))
+    train = manifest.split("train")
+    count = train.combination_counts["A"]
+    counts = {**train.combination_counts, "A": count + 1}
+    train = dataclasses.replace(train, combination_counts=counts)
+    splits = {**manifest.splits, "train": train}
+    records.write_manifest(str(made), dataclasses.replace(manifest, splits=splits))
+    with pytest.raises(
+        UserError, match=f"{count + 1} examples of train that show just .A., .* hold {count};"
+    ):
+        verify(str(made))
+    # A manifest need not count them.
+    splits["train"] = dataclasses.replace(train, combination_counts={})
+    records.write_manifest(str(made), dataclasses.replace(manifest, splits=splits))
+    verify(str(made))
 
 
 def test_the_same_photograph_under_two_names_in_two_splits_is_warned_of(tmp_path, capsys):
