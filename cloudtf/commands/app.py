@@ -38,6 +38,8 @@ COMMANDS = {
     "export": "a model for other programs: SavedModel, TFLite or ONNX",
 }
 
+_HELP = ("help", "h", "helpfull", "helpshort")
+
 
 def main(arguments: Sequence[str]) -> int:
     """Runs `arguments[0]` with the flags that follow.
@@ -76,7 +78,7 @@ def run_module(name: str, module: ModuleType, arguments: Sequence[str]) -> int:
         end = [*arguments, "--"].index("--")
         arguments, others = arguments[:end], [arguments[end + 1 :]]
     try:
-        if any(a.lstrip("-") in ("help", "h", "helpfull", "helpshort") for a in arguments):
+        if any(a.startswith("-") and a.lstrip("-") in _HELP for a in arguments):
             print(_help(name, module))
             return 0
         module.run(parse(module.CONFIG, arguments), *others)

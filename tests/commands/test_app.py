@@ -199,6 +199,17 @@ def test_bad_input_is_one_line_and_status_1(tmp_path, capsys):
     assert not (tmp_path / "r").exists()
 
 
+@pytest.mark.parametrize("word", ["h", "help"])
+def test_a_value_is_not_taken_for_a_call_for_help(word, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert app.main(["preview", "--data_dir", word, "--output=o.png"]) == 1
+    out, err = capsys.readouterr()
+    assert out == "" and f"There is no dataset.json in {word};" in err
+    for flag in (f"-{word}", f"--{word}"):
+        assert app.main(["preview", "--data_dir=a", flag]) == 0
+        assert "--data_dir=TEXT" in capsys.readouterr().out
+
+
 def test_an_interrupt_is_status_130(monkeypatch, capsys):
     from cloudtf.commands import preview
 
