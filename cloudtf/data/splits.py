@@ -22,12 +22,13 @@ def stratified_fraction(labels: np.ndarray, fraction: float, seed: int) -> np.nd
       seed: of the choice.
 
     Returns:
-      bool [N]; `max(1, round(N * fraction))` are True (none if the fraction is 0 or N is 1).
+      bool [N]; `max(1, round(N * fraction))` are True, but never all (none if the fraction is 0 or
+        N is 1).
     """
     count = len(labels)
-    wanted = round(count * fraction)
+    wanted = 0
     if fraction > 0 and count > 1:
-        wanted = min(max(1, wanted), count - 1)
+        wanted = min(max(1, round(count * fraction)), count - 1)
     random = np.random.default_rng(seed)
     order = _by_combination(labels, random)
     steps = np.arange(count + 1, dtype=np.int64) * wanted + random.integers(max(count, 1))

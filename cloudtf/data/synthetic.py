@@ -14,20 +14,17 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import itertools
-import os
-from typing import Callable, Iterator, TypeVar
+from typing import Callable, Iterator
 
-import cv2
 import numpy as np
 import simplejpeg
 from tqdm import tqdm
 
 from cloudtf import files
-from cloudtf.data import rle, scenes
+from cloudtf.data import rle, scenes, shards
+from cloudtf.data.recipe import one_thread_an_image
 from cloudtf.errors import UserError
 from cloudtf.settings import REQUIRED, Settings, setting
-
-T = TypeVar("T")
 
 # Images of each class among the 5,546 labelled ones of the Kaggle set, in Kaggle's order.
 KAGGLE_COUNTS = {"Fish": 2781, "Flower": 2365, "Gravel": 2939, "Sugar": 3751}
@@ -73,9 +70,9 @@ def synthesize(config: SynthesizeConfig) -> None:
     names = _names(config)
     counts: collections.Counter[str] = collections.Counter()
     total = config.num_images + config.num_test_images
-    workers = config.workers or os.cpu_count() or 1
+    workers = config.workers or shards.usable_cores()
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_single_threaded_opencv())
+        stack.enter_context(one_thread_an_image())
         pool = stack.enter_context(concurrent.futures.ThreadPoolExecutor(workers))
         bar = stack.enter_context(tqdm(total=total, desc="drawing", unit="image"))
         training = names[: config.num_images], _TRAIN, "train_images", "train.csv"
@@ -89,15 +86,17 @@ def synthesize(config: SynthesizeConfig) -> None:
                 return masks
 
             with _csv(config, csv_name) as write:
-                for index, masks in _in_order(pool, draw, len(chosen), 2 * workers):
-                    write(chosen[index], masks)
+                drawn = shards.map_ahead(pool, draw, range(len(chosen)), 2 * workers)
+                for name, masks in zip(chosen, drawn):
+                    write(name, masks)
                     bar.update()
                     if stream == _TRAIN:
-                        counts.update(name for name, text in masks.items() if text)
+                        counts.update(label for label, text in masks.items() if text)
         with _csv(config, "sample_submission.csv") as write:
-            tasks = _in_order(pool, lambda i: guess_masks(config, i), len(testing[0]), 2 * workers)
-            for index, masks in tasks:
-                write(testing[0][index], masks)
+            indices = range(len(testing[0]))
+            guesses = shards.map_ahead(pool, lambda i: guess_masks(config, i), indices, 2 * workers)
+            for name, masks in zip(testing[0], guesses):
+                write(name, masks)
     print(f"{config.output_dir}: {config.num_images} training images and")
     print(f"{config.num_test_images} test images, drawn (not photographed).")
     for name in KAGGLE_COUNTS:
@@ -210,30 +209,3 @@ def _csv(config: SynthesizeConfig, name: str) -> Iterator[Callable[[str, dict[st
             file.writelines(f"{image}_{label},{text}\n" for label, text in masks.items())
 
         yield write
-
-
-def _in_order(
-    pool: concurrent.futures.Executor, task: Callable[[int], T], count: int, ahead: int
-) -> Iterator[tuple[int, T]]:
-    """Results of `task(0)`, `task(1)`, ... in order, with at most `ahead` under way or waiting."""
-    waiting: collections.deque[concurrent.futures.Future] = collections.deque()
-    indices = iter(range(count))
-    try:
-        for done in range(count):
-            for index in itertools.islice(indices, ahead - len(waiting)):
-                waiting.append(pool.submit(task, index))
-            yield done, waiting.popleft().result()
-    finally:
-        for future in waiting:
-            future.cancel()
-
-
-@contextlib.contextmanager
-def _single_threaded_opencv() -> Iterator[None]:
-    # Images are drawn side by side; OpenCV's own threads would only get in each other's way.
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(before)

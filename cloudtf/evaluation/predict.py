@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import collections
-import concurrent.futures
 import dataclasses
-import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import Iterator, Optional
 
 import numpy as np
@@ -83,7 +81,7 @@ def _folder_batches(
     images_dir: str, shape: tuple[int, int], batch_size: int
 ) -> Iterator[tuple[list[str], np.ndarray]]:
     """Names and uint8 images [B, H, W, 3] of a folder, by name; the last batch is padded."""
-    from cloudtf.data import images, sources
+    from cloudtf.data import images, shards, sources
 
     table = sources.unlabelled(images_dir)
     if table.problems:
@@ -101,16 +99,12 @@ def _folder_batches(
                 f"The image {path} cannot be read: {error}; mend or remove it."
             ) from error
 
-    workers = os.cpu_count() or 1
-    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(shards.usable_cores()) as pool:
         # A bounded window of images under way, whatever the size of the folder.
-        pending: collections.deque = collections.deque()
-        queue = iter(names)
+        loaded = shards.map_ahead(pool, load, names, 2 * batch_size)
         for start in range(0, len(names), batch_size):
             batch_names = names[start : start + batch_size]
-            while len(pending) < 2 * batch_size and (name := next(queue, None)) is not None:
-                pending.append(pool.submit(load, name))
             batch = np.zeros((batch_size, *shape, 3), np.uint8)
-            for i in range(len(batch_names)):
-                batch[i] = pending.popleft().result()
+            for i, image in zip(range(len(batch_names)), loaded):
+                batch[i] = image
             yield batch_names, batch

@@ -27,7 +27,8 @@ def test_combinations_too_rare_to_divide_are_spread_and_not_an_error():
 
 
 @pytest.mark.parametrize(
-    "count, fraction, expected", [(1, 0.2, 0), (2, 0.2, 1), (3, 0.9, 2), (10, 0.0, 0), (4, 0.01, 1)]
+    "count, fraction, expected",
+    [(1, 0.2, 0), (1, 0.9, 0), (2, 0.2, 1), (3, 0.9, 2), (10, 0.0, 0), (4, 0.01, 1)],
 )
 def test_neither_side_of_a_fraction_is_empty_where_that_can_be(count, fraction, expected):
     taken = splits.stratified_fraction(np.zeros((count, 2), np.uint8), fraction, seed=0)
