@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from cloudtf.commands import app
@@ -9,6 +10,9 @@ from cloudtf.commands import app
 
 def main() -> None:
     """Runs the command named on the command line and exits with its status."""
+    # Plots go to files. A notebook names the backend of its own Python to every command that it
+    # starts, and where that one is not installed matplotlib cannot even be imported.
+    os.environ["MPLBACKEND"] = "agg"
     sys.exit(app.main(sys.argv[1:]))
 
 

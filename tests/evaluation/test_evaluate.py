@@ -7,6 +7,8 @@ import os
 import pathlib
 import re
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -248,3 +250,17 @@ def test_the_preview_shows_all_there_are_when_there_are_fewer(records_dir, tmp_p
     )
     preview(config)
     assert os.path.getsize(path) > 10_000
+
+
+def test_commands_draw_whatever_backend_the_environment_names(records_dir, tmp_path):
+    """A notebook names its own, which another environment does not have."""
+    command = [sys.executable, "-m", "cloudtf", "preview", f"--data_dir={records_dir}"]
+    done = subprocess.run(
+        [*command, f"--output={tmp_path}/preview.png"],
+        env={**os.environ, "MPLBACKEND": "that_is_not_installed"},
+        capture_output=True,
+        encoding="utf-8",
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "preview.png").stat().st_size > 10_000
