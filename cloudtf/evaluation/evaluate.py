@@ -53,7 +53,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
       The content of `metrics.json`.
 
     Raises:
-      UserError: the model and the records have other classes or image sizes, or a file is damaged.
+      UserError: the records have no labels, or other classes or another image size than the model,
+        or a file is damaged.
     """
     from cloudtf.evaluation import history, plots, pr_auc, report, scoring, thresholds
     from cloudtf.model import saving
@@ -66,6 +67,11 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     output = config.output_dir or config.run_dir or files.dirname(path)
     info = saving.read_info(path, saving.CLASSIFIER)
     data = open_dataset(config.data_dir, "none", config.on_bad_record)
+    if not data.classes:
+        raise UserError(
+            f"The records in {config.data_dir} have no labels to judge a model by; use `cloudtf "
+            "predict` for their probabilities."
+        )
     check_matches(path, info, config.data_dir, data.classes, data.image_shape)
     split = config.split or info.get("val_split", "val")
     model = saving.load_model(path)
@@ -156,7 +162,12 @@ def check_matches(
 
 def _flags(path: str) -> dict[str, str]:
     """The settings in a run's flagfile, by name."""
-    if not files.exists(path):
-        return {}
-    lines = [line for line in files.read_text(path).splitlines() if line.startswith("--")]
-    return {f"--{k}": v for k, v in (line[2:].split("=", 1) for line in lines)}
+    settings = {}
+    lines = files.read_text(path).splitlines() if files.exists(path) else []
+    for line in lines:
+        if line.startswith("--"):
+            name, equals, value = line[2:].partition("=")
+            if not equals:  # Someone has edited the file: --name is true, --noname false.
+                name, value = (name[2:], "false") if name.startswith("no") else (name, "true")
+            settings[f"--{name}"] = value
+    return settings

@@ -252,6 +252,35 @@ def test_the_preview_shows_all_there_are_when_there_are_fewer(records_dir, tmp_p
     assert os.path.getsize(path) > 10_000
 
 
+def test_records_without_labels_are_for_predict(trained_run, photographs_dir, tmp_path, capsys):
+    convert(
+        ConvertConfig(
+            images_dir=f"{photographs_dir}/images",
+            output_dir=str(tmp_path / "test"),
+            image_height=64,
+            image_width=64,
+            max_examples=4,
+        )
+    )
+    flags = [f"--run_dir={trained_run}", f"--data_dir={tmp_path}/test", f"--output_dir={tmp_path}"]
+    for split in ([], ["--split=test"]):
+        capsys.readouterr()
+        assert app.main(["evaluate", *flags, *split]) == 1
+        error = capsys.readouterr().err
+        assert f"The records in {tmp_path}/test have no labels to judge a model by" in error
+        assert "use `cloudtf predict`" in error and error.count("\n") == 1
+
+
+def test_an_edited_flagfile_may_have_flags_without_a_value(trained_run, records_dir, tmp_path):
+    run_dir = tmp_path / "run"
+    shutil.copytree(trained_run, run_dir)
+    (run_dir / "flags.txt").write_text("# mine\n--sync_batch_norm\n--nojit_compile\n--loss=a=b\n")
+    evaluate(EvaluateConfig(data_dir=records_dir, run_dir=str(run_dir)))
+    text = re.sub(r"<[^>]*>", " ", (run_dir / "report.html").read_text())
+    for name, value in (("sync_batch_norm", "true"), ("jit_compile", "false"), ("loss", "a=b")):
+        assert re.search(rf"--{name}\s+{value}\s", text), name
+
+
 def test_commands_draw_whatever_backend_the_environment_names(records_dir, tmp_path):
     """A notebook names its own, which another environment does not have."""
     command = [sys.executable, "-m", "cloudtf", "preview", f"--data_dir={records_dir}"]
