@@ -44,8 +44,9 @@ def make_strategy(name: str = "auto", tpu: str = "local") -> tf.distribute.Strat
     if name == "gpu":
         if not gpus:
             raise UserError(
-                "--strategy=gpu: TensorFlow sees no GPU here; install the classic-gpu extra and "
-                "the NVIDIA driver, or train with --strategy=cpu."
+                "--strategy=gpu: TensorFlow sees no GPU here; choose a GPU runtime, or install the "
+                "classic-gpu or current-gpu extra and the NVIDIA driver, or train with "
+                "--strategy=cpu."
             )
         return tf.distribute.OneDeviceStrategy(gpus[0].name)
     if name == "mirrored":

@@ -29,7 +29,11 @@ def no_cluster(monkeypatch):
 @pytest.mark.parametrize(
     ("strategy", "sentence"),
     [
-        ("gpu", "--strategy=gpu: TensorFlow sees no GPU here"),
+        (
+            "gpu",
+            "TensorFlow sees no GPU here; choose a GPU runtime, or install the classic-gpu or "
+            "current-gpu extra",
+        ),
         ("mirrored", "--strategy=mirrored needs two GPUs or more, and TensorFlow sees 0"),
         ("multi_worker", "needs the environment variable TF_CONFIG"),
     ],
