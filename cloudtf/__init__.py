@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
@@ -23,7 +23,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 # Public name -> module that defines it, imported at the first use.
 _PUBLIC = {
-    "ConvertConfig": "cloudtf.data.convert",
+    "ConvertConfig": "cloudtf.data.convert_config",
     "EvaluateConfig": "cloudtf.evaluation.evaluate",
     "PostprocessConfig": "cloudtf.submission.postprocess",
     "PrAucCallback": "cloudtf.training.pr_auc_callback",
@@ -47,17 +47,40 @@ _PUBLIC = {
 __all__ = sorted([*_PUBLIC, "__version__"])
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _PUBLIC:
-        raise AttributeError(f"module 'cloudtf' has no attribute {name!r}")
-    try:
-        value = getattr(importlib.import_module(_PUBLIC[name]), name)
-    except ModuleNotFoundError as error:
-        from cloudtf import errors
+# The same for type checkers, which cannot follow the lookup.
+if TYPE_CHECKING:
+    from cloudtf.data.convert import convert as convert
+    from cloudtf.data.convert_config import ConvertConfig as ConvertConfig
+    from cloudtf.data.synthetic import SynthesizeConfig as SynthesizeConfig
+    from cloudtf.data.synthetic import synthesize as synthesize
+    from cloudtf.errors import UserError as UserError
+    from cloudtf.evaluation.evaluate import EvaluateConfig as EvaluateConfig
+    from cloudtf.evaluation.evaluate import evaluate as evaluate
+    from cloudtf.evaluation.predict import PredictConfig as PredictConfig
+    from cloudtf.evaluation.predict import predict as predict
+    from cloudtf.evaluation.preview import PreviewConfig as PreviewConfig
+    from cloudtf.evaluation.preview import preview as preview
+    from cloudtf.model.network import build_model as build_model
+    from cloudtf.model.saving import load_model as load_model
+    from cloudtf.pipeline.dataset import open_dataset as open_dataset
+    from cloudtf.submission.postprocess import PostprocessConfig as PostprocessConfig
+    from cloudtf.submission.postprocess import postprocess as postprocess
+    from cloudtf.training.config import TrainConfig as TrainConfig
+    from cloudtf.training.pr_auc_callback import PrAucCallback as PrAucCallback
+    from cloudtf.training.run import train as train
+else:
 
-        raise errors.for_missing(error) from error
-    globals()[name] = value
-    return value
+    def __getattr__(name: str) -> Any:
+        if name not in _PUBLIC:
+            raise AttributeError(f"module 'cloudtf' has no attribute {name!r}")
+        try:
+            value = getattr(importlib.import_module(_PUBLIC[name]), name)
+        except ModuleNotFoundError as error:
+            from cloudtf import errors
+
+            raise errors.for_missing(error) from error
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

@@ -1,6 +1,9 @@
+import ast
 import importlib.metadata
 import importlib.util
 import os
+import pathlib
+import re
 import subprocess
 import sys
 import types
@@ -152,3 +155,72 @@ def test_both_errors_are_one_sentence_on_any_stack(monkeypatch):
     monkeypatch.setattr(keras2.importlib.util, "find_spec", lambda name: "found")
     with pytest.raises(UserError, match="Keras 3 was chosen as tf.keras .* import cloudtf before"):
         keras2.require()
+
+
+# A package imports none of a later row.
+ORDER = (
+    ("data",), ("pipeline",), ("model",), ("evaluation", "submission"), ("training",),
+    ("diagnosis",), ("commands",),
+)  # fmt: skip
+EXCEPTIONS = {("model/export.py", "evaluation")}
+
+
+def imported(path):
+    """The packages of cloudtf that a file imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        yield from (name.split(".")[1] for name in names if name.startswith("cloudtf."))
+
+
+def test_a_package_imports_none_that_comes_after_it():
+    rank = {name: number for number, names in enumerate(ORDER) for name in names}
+    root = pathlib.Path(cloudtf.__file__).parent
+    assert set(rank) == {path.parent.name for path in root.glob("*/__init__.py")}
+    against = set()
+    for path in root.glob("*/*.py"):
+        for name in imported(path):
+            if rank.get(name, -1) > rank[path.parent.name]:
+                against.add((f"{path.parent.name}/{path.name}", name))
+    assert against == EXCEPTIONS
+
+
+def test_type_checkers_are_told_of_every_public_name():
+    tree = ast.parse(pathlib.Path(cloudtf.__file__).read_text(encoding="utf-8"))
+    told = {
+        alias.asname: node.module
+        for block in tree.body if isinstance(block, ast.If)
+        for node in block.body if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }  # fmt: skip
+    assert told == cloudtf._PUBLIC
+
+
+def test_type_checkers_see_the_types_of_public_names(tmp_path):
+    pytest.importorskip("mypy")
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import cloudtf\n"
+        "reveal_type(cloudtf.train(cloudtf.TrainConfig(data_dir='a', run_dir='b')))\n"
+        "cloudtf.TrainConfig(data_dir='a', run_dir='b', epochz=3)\n"
+        "cloudtf.EvaluateConfig(data_dir=1)\n"
+        "cloudtf.trian\n"
+    )
+    root = pathlib.Path(cloudtf.__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--config-file", root / "setup.cfg", program],
+        cwd=root,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=240,
+    )
+    for line, sentence in (
+        (2, 'Revealed type is "cloudtf.training.run.TrainResult"'),
+        (3, 'Unexpected keyword argument "epochz" for "TrainConfig"'),
+        (4, 'Argument "data_dir" to "EvaluateConfig" has incompatible type "int"'),
+        (5, 'Module has no attribute "trian"'),
+    ):
+        assert re.search(rf"program\.py:{line}: .*{re.escape(sentence)}", done.stdout), done.stdout
