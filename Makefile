@@ -8,26 +8,37 @@
 # make test-all      the tests on classic, and on current with Python 3.11 and 3.13, and the slow ones
 # make fuzz          10,000 damaged inputs for each parser, and how many were refused; see tests/README.md
 # make coverage      the tests, and the lines and branches of the library that they do not reach
-# make notebook      runs notebooks/colab.ipynb on the current stack and saves its outputs
+# make notebook      runs notebooks/colab.ipynb in an environment like Colab's and saves its outputs
 # Another Python: make demo PYTHON=python3.10, make test-current PYTHON=python3.13.
-PYTHON ?= python3.11
-# classic (TensorFlow 2.15, Python 3.9 to 3.11) or current (the newest, Python 3.10 to 3.13).
+# classic (TensorFlow 2.15, Python 3.9 to 3.11), current (the newest, Python 3.10 to 3.13), beam (for
+# convert --engine=beam), or notebook (what Colab has, as far as is known: TensorFlow 2.20 and Python 3.13).
 STACK ?= classic
-VENV ?= .venv$(if $(filter current beam,$(STACK)),-$(STACK))
+PYTHON ?= python3.$(if $(filter notebook,$(STACK)),13,11)
+VENV ?= .venv$(if $(filter-out classic,$(STACK)),-$(STACK))
 DEMO ?= demo
 FUZZ_INPUTS ?= 10000
 LOCK := requirements/$(STACK).txt
 STAMP := $(VENV)/.installed
-RANGE := $(if $(filter current beam,$(STACK)),3.10 to 3.13,3.9 to 3.11)
-MINORS := $(if $(filter current beam,$(STACK)),10 11 12 13,9 10 11)
+RANGE := $(if $(filter-out classic,$(STACK)),3.10 to 3.13,3.9 to 3.11)
+MINORS := $(if $(filter-out classic,$(STACK)),10 11 12 13,9 10 11)
+VERSION := import sys; print("%d.%d" % sys.version_info[:2])
 CURRENT := $(MAKE) STACK=current
 
-.PHONY: setup demo test lint lock clean smoke test-current smoke-current test-beam test-slow \
-  test-all fuzz coverage notebook
+.PHONY: setup interpreter demo test lint lock clean smoke test-current smoke-current test-beam \
+  test-slow test-all fuzz coverage notebook
 
 setup: $(STAMP)
 
-$(STAMP): $(LOCK) setup.cfg pyproject.toml
+# An environment that is there is used with the Python that it has, unless one is asked for.
+interpreter:
+ifeq ($(origin PYTHON),command line)
+	@[ ! -e $(VENV)/bin/python ] || { \
+	  asked=$$($(PYTHON) -c '$(VERSION)') && has=$$($(VENV)/bin/python -c '$(VERSION)') || exit 1; \
+	  [ "$$asked" = "$$has" ] || { echo "$(VENV) has Python $$has, not the $$asked of" \
+	    "PYTHON=$(PYTHON); remove it, or add VENV=.venv-$$asked for another one."; exit 1; }; }
+endif
+
+$(STAMP): $(LOCK) setup.cfg pyproject.toml | interpreter
 	@$(PYTHON) -c 'import sys; sys.exit(str(sys.version_info[1]) not in sys.argv[1:])' $(MINORS) || \
 	  { echo "cloudtf needs Python $(RANGE) here; name one: make PYTHON=python3.11 ..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
@@ -73,9 +84,8 @@ coverage: setup
 	$(VENV)/bin/python -m pytest -n auto --dist loadfile --cov
 
 notebook:
-	$(CURRENT) setup
-	.venv-current/bin/python -m ensurepip --upgrade
-	.venv-current/bin/python tools/run_notebook.py notebooks/colab.ipynb
+	$(MAKE) STACK=notebook setup
+	.venv-notebook/bin/python tools/run_notebook.py notebooks/colab.ipynb
 
 test-all:
 	$(MAKE) test
@@ -93,6 +103,9 @@ lock: setup
 	printf 'pytest>=7.4\npytest-timeout>=2.2\n' | \
 	  $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.10 --no-header \
 	  --extra beam --output-file requirements/beam.txt --upgrade setup.cfg -
+	printf 'tensorflow==2.20.*\ntf-keras==2.20.*\nipykernel\nnbclient\n' | \
+	  $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.10 --no-header \
+	  --output-file requirements/notebook.txt --upgrade setup.cfg -
 
 clean:
-	rm -rf .venv .venv-beam .venv-current* $(DEMO) build *.egg-info
+	rm -rf .venv .venv-beam .venv-notebook .venv-current* $(DEMO) build *.egg-info

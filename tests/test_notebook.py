@@ -90,7 +90,10 @@ def test_the_saved_outputs_are_of_one_whole_run_on_the_current_stack():
     found = re.search(
         rf"cloudtf {cloudtf.__version__}, Python 3\.(\d+).*TensorFlow 2\.(\d+)", first
     )
-    assert found and int(found[1]) >= 12 and int(found[2]) >= 16
+    assert found and int(found[1]) >= 12
+    # `make notebook` gives them again.
+    lock = (ROOT / "requirements" / "notebook.txt").read_text()
+    assert f"\ntensorflow==2.{found[2]}." in lock
     assert training.count("best, kept") >= 1
     everything = json.dumps([cell["outputs"] for cell in CODE])
     assert not re.search(r"/(tmp|root|home|work|opt|Users|usr)/", everything)

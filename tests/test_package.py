@@ -40,9 +40,14 @@ def requirements(text):
     return found
 
 
+# What is installed is looked at, not a checkout that the tests were given the path of.
+OUTSIDE = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+
 def run(*words, **more):
+    words = [str(w) for w in words]
     done = subprocess.run(
-        [str(w) for w in words], capture_output=True, encoding="utf-8", timeout=1200, **more
+        words, capture_output=True, encoding="utf-8", timeout=1200, env=OUTSIDE, **more
     )
     assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
     return done.stdout
@@ -90,6 +95,30 @@ def test_what_contributors_are_told_to_run_exists():
     assert tools == ["ruff", "ruff", "mypy"]
     assert set(tools) <= set(requirements(read_setup()["options.extras_require"]["dev"]))
     assert "repo: local" in hooks and "http" not in hooks
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+def test_an_environment_of_another_python_is_not_used_for_the_one_that_was_asked_for(tmp_path):
+    has = tmp_path / "venv" / "bin" / "python"
+    has.parent.mkdir(parents=True)
+    # The tests may run under make; this one is not to be part of it.
+    outside = {k: v for k, v in OUTSIDE.items() if not k.startswith(("MAKE", "MFLAGS"))}
+
+    def setup(version, *words):
+        has.write_text(f"#!/bin/sh\necho {version}\n")
+        has.chmod(0o755)
+        (tmp_path / "venv" / ".installed").touch()
+        command = ["make", "--no-print-directory", "setup", f"VENV={tmp_path}/venv", *words]
+        return subprocess.run(command, capture_output=True, encoding="utf-8", cwd=ROOT, env=outside)
+
+    mine = ".".join(map(str, sys.version_info[:2]))
+    assert setup("3.8").returncode == 0
+    assert setup(mine, f"PYTHON={sys.executable}").returncode == 0
+    done = setup("3.8", f"PYTHON={sys.executable}")
+    assert done.returncode
+    assert (
+        f"venv has Python 3.8, not the {mine} of PYTHON={sys.executable}; remove it" in done.stdout
+    )
 
 
 @pytest.mark.parametrize("stack", ["classic", "current"])
