@@ -81,6 +81,16 @@ def test_the_second_cell_already_trains():
     assert re.match(r"# SET THIS: .*\nCLOUDTF = ", source(CODE[0]))
 
 
+def test_the_first_cell_says_what_to_do_where_the_project_is_not_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    check = source(CODE[0]).partition("%pip")[0]
+    with pytest.raises(SystemExit, match=r"^There is no \./cloudtf here: upload or clone .*\.$"):
+        exec(check, {})
+    exec(check.replace("./cloudtf", "git+https://example.org/cloudtf"), {})
+    (tmp_path / "cloudtf").mkdir()
+    exec(check, {})
+
+
 def test_the_saved_outputs_are_of_one_whole_run_on_the_current_stack():
     assert PATH.stat().st_size < 1_000_000
     assert [cell["execution_count"] for cell in CODE] == list(range(1, len(CODE) + 1))
@@ -121,7 +131,8 @@ def run(tool, folder, changes):
             cell.source = re.sub(rf"\b{re.escape(old)}" if old[0].isalpha() else re.escape(old),
                                  new, cell.source)  # fmt: skip
     # cloudtf is installed already in the environment of the tests.
-    notebook.cells[1].source = without_magics(notebook.cells[1].source)
+    first = notebook.cells[1]
+    first.source = without_magics(first.source).replace('"./cloudtf"', '"."')
     tool.execute(notebook, str(folder))
     tool.clean(notebook, str(folder))
     return notebook
