@@ -247,8 +247,51 @@ def check_installed(commands, folder):
     assert text.splitlines()[-1].startswith(str(folder / "venv"))
     done = subprocess.run(
         [commands / "cloudtf", "train", "--data_dir=a", "--run_dir=b"],
-        capture_output=True, encoding="utf-8", cwd=folder, timeout=120,
+        capture_output=True, encoding="utf-8", cwd=folder, timeout=120, env=OUTSIDE,
     )  # fmt: skip
     assert done.returncode == 1
     assert 'install it with: pip install "cloudtf[c' in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+# Python -> the TensorFlow that is there. Up to 2.17 NumPy 2 breaks it.
+BESIDE = {
+    "3.9": ["tensorflow-cpu==2.15.1"],
+    "3.10": ["tensorflow==2.17.1", "tf-keras==2.17.0"],
+    "3.11": ["tensorflow-cpu==2.15.1"],
+    "3.12": ["tensorflow==2.19.0", "tf-keras==2.19.0"],
+    "3.13": ["tensorflow==2.21.0", "tf-keras==2.21.0"],
+}
+SMALL_JOB = """
+synthesize --output_dir=photographs --num_images=16 --image_height=64 --image_width=96
+convert --labels_csv=photographs/train.csv --images_dir=photographs/train_images
+  --output_dir=records --image_height=32 --image_width=32 --num_shards=1
+train --data_dir=records --run_dir=run --model=tiny --weights=none --head_epochs=0 --epochs=1
+  --batch_size=4 --strategy=cpu
+evaluate --run_dir=run --data_dir=records
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("python", BESIDE)
+def test_an_installed_tensorflow_stays_and_works(python, distributions, tmp_path):
+    interpreter = find_python(python)
+    if UV is None or interpreter is None:
+        pytest.skip(f"uv or Python {python} is not on this machine")
+    run(UV, "venv", "--seed", "--no-python-downloads", "-p", interpreter, tmp_path / "venv")
+    commands = tmp_path / "venv" / "bin"
+    run(UV, "pip", "install", "--python", commands / "python", *BESIDE[python])
+    before = versions(commands)
+    pip = (commands / "python", "-m", "pip", "--disable-pip-version-check")
+    run(*pip, "install", distributions[0])
+    assert before.items() <= versions(commands).items()
+    run(*pip, "check")
+    for words in SMALL_JOB.strip().replace("\n  ", " ").splitlines():
+        run(commands / "cloudtf", *words.split(), cwd=tmp_path)
+
+
+def versions(commands):
+    """Package -> version of what is installed."""
+    lines = run(UV, "pip", "freeze", "--python", commands / "python").splitlines()
+    return dict(line.split("==") for line in lines if "==" in line)
