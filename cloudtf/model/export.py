@@ -80,10 +80,13 @@ def export(config: ExportConfig) -> dict[str, Any]:
     """
     if config.format == "onnx":
         _import_tf2onnx()
+    output = config.output
     if config.format == "saved_model":
-        _check_new(config.output)
-    elif files.is_dir(config.output):
-        raise UserError(f"--output={config.output} is a folder; name a file in it.")
+        # Its parent is where it is made; that of `exported/` would be itself.
+        output = output.rstrip("/") or output
+        _check_new(output)
+    elif files.is_dir(output) or output.endswith("/"):
+        raise UserError(f"--output={output} is a folder; name a file in it.")
 
     import tensorflow as tf
 
@@ -96,10 +99,10 @@ def export(config: ExportConfig) -> dict[str, Any]:
     info["image_height"], info["image_width"] = model.input_shape[1:3]
     write = {"saved_model": _saved_model, "tflite": _tflite, "onnx": _onnx}[config.format]
     try:
-        write(model, info, config.output)
+        write(model, info, output)
     except (OSError, tf.errors.OpError) as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0].rstrip(".")
-        raise UserError(f"The output {config.output} cannot be written: {reason}.") from error
+        raise UserError(f"The output {output} cannot be written: {reason}.") from error
     return info
 
 

@@ -40,7 +40,7 @@ class PrAucCallback(tf.keras.callbacks.Callback):
       class_names: C names.
       training: batches of training examples to measure too, always the same ones; or None.
       run_dir: folder for `best.keras`, `best.json`, `history.csv`, `pr_auc_history.png` and
-        `tensorboard/`; None writes nothing.
+        `tensorboard/`, made if it is not there; None writes nothing.
       stage: the name of this part of the run in the history.
       early_stopping_patience: epochs.
       plateau_patience: epochs.
@@ -53,6 +53,9 @@ class PrAucCallback(tf.keras.callbacks.Callback):
       best_waits: write a new best under another name, for `place_best` to put in its place. A run
         that checkpoints does this only once a checkpoint has the epoch: after a kill in between,
         the epoch is done again, and perhaps not to the same bits.
+
+    Raises:
+      UserError: `run_dir` cannot be made.
     """
 
     def __init__(
@@ -90,6 +93,9 @@ class PrAucCallback(tf.keras.callbacks.Callback):
         self._tensorboard = tensorboard and run_dir is not None
         self._warned = False
         self._best_waits = best_waits
+        if run_dir is not None:
+            # Now, and not after an epoch that would be lost.
+            files.make_dirs(run_dir)
 
     def on_epoch_end(self, epoch: int, logs: Optional[dict[str, float]] = None) -> None:
         """Scores, records, and decides. `epoch` counts from 0, the history from 1.

@@ -389,6 +389,7 @@ def test_what_cannot_be_exported_is_one_sentence(small, run_dir, tmp_path):
     saving.save_model(network.build_model("tiny", 3, (32, 32)), f"{tmp_path}/three.keras", SMALL)
     refused("has 3 outputs .* names 2 classes", model=f"{tmp_path}/three.keras")
     refused("is a folder; name a file in it", output=str(tmp_path), format="tflite")
+    refused("new/ is a folder; name a file in it", output=f"{tmp_path}/new/", format="tflite")
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "file").write_text("x")
     refused("used is there already; remove it, or name a new folder", output=f"{tmp_path}/used")
@@ -416,3 +417,11 @@ def test_the_predictions_compared_with_are_of_several_images(run_dir):
     with pathlib.Path(run_dir, "predictions_val.csv").open() as file:
         rows = list(csv.reader(file))
     assert len(rows) == 13 and len({tuple(row[1:]) for row in rows}) == 13
+
+
+def test_the_folder_may_be_written_with_a_slash(small, tmp_path):
+    export(ExportConfig(model=f"{small}/", output=f"{tmp_path}/exported/"))
+    assert os.listdir(tmp_path) == ["exported"]
+    assert (tmp_path / "exported" / "saved_model.pb").exists()
+    with pytest.raises(UserError, match="exported is there already"):
+        export(ExportConfig(model=small, output=f"{tmp_path}/exported//"))

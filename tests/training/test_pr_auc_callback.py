@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 from sklearn.metrics import auc, average_precision_score, precision_recall_curve
 
+from cloudtf.errors import UserError
 from cloudtf.evaluation import history
 from cloudtf.model import saving
 from cloudtf.training.pr_auc_callback import PrAucCallback
@@ -253,3 +254,14 @@ def test_a_kill_between_the_best_model_and_its_figures_is_made_up_for(tmp_path):
     (tmp_path / "best.json").unlink()
     callback.settle()
     assert json.loads((tmp_path / "best.json").read_text())["epoch"] == 1
+
+
+def test_its_folder_is_made_before_the_first_epoch(tmp_path):
+    folder = tmp_path / "runs" / "b"
+    callback = Scripted([0.5], run_dir=str(folder))
+    assert folder.is_dir()
+    drive(callback, brightness_model(3.0), 1)
+    assert kept(folder) == (1, 1, 1.0)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="The folder .*file/b cannot be made: Not a directory"):
+        Scripted([], run_dir=str(tmp_path / "file" / "b"))
