@@ -99,7 +99,10 @@ class Scorer:
         for batch in batches:
             images, labels = batch[0], np.asarray(batch[1])
             mask = np.asarray(batch[2]) > 0 if len(batch) > 2 else np.ones(len(labels), bool)
-            numbers = np.asarray(batch[3])[:, 1] if len(batch) > 3 else np.full(len(labels), -1)
+            # One type on all workers, also on one that has no examples.
+            numbers = np.full(len(labels), -1, np.int32)
+            if len(batch) > 3:
+                numbers = np.asarray(batch[3], np.int32)[:, 1]
             parts.append((numbers[mask], labels[mask], self.images(images)[mask]))
         if not parts:
             # Of few examples, a worker may get none.

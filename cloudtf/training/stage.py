@@ -178,12 +178,17 @@ class StageRun:
         """Goes back to the last checkpoint, at half the rate.
 
         Raises:
-          UserError: the run is to stop at what was found, or has gone back often enough.
+          UserError: the run is to stop at what was found, or has gone back often enough, or the
+            workers do not find the same checkpoint.
         """
         config, progress, stage = self._shared.config, self._shared.progress, self._stage
         rate, rewinds = optimizers.effective_learning_rate(self._optimizer), progress.rewinds
-        found = self._shared.folder.latest()
-        if config.on_nan == "stop" or len(rewinds) >= sanity.MAX_REWINDS or found is None:
+        stops = config.on_nan == "stop" or len(rewinds) >= sanity.MAX_REWINDS
+        found = None if stops else self._shared.folder.latest()
+        # A worker may see a shared folder as it was: all must go back to the same place.
+        where = found and dataclasses.asdict(found[1])
+        self._shared.workers.check_same(checkpoints=where)
+        if found is None:
             flag = f"--{stage.rate_flag}={stage.learning_rate / 10:g}"
             raise sanity.refusal(what, rate, config, len(rewinds), flag)
         weights, earlier = found

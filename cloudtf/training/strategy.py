@@ -82,12 +82,18 @@ def iterate(
 
     Args:
       strategy: the replicas.
-      make: gives the batches of the input pipeline that its context names.
+      make: gives the batches of the input pipeline that its context names, without end.
 
     Returns:
       What `strategy.run` takes, batch by batch.
     """
-    batches = iter(strategy.distribute_datasets_from_function(make))
+
+    def endless(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        # Else the workers ask one another before each step whether all have a batch.
+        known = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
+        return make(context).apply(known)
+
+    batches = iter(strategy.distribute_datasets_from_function(endless))
     _keep_large_memory()
     return batches
 

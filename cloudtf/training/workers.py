@@ -48,7 +48,6 @@ class Workers:
     """
 
     def __init__(self, strategy: tf.distribute.Strategy) -> None:
-        self._strategy = strategy
         self.count, self.index = 1, 0
         resolver = strategy.cluster_resolver
         if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) and resolver is not None:
@@ -60,10 +59,16 @@ class Workers:
 
         @tf.function
         def total(mine: tf.Tensor) -> tf.Tensor:
+            replicas = len(strategy.extended.worker_devices)
+
             def replica() -> tf.Tensor:
                 context = tf.distribute.get_replica_context()
-                # The copy is on this replica's device, which the all-reduce asks for.
-                return context.all_reduce(tf.distribute.ReduceOp.SUM, tf.identity(mine))
+                # One replica speaks for its worker: shares of a number, such as seven sevenths,
+                # need not add up to it. The choice is made on this replica's device, which the
+                # all-reduce asks for.
+                speaks = tf.equal(context.replica_id_in_sync_group % replicas, 0)
+                said = tf.where(speaks, mine, tf.zeros_like(mine))
+                return context.all_reduce(tf.distribute.ReduceOp.SUM, said)
 
             return strategy.experimental_local_results(strategy.run(replica))[0]
 
@@ -75,7 +80,7 @@ class Workers:
         return self.index == 0
 
     def tell(self, *values: float) -> np.ndarray:
-        """What each worker says here, float64 [workers, values].
+        """What each worker says here, to the bit: float64 [workers, values].
 
         All workers must call this at the same point, with as many values; none leaves before all
         have come.
@@ -84,8 +89,7 @@ class Workers:
             return np.array([values], np.float64)
         mine = np.zeros([self.count, max(len(values), 1)])
         mine[self.index, : len(values)] = values
-        replicas = len(self._strategy.extended.worker_devices)
-        return self._total(tf.constant(mine / replicas)).numpy()[:, : len(values)]
+        return self._total(tf.constant(mine)).numpy()[:, : len(values)]
 
     def meet(self) -> None:
         """Waits for all workers."""

@@ -65,6 +65,16 @@ def test_batches_may_come_without_mask_and_numbers(images, labels):
     assert set(found.numbers) == {-1}
 
 
+@pytest.mark.parametrize("kind", ["with numbers", "without", "no batch"])
+def test_numbers_are_of_one_type_so_that_workers_can_put_them_together(images, labels, kind):
+    batches = {
+        "with numbers": [(images, labels, np.ones(13), np.zeros([13, 2], np.int64))],
+        "without": [(images, labels)],
+        "no batch": [],
+    }[kind]
+    assert scoring.Scorer(position_model()).dataset(batches).numbers.dtype == np.int32
+
+
 def test_flips_are_averaged(images):
     model = position_model()
     found = scoring.Scorer(model, flips=True).images(images)

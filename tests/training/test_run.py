@@ -26,7 +26,9 @@ from cloudtf.pipeline import memory
 from cloudtf.training import step as step_module
 from cloudtf.training.config import TrainConfig
 from cloudtf.training.run import train
+from cloudtf.training.stage import StageRun
 from cloudtf.training.stopping import Interrupted
+from cloudtf.training.workers import Workers
 
 CLASSES = ("Fish", "Flower", "Gravel", "Sugar")
 
@@ -316,6 +318,26 @@ def test_the_fourth_number_that_is_not_finite_ends_a_run_also_over_several_start
     assert "--head_learning_rate=0.0001." in str(caught.value)
     assert [rewind["back_to_step"] for rewind in rewinds_of(run_dir)] == [2, 2, 2]
     assert_all_that_was_kept_is_finite(run_dir)
+
+
+def test_workers_that_do_not_find_the_same_checkpoint_do_not_go_back(
+    records_dir, tmp_path, monkeypatch
+):
+    """What another worker sees of a shared folder may be older."""
+    poisoned(monkeypatch, 3)
+    check_same, restore, asked = Workers.check_same, StageRun._restore, []
+
+    def lagging(self, **values):
+        check_same(self, **values)
+        if "records" not in values:
+            asked.append(values["checkpoints"]["total_steps"])
+            raise UserError("Worker 1 has other checkpoints than worker 0")
+
+    monkeypatch.setattr(Workers, "check_same", lagging)
+    monkeypatch.setattr(StageRun, "_restore", lambda *_: asked.append("restored") or restore(*_))
+    with pytest.raises(UserError, match="Worker 1 has other checkpoints than worker 0"):
+        train(config_of(records_dir, tmp_path / "run", **REWINDING))
+    assert asked == [2]
 
 
 def test_a_model_whose_probabilities_are_not_finite_is_not_judged(

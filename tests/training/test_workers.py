@@ -72,6 +72,8 @@ def noted(self, model, optimizer, *arguments, **named):
 
 def counted(self, iterator, count):
     seen["steps"] += 1
+    graph = self._one.get_concrete_function(iterator).graph.as_graph_def()
+    seen["asks"] = "OptionalHasValue" in str(graph)
     if seen["steps"] == seen["at"] and not os.path.exists(seen["file"]):
         pathlib.Path(seen["file"]).touch()
         os.kill(os.getpid(), seen["signal"])
@@ -99,6 +101,7 @@ for name, settings, signals in plan:
         print(f"cloudtf train: {error}", file=sys.stderr)
         sys.exit(error.exit_status)
     result["steps"] = seen["steps"]
+    result["asks"] = seen["asks"]
     pathlib.Path(f"{folder}/{name}-{me}.json").write_text(json.dumps(result))
     variables = [*seen["model"].variables, *seen["optimizer"].variables()]
     np.savez(f"{folder}/{name}-{me}.npz", *(variable.numpy() for variable in variables))
@@ -215,7 +218,8 @@ def two(base, settings, alone):
     """What two workers print. Their runs:
 
     two: the same batches as `one`; `halves`: stopped at its fifth step by a signal to the second
-    worker, then gone on with; `whole`: the same never stopped; `from_one`: begun by one process.
+    worker, then gone on with; `whole`: the same never stopped; `from_one`: begun by one process;
+    `few`: the PR-AUC of a single training example, of which one worker has none.
     """
     with pytest.raises(Interrupted):
         alone("from_one", max_minutes=0.0)
@@ -233,6 +237,7 @@ def two(base, settings, alone):
             ["second_half", dict(halves), {}],
             ["whole", settings("whole", **EXACT), {}],
             ["from_one", settings("from_one"), {}],
+            ["few", settings("few", epochs=1, train_metric_examples=1), {}],
         ],
         workers=2,
     )
@@ -274,6 +279,18 @@ def test_workers_end_with_the_same_bits(base, name, workers, request):
     for worker in range(1, workers):
         assert_equal(variables(base, name), variables(base, name, worker))
         assert without_speeds(result(base, name, worker).get("history", [])) == first
+
+
+def test_a_worker_without_examples_to_judge_takes_part(base, two):
+    rows = [result(base, "few", worker)["history"] for worker in range(2)]
+    assert [row["epoch"] for row in rows[0]] == [1]
+    # One example shows a class or it does not.
+    assert all(np.isnan(rows[0][0][f"train_pr_auc_{name}"]) for name in ("Fish", "mean"))
+    assert losses(rows[0]) == losses(rows[1])
+
+
+def test_workers_do_not_ask_one_another_for_a_batch_before_each_step(base, two):
+    assert not result(base, "whole")["asks"]
 
 
 def test_each_worker_says_what_it_reads(two, three):
@@ -365,6 +382,30 @@ def test_a_single_process_is_the_chief_and_talks_to_itself():
     workers.check_same(flags={"a": 1}, records=None)
     with pytest.raises(tf.errors.UnavailableError), workers.naming_losses():
         raise tf.errors.UnavailableError(None, None, "not about workers")
+
+
+TELL = """
+import json
+import tensorflow as tf
+from cloudtf.training import strategy as strategies
+from cloudtf.training.workers import Workers
+
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 7)
+workers = Workers(strategies.make_strategy("mirrored"))
+workers.count = 2  # The other one says nothing, which adds nothing.
+print("RESULT" + json.dumps(workers.tell(*range(400), 2**48 - 1, 0.1).tolist()))
+"""
+
+
+def test_what_a_worker_with_seven_replicas_says_is_heard_to_the_bit():
+    done = subprocess.run(
+        [sys.executable, "-c", TELL], capture_output=True, encoding="utf-8", timeout=200
+    )
+    assert done.returncode == 0, done.stderr
+    mine, others = json.loads(done.stdout.split("RESULT")[1])
+    assert mine == [*range(400), 2**48 - 1, 0.1]
+    assert set(others) == {0}
 
 
 def test_workers_with_other_flags_records_or_checkpoints_are_refused():
