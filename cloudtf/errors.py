@@ -25,6 +25,14 @@ class UsageError(UserError):
     exit_status = 2
 
 
+def out_of_memory(what: str) -> UserError:
+    """What to raise where a device has no room for `what`, such as `A step of 32 images`."""
+    return UserError(
+        f"{what} does not fit into the device's memory; give a smaller --batch_size, or train with "
+        "--mixed_precision, a smaller --model or smaller images."
+    )
+
+
 def for_missing(error: ModuleNotFoundError) -> Exception:
     """What to raise for a module that cannot be imported: which extra to install, if TensorFlow."""
     if (error.name or "").split(".")[0] != "tensorflow":

@@ -8,6 +8,8 @@ from typing import Any, Callable, Iterable, Optional
 import numpy as np
 import tensorflow as tf
 
+from cloudtf import errors
+
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
@@ -67,7 +69,17 @@ class Scorer:
         self._classes = model.output_shape[-1]
 
     def images(self, images: tf.Tensor) -> np.ndarray:
-        """Probabilities float32 [B, C] of uint8 images [B, H, W, 3]."""
+        """Probabilities float32 [B, C] of uint8 images [B, H, W, 3].
+
+        Raises:
+          UserError: they do not fit into memory.
+        """
+        try:
+            return self._scored(images)
+        except tf.errors.ResourceExhaustedError as error:
+            raise errors.out_of_memory(f"Scoring {len(images)} images at once") from error
+
+    def _scored(self, images: tf.Tensor) -> np.ndarray:
         if self._replicas == 1:
             if self._strategy is None:
                 return self._predict(images).numpy()

@@ -7,6 +7,7 @@ from typing import Any, Callable, Iterator, Optional
 import numpy as np
 import tensorflow as tf
 
+from cloudtf import errors
 from cloudtf.model import random_layers
 from cloudtf.pipeline import augment
 from cloudtf.pipeline.augmentations import Augmentations
@@ -85,9 +86,17 @@ class TrainStep:
 
         self.replica_step = replica_step
         self._one, self._many = one, many
+        self._global_batch = global_batch
 
     def __call__(self, iterator: Any, count: int) -> np.ndarray:
-        """Runs `count` steps and returns their losses, float32 [count]."""
-        if count == 1:
-            return self._one(iterator).numpy()
-        return self._many(iterator, tf.constant(count)).numpy()
+        """Runs `count` steps and returns their losses, float32 [count].
+
+        Raises:
+          UserError: a step does not fit into memory.
+        """
+        try:
+            if count == 1:
+                return self._one(iterator).numpy()
+            return self._many(iterator, tf.constant(count)).numpy()
+        except tf.errors.ResourceExhaustedError as error:
+            raise errors.out_of_memory(f"A step of {self._global_batch} images") from error

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from cloudtf.errors import UserError
 from cloudtf.evaluation import scoring
 from cloudtf.model import losses
 
@@ -73,6 +74,20 @@ def test_numbers_are_of_one_type_so_that_workers_can_put_them_together(images, l
         "no batch": [],
     }[kind]
     assert scoring.Scorer(position_model()).dataset(batches).numbers.dtype == np.int32
+
+
+def test_images_that_do_not_fit_into_memory_are_one_sentence(images, labels):
+    image = tf.keras.Input((4, 6, 3), dtype="uint8")
+
+    def wanting_room(x):
+        # More than a process can address, which no graph optimizer foresees.
+        count = tf.size(tf.where(x >= 0), tf.int64)
+        room = tf.fill(tf.stack([count, 1 << 24, 1 << 25]), tf.cast(x[0, 0, 0, 0], tf.float32))
+        return tf.cast(x[:, 0, 0, :2], tf.float32) + tf.reduce_sum(room)
+
+    model = tf.keras.Model(image, tf.keras.layers.Lambda(wanting_room, output_shape=[2])(image))
+    with pytest.raises(UserError, match="Scoring 13 images at once does not fit into the device's"):
+        scoring.Scorer(model).dataset([(images, labels)])
 
 
 def test_flips_are_averaged(images):

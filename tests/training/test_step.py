@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from cloudtf.errors import UserError
 from cloudtf.model import losses, network, optimizers
 from cloudtf.pipeline.augmentations import Augmentations
 from cloudtf.pipeline.dataset import open_dataset
@@ -31,7 +32,7 @@ def make_model(data):
     return network.build_model("tiny", len(data.classes), data.image_shape, dropout=0.3)
 
 
-def run(data, weights, counts, augment_on="host", seed=3, **settings):
+def run(data, weights, counts, augment_on="host", seed=3, loss=None, **settings):
     """Losses of some calls of `counts` steps each, and the weights after them."""
     strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
     with strategy.scope():
@@ -42,7 +43,7 @@ def run(data, weights, counts, augment_on="host", seed=3, **settings):
     step = TrainStep(
         model,
         optimizer,
-        losses.get_loss("bce"),
+        loss or losses.get_loss("bce"),
         strategy,
         BATCH,
         seed=5,
@@ -111,3 +112,20 @@ def test_the_loss_is_the_mean_over_the_global_batch(data, first_weights):
     np.testing.assert_allclose(found, [expected], rtol=1e-5)
     for before, after in zip(body, model.get_layer("body").get_weights()):
         assert np.array_equal(before, after), "a frozen body stays as it is"
+
+
+def without_room(labels, probabilities):
+    """A loss that wants more than a process can address, which no graph optimizer foresees."""
+    count = tf.size(tf.where(labels >= 0), tf.int64)
+    room = tf.fill(tf.stack([count, 1 << 24, 1 << 25]), probabilities[0, 0])
+    return tf.reduce_sum(probabilities, axis=1) + tf.reduce_sum(room)
+
+
+def test_a_step_that_does_not_fit_into_memory_is_one_sentence(data, first_weights):
+    # TensorFlow waits ten seconds for room.
+    with pytest.raises(UserError) as caught:
+        run(data, first_weights, [1], loss=without_room)
+    assert str(caught.value) == (
+        "A step of 8 images does not fit into the device's memory; give a smaller --batch_size, "
+        "or train with --mixed_precision, a smaller --model or smaller images."
+    )
