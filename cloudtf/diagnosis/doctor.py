@@ -165,7 +165,7 @@ def _time(
             fits=tuple(name for name, cost in costs.items() if cost <= room and not served),
             model=config.model,
             mixed_precision=config.mixed_precision,
-            jit_compile=config.jit_compile,
+            jit_compile=startup.jit_compiles(config, strategy),
             steps_per_execution=config.steps_per_execution,
             data_service=served,
         )

@@ -76,6 +76,7 @@ def check_hardware(
         found = strategies.make_strategy(config.strategy if alone else "auto", config.tpu)
         if alone:
             strategies.per_replica_batch(found, config.batch_size)
+            startup.jit_compiles(config, found)
         with startup.precision(config.mixed_precision, found):
             return found
 

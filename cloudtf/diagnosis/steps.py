@@ -33,7 +33,7 @@ def prepare(config: TrainConfig, strategy: tf.distribute.Strategy, model: tf.ker
         config.batch_size,
         seed=0,
         device_augmentations=config if on_device else None,
-        jit_compile=config.jit_compile,
+        jit_compile=startup.jit_compiles(config, strategy),
     )
     batches = _batches(config, strategy, model)
     count = config.steps_per_execution

@@ -61,6 +61,7 @@ def train(config: TrainConfig) -> TrainResult:
     data = open_dataset(config.data_dir, config.cache, config.on_bad_record, sharers)
     service = startup.data_service(config)
     strategy = strategies.make_strategy(config.strategy, config.tpu)
+    startup.jit_compiles(config, strategy)  # What cannot be is said before the long set-up.
     workers = Workers(strategy)
     with contextlib.ExitStack() as stack:
         stack.enter_context(workers.naming_losses())

@@ -100,7 +100,7 @@ class StageRun:
             seed=2 * config.seed + index,
             device_augmentations=config if shared.augment_on == "device" else None,
             augment_seed=config.seed,
-            jit_compile=config.jit_compile,
+            jit_compile=startup.jit_compiles(config, shared.strategy),
         )
 
     def train(self) -> None:

@@ -73,6 +73,25 @@ def augments_on(config: TrainConfig, strategy: tf.distribute.Strategy) -> str:
     return "host" if strategies.accelerator(strategy) == "CPU" else "device"
 
 
+def jit_compiles(config: TrainConfig, strategy: tf.distribute.Strategy) -> bool:
+    """Whether the train step asks XLA to compile it. A TPU compiles all of it by itself.
+
+    Raises:
+      UsageError: replicas would have to speak to each other within what is compiled, which only a
+        TPU's can.
+    """
+    if not config.jit_compile or strategies.accelerator(strategy) == "TPU":
+        return False
+    sums = "--sync_batch_norm" if config.sync_batch_norm else f"--loss={config.loss}"
+    over_replicas = config.sync_batch_norm or config.loss in ("dice", "bce_dice")
+    if over_replicas and strategy.num_replicas_in_sync > 1:
+        raise UsageError(
+            f"--jit_compile cannot be had with {sums} on {strategy.num_replicas_in_sync} replicas, "
+            "over which that takes sums; leave one of the two out."
+        )
+    return True
+
+
 def input_cores(strategy: tf.distribute.Strategy) -> Optional[int]:
     """Cores for the training input; None for all.
 

@@ -135,9 +135,10 @@ def test_an_unknown_strategy_is_a_usage_error():
 
 
 SCRIPT = """
-import dataclasses, json, sys
+import json, os, sys
 import cloudtf
 import tensorflow as tf
+from cloudtf.errors import UsageError
 from cloudtf.model import network
 from cloudtf.training import strategy as strategies
 from cloudtf.training.run import train
@@ -162,6 +163,14 @@ if kind == "mirrored":
     run("two", strategy="mirrored", sync_batch_norm=True)
     run("apart", strategy="mirrored")
     run("many", strategy="mirrored", sync_batch_norm=True, steps_per_execution=4)
+    run("compiled", strategy="mirrored", jit_compile=True)
+    result["refused"] = []
+    for changes in ({"sync_batch_norm": True}, {"loss": "dice"}, {"loss": "bce_dice"}):
+        try:
+            run("refused", strategy="mirrored", jit_compile=True, **changes)
+        except UsageError as error:
+            result["refused"].append(str(error))
+    result["begun"] = os.path.exists(f"{run_dir}/refused")
     same = strategies.make_strategy("mirrored") is strategies.make_strategy("mirrored")
     result["same"] = same
     result["described"] = strategies.describe(strategies.make_strategy("mirrored"))
@@ -225,6 +234,19 @@ def test_the_same_global_batch_trains_the_same(result, other):
 def test_batch_norm_of_each_replica_alone_does_not(result):
     difference = np.abs(np.subtract(losses(result, "apart"), losses(result, "one")))
     assert difference.max() > 1e-3
+
+
+def test_replicas_may_have_their_step_compiled(result):
+    np.testing.assert_allclose(losses(result, "compiled"), losses(result, "apart"), rtol=1e-3)
+
+
+def test_a_compiled_step_with_sums_over_replicas_is_refused_before_anything_is_made(result):
+    assert result["refused"] == [
+        f"--jit_compile cannot be had with {sums} on 2 replicas, over which that takes sums; "
+        "leave one of the two out."
+        for sums in ("--sync_batch_norm", "--loss=dice", "--loss=bce_dice")
+    ]
+    assert not result["begun"]
 
 
 def test_replicas_are_described_and_the_strategy_is_made_once(result):

@@ -26,6 +26,7 @@ from cloudtf.model.optimizers import make_optimizer
 from cloudtf.pipeline import augment
 from cloudtf.pipeline.augmentations import NAMES, Augmentations
 from cloudtf.pipeline.dataset import ImageDataset, open_dataset
+from cloudtf.training import startup
 from cloudtf.training import strategy as strategies
 from cloudtf.training.config import TrainConfig
 from cloudtf.training.run import train
@@ -359,6 +360,12 @@ class FakeTpu:
         monkeypatch.setattr(tf.config, "experimental_connect_to_cluster", record("connect"))
         monkeypatch.setattr(tf.tpu.experimental, "initialize_tpu_system", record("initialize"))
         monkeypatch.setattr(tf.distribute, "TPUStrategy", record("strategy"))
+
+
+def test_a_tpu_which_compiles_every_step_is_not_asked_to(as_if_on_a_tpu):
+    config = TrainConfig(data_dir="d", run_dir="r", jit_compile=True, sync_batch_norm=True)
+    strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
+    assert startup.jit_compiles(config, strategy) is False
 
 
 @pytest.mark.parametrize("tpu", ["my-tpu", "grpc://10.0.0.2:8470"])
