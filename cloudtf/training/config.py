@@ -13,6 +13,9 @@ from cloudtf.pipeline.memory import CACHES
 from cloudtf.pipeline.servers import parse_address
 from cloudtf.settings import REQUIRED, setting
 
+# A schedule needs a peak above zero; no rate under this one moves a weight.
+_LEAST_RATE = 1e-12
+
 STRATEGIES = ("auto", "cpu", "gpu", "mirrored", "multi_worker", "tpu")
 
 
@@ -67,10 +70,10 @@ class TrainConfig(Augmentations):
     )
     learning_rate: float = setting(
         3e-4, "Peak learning rate of the whole network. Not scaled by replicas.",
-        minimum=0, maximum=100, topic="optimization",
+        minimum=_LEAST_RATE, maximum=100, topic="optimization",
     )  # fmt: skip
     head_learning_rate: float = setting(
-        1e-3, "Peak learning rate of the head alone.", minimum=0, maximum=100,
+        1e-3, "Peak learning rate of the head alone.", minimum=_LEAST_RATE, maximum=100,
         topic="optimization",
     )  # fmt: skip
     optimizer: str = setting(

@@ -8,6 +8,7 @@ import json
 from typing import Optional, Sequence
 
 from cloudtf.errors import UserError
+from cloudtf.model.choices import WEIGHTS
 from cloudtf.pipeline.dataset import ImageDataset
 from cloudtf.training.checkpoints import Progress
 from cloudtf.training.config import TrainConfig
@@ -15,10 +16,12 @@ from cloudtf.training.startup import Stage
 from cloudtf.training.workers import Workers
 
 # Settings that may differ when a run goes on: they change how long or how fast, not what. (`cache`
-# and `data_service` may where the order of examples stays; see `check_order`.)
+# and `data_service` may where the order of examples stays; see `check_order`. Of the records the
+# fingerprint tells whether they are the same, wherever they are.)
 _MAY_CHANGE = {
     "cache",
     "checkpoint_every",
+    "data_dir",
     "data_service",
     "early_stopping_patience",
     "epochs",
@@ -61,7 +64,8 @@ def check(config: TrainConfig, progress: Progress, records: str) -> None:
     """Compares a run folder's last checkpoint with what is now asked for.
 
     Raises:
-      UserError: the run may not go on: `--resume=never`, another setting, other records.
+      UserError: the run may not go on: `--resume=never`, another setting, other records, or fewer
+        epochs than it has done.
     """
     old = progress.settings or {}
     if config.resume == "never":
@@ -69,10 +73,14 @@ def check(config: TrainConfig, progress: Progress, records: str) -> None:
             f"{config.run_dir} holds a run already; drop --resume=never to go on with it, or "
             "give another --run_dir."
         )
+    # The weights that a run begins with are in its checkpoint: where their file is now, or whether,
+    # does not matter. What has a name of its own is told by it, and `flags.txt` must stay true.
+    from_a_file = not {config.weights, old.get("weights")} & set(WEIGHTS)
+    may_change = _MAY_CHANGE | ({"weights"} if from_a_file else set())
     for name, value in dataclasses.asdict(config).items():
         before = old.get(name)
         before = tuple(before) if isinstance(before, list) else before
-        if name not in _MAY_CHANGE and name in old and before != value:
+        if name not in may_change and name in old and before != value:
             raise UserError(
                 f"--{name}={value} differs from the {before} that the run in {config.run_dir} "
                 "began with; give the old value to go on, or another --run_dir."
@@ -81,6 +89,13 @@ def check(config: TrainConfig, progress: Progress, records: str) -> None:
         raise UserError(
             f"The records in {config.data_dir} are not those that the run in {config.run_dir} "
             "began with; put the old ones back to go on, or give another --run_dir."
+        )
+    flag = ("head_epochs", "epochs")[progress.stage]
+    asked, needed = config.stage_epochs[progress.stage], max(progress.epoch, 1)
+    if asked < needed:
+        raise UserError(
+            f"--{flag}={asked} is behind where the run in {config.run_dir} stands; give "
+            f"--{flag}={needed} or more to go on, or another --run_dir."
         )
 
 

@@ -468,6 +468,13 @@ def test_splits_that_are_not_there_or_the_same_are_refused(records_dir, tmp_path
         train(config_of(tmp_path, tmp_path / "run"))
 
 
+@pytest.mark.parametrize("flag", ["learning_rate", "head_learning_rate"])
+def test_a_rate_of_zero_is_a_usage_error(records_dir, tmp_path, capsys, flag):
+    flags = [f"--data_dir={records_dir}", f"--run_dir={tmp_path}/run", f"--{flag}=0"]
+    assert app.main(["train", *flags]) == 2
+    assert f"--{flag}=0.0 must be at least 1e-12." in capsys.readouterr().err
+
+
 def test_half_precision_is_refused_where_it_is_emulated(records_dir, tmp_path):
     with pytest.raises(UsageError, match="--mixed_precision is for GPUs and TPUs"):
         train(config_of(records_dir, tmp_path / "run", mixed_precision=True, strategy="cpu"))
@@ -585,6 +592,51 @@ def test_a_stage_may_be_added_to_a_finished_run_of_the_head(photographs_dir, tmp
     train(config_of(data_dir, run_dir, head_epochs=1, epochs=0))
     result = train(config_of(data_dir, run_dir, head_epochs=1, epochs=1))
     assert [row["stage"] for row in result.history] == ["head", "whole"]
+
+
+def test_fewer_epochs_than_a_run_has_done_are_refused(photographs_dir, tmp_path):
+    data_dir = converted(photographs_dir, tmp_path / "records", max_examples=16)
+    run_dir = tmp_path / "run"
+
+    def refused(epochs, needed):
+        with pytest.raises(UserError) as caught:
+            train(config_of(data_dir, run_dir, head_epochs=1, epochs=epochs))
+        assert str(caught.value) == (
+            f"--epochs={epochs} is behind where the run in {run_dir} stands; give "
+            f"--epochs={needed} or more to go on, or another --run_dir."
+        )
+
+    train(config_of(data_dir, run_dir, head_epochs=1, epochs=0))
+    with pytest.raises(Interrupted):  # In the first epoch of the whole network.
+        train(config_of(data_dir, run_dir, head_epochs=1, epochs=3, max_minutes=0.0))
+    refused(0, needed=1)
+    train(config_of(data_dir, run_dir, head_epochs=1, epochs=2))
+    refused(0, needed=2)
+    refused(1, needed=2)
+    assert len(train(config_of(data_dir, run_dir, head_epochs=1, epochs=2)).history) == 3
+
+
+def test_a_run_goes_on_with_records_that_were_moved(small, tmp_path):
+    data_dir, run_dir = small
+    moved = f"{tmp_path}/elsewhere"
+    os.rename(data_dir, moved)
+    assert len(train(config_of(f"{moved}/", run_dir, epochs=2)).history) == 2
+    assert f"--data_dir={moved}/\n" in pathlib.Path(run_dir, "flags.txt").read_text()
+
+
+def test_a_run_goes_on_without_the_weights_that_it_began_with(small, tmp_path):
+    data_dir, run_dir = small
+    weights, other = f"{tmp_path}/weights.keras", f"{tmp_path}/other"
+    os.rename(f"{run_dir}/best.keras", weights)
+    train(config_of(data_dir, other, weights=weights, head_epochs=0))
+    os.remove(weights)
+    longer = {"head_epochs": 0, "epochs": 2}
+    for name in ("none", "imagenet"):
+        sentence = f"--weights={name} differs from the .*weights.keras that the run"
+        with pytest.raises(UserError, match=sentence):
+            train(config_of(data_dir, other, weights=name, **longer))
+    # Where the file is, or whether, no longer matters.
+    assert len(train(config_of(data_dir, other, weights="moved.keras", **longer)).history) == 2
 
 
 def test_more_patience_goes_on_with_a_run_that_was_stopped_early(small):
