@@ -1,15 +1,14 @@
 """Losses and the dice coefficient, for probabilities of independent labels.
 
-A loss is called as `loss(y_true, y_pred, mask=None)` with y_true and y_pred float32 [B, C] in
-[0, 1] and mask float32 [B] (1 for an example, 0 for padding), and returns float32 [B]. The loss of
-a global batch is the sum over its (unmasked) examples, divided by their number; that is the same
-for one replica and for several.
+A loss is called as `loss(y_true, y_pred)` with y_true and y_pred float32 [B, C] in [0, 1], and
+returns float32 [B]. The loss of a global batch is the sum over its examples, divided by their
+number; that is the same for one replica and for several.
 """
 
 from __future__ import annotations
 
 import warnings
-from typing import Callable, Optional
+from typing import Callable
 
 import tensorflow as tf
 
@@ -51,41 +50,27 @@ def get_loss(name: str) -> Loss:
     return functions[name]
 
 
-def binary_crossentropy(
-    y_true: tf.Tensor, y_pred: tf.Tensor, mask: Optional[tf.Tensor] = None
-) -> tf.Tensor:
+def binary_crossentropy(y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
     """Keras's binary cross-entropy, averaged over the classes: [B, C], [B, C] -> [B].
 
     Probabilities are clipped to [1e-7, 1 - 1e-7], or, where Keras still knows the logits they came
     from, the logits are used, which keeps the gradient of a saturated output.
     """
-    del mask  # Each example's loss is its own.
     return tf.keras.losses.binary_crossentropy(y_true, y_pred)
 
 
-def categorical_crossentropy(
-    y_true: tf.Tensor, y_pred: tf.Tensor, mask: Optional[tf.Tensor] = None
-) -> tf.Tensor:
+def categorical_crossentropy(y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
     """Keras's categorical cross-entropy, which divides y_pred by its sum: [B, C], [B, C] -> [B]."""
-    del mask
     return tf.keras.losses.categorical_crossentropy(y_true, y_pred)
 
 
-def dice_coef(
-    y_true: tf.Tensor,
-    y_pred: tf.Tensor,
-    smooth: float = SMOOTH,
-    mask: Optional[tf.Tensor] = None,
-) -> tf.Tensor:
+def dice_coef(y_true: tf.Tensor, y_pred: tf.Tensor, smooth: float = SMOOTH) -> tf.Tensor:
     """The notebook's dice coefficient over all examples and classes together: a scalar in [0, 1].
 
     (2 sum(t p) + smooth) / (sum(t) + sum(p) + smooth). Called in a replica, the sums run over the
     batches of all replicas, so that the value and its gradient are those of the global batch.
     """
     y_true = tf.cast(y_true, y_pred.dtype)
-    if mask is not None:
-        column = tf.cast(mask, y_pred.dtype)[:, tf.newaxis]
-        y_true, y_pred = y_true * column, y_pred * column
     sums = tf.stack([tf.reduce_sum(y_true * y_pred), tf.reduce_sum(y_true) + tf.reduce_sum(y_pred)])
     replicas = tf.distribute.get_replica_context()
     if replicas is not None and replicas.num_replicas_in_sync > 1:
@@ -93,14 +78,12 @@ def dice_coef(
     return (2.0 * sums[0] + smooth) / (sums[1] + smooth)
 
 
-def dice_loss(y_true: tf.Tensor, y_pred: tf.Tensor, mask: Optional[tf.Tensor] = None) -> tf.Tensor:
+def dice_loss(y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
     """1 - `dice_coef` of the global batch, the same value for each example: -> [B]."""
-    loss = 1.0 - dice_coef(y_true, y_pred, mask=mask)
+    loss = 1.0 - dice_coef(y_true, y_pred)
     return tf.fill(tf.shape(y_pred)[:1], loss)
 
 
-def bce_dice_loss(
-    y_true: tf.Tensor, y_pred: tf.Tensor, mask: Optional[tf.Tensor] = None
-) -> tf.Tensor:
+def bce_dice_loss(y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
     """`binary_crossentropy` + `dice_loss`: -> [B]."""
-    return binary_crossentropy(y_true, y_pred) + dice_loss(y_true, y_pred, mask)
+    return binary_crossentropy(y_true, y_pred) + dice_loss(y_true, y_pred)

@@ -18,6 +18,7 @@ from cloudtf.model import keras2
 from cloudtf.model import weights as weight_files
 from cloudtf.model.choices import MODELS
 from cloudtf.model.random_layers import FixedDropout
+from cloudtf.model.weights import BODY, HEAD
 
 # ImageNet's mean and deviation of RGB in [0, 1], which the published weights expect.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -29,9 +30,6 @@ MINIMUM_SIZE = 32
 
 # How many times deeper than B0 each network is, as in the paper's reference implementation.
 _DEPTH = dict(zip(MODELS, (1.0, 1.1, 1.2, 1.4, 1.8, 2.2, 2.6, 3.1)))
-
-BODY = "body"
-HEAD = "probabilities"
 
 
 def build_model(

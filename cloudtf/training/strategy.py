@@ -142,13 +142,10 @@ def replica_averager(strategy: tf.distribute.Strategy, model: tf.keras.Model) ->
 
 def describe(strategy: tf.distribute.Strategy) -> str:
     """The hardware in a few words, such as `2 x GPU (MirroredStrategy)`."""
-    kinds = {"CPU": "CPU", "GPU": "GPU", "TPU": "TPU"}
-    device = strategy.extended.worker_devices[0].upper()
-    kind = next((word for key, word in kinds.items() if key in device), "device")
     # The class behind this one bears its implementation's name.
     several = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
     name = "MultiWorkerMirroredStrategy" if several else type(strategy).__name__
-    return f"{strategy.num_replicas_in_sync} x {kind} ({name})"
+    return f"{strategy.num_replicas_in_sync} x {accelerator(strategy)} ({name})"
 
 
 def accelerator(strategy: tf.distribute.Strategy) -> str:

@@ -63,14 +63,6 @@ def test_dice_and_bce_dice_are_the_notebooks():
     np.testing.assert_allclose(both, dice + losses.get_loss("bce")(TRUE, PREDICTED), rtol=1e-6)
 
 
-def test_padding_does_not_enter_the_dice():
-    mask = np.float32([1, 1, 1, 1, 0, 0])
-    padded = losses.get_loss("dice")(TRUE, PREDICTED, mask)
-    np.testing.assert_allclose(
-        padded, np.full(6, 1 - notebook_dice(TRUE[:4], PREDICTED[:4])), rtol=1e-5
-    )
-
-
 def test_categorical_crossentropy_is_the_notebooks_and_warns():
     with pytest.warns(UserWarning, match="as if exactly one class were present"):
         loss = losses.get_loss("categorical_crossentropy")
