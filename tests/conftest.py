@@ -52,6 +52,22 @@ def photographs_dir(tmp_path_factory, photograph):
 
 
 @pytest.fixture(scope="session")
+def unlabelled_dir(tmp_path_factory, photographs_dir):
+    """The photographs of `photographs_dir` as records at 64x64 without labels, in `test`."""
+    folder = str(tmp_path_factory.mktemp("unlabelled") / "set")
+    convert(
+        ConvertConfig(
+            images_dir=f"{photographs_dir}/images",
+            output_dir=folder,
+            image_height=64,
+            image_width=64,
+            num_shards=2,
+        )
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
 def records_dir(tmp_path_factory, photographs_dir):
     """`photographs_dir` as records at 64x64: 48 in `train`, 12 in `val`, four shards each.
 

@@ -21,7 +21,7 @@ from cloudtf.settings import REQUIRED, Settings, setting
 _MANY_SHARDS = 10_000
 _LARGEST_SHARD_BYTES = 1_000_000_000
 # An entry of dataset.json.
-_MANIFEST_BYTES_A_SHARD = 230
+_MANIFEST_BYTES_A_SHARD = 340
 
 COUNTS = (1, 8, 64, 256)
 # Images of a set, and accelerators that train on it.

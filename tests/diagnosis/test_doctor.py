@@ -112,19 +112,8 @@ def test_a_remote_set_is_checked_and_timed_too(records_dir, capsys):
     assert f"{folder}/val-00001-of-00004.tfrecord is missing" in out
 
 
-def test_an_unlabelled_set_cannot_be_trained_on(photographs_dir, tmp_path, capsys):
-    from cloudtf.data.convert import ConvertConfig, convert
-
-    convert(
-        ConvertConfig(
-            images_dir=f"{photographs_dir}/images",
-            output_dir=str(tmp_path / "records"),
-            image_height=32,
-            image_width=32,
-            max_examples=4,
-        )
-    )
-    status, out, _ = doctor(capsys, f"--data_dir={tmp_path}/records", "--notiming")
+def test_an_unlabelled_set_cannot_be_trained_on(unlabelled_dir, capsys):
+    status, out, _ = doctor(capsys, f"--data_dir={unlabelled_dir}", "--notiming")
     assert status == 1 and "have no labels" in " ".join(out.split())
 
 

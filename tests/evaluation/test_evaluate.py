@@ -252,22 +252,13 @@ def test_the_preview_shows_all_there_are_when_there_are_fewer(records_dir, tmp_p
     assert os.path.getsize(path) > 10_000
 
 
-def test_records_without_labels_are_for_predict(trained_run, photographs_dir, tmp_path, capsys):
-    convert(
-        ConvertConfig(
-            images_dir=f"{photographs_dir}/images",
-            output_dir=str(tmp_path / "test"),
-            image_height=64,
-            image_width=64,
-            max_examples=4,
-        )
-    )
-    flags = [f"--run_dir={trained_run}", f"--data_dir={tmp_path}/test", f"--output_dir={tmp_path}"]
+def test_records_without_labels_are_for_predict(trained_run, unlabelled_dir, tmp_path, capsys):
+    flags = [f"--run_dir={trained_run}", f"--data_dir={unlabelled_dir}", f"--output_dir={tmp_path}"]
     for split in ([], ["--split=test"]):
         capsys.readouterr()
         assert app.main(["evaluate", *flags, *split]) == 1
         error = capsys.readouterr().err
-        assert f"The records in {tmp_path}/test have no labels to judge a model by" in error
+        assert f"The records in {unlabelled_dir} have no labels to judge a model by" in error
         assert "use `cloudtf predict`" in error and error.count("\n") == 1
 
 

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from cloudtf.commands import app
-from cloudtf.data.convert import ConvertConfig, convert
 from cloudtf.errors import UserError
 from cloudtf.evaluation.evaluate import EvaluateConfig, evaluate
 from cloudtf.evaluation.predict import PredictConfig, predict
@@ -83,20 +82,10 @@ def test_records_predicted_are_what_evaluation_writes(trained_run, records_dir, 
 
 
 def test_unlabelled_records_are_predicted_by_default(
-    trained_run, photographs_dir, folder_table, tmp_path, capsys
+    trained_run, unlabelled_dir, folder_table, tmp_path, capsys
 ):
-    convert(
-        ConvertConfig(
-            images_dir=f"{photographs_dir}/images",
-            output_dir=str(tmp_path / "test"),
-            image_height=64,
-            image_width=64,
-            num_shards=2,
-        )
-    )
-    capsys.readouterr()
     output = tmp_path / "test.csv"
-    arguments = [f"--model={trained_run}", f"--data_dir={tmp_path}/test", f"--output={output}"]
+    arguments = [f"--model={trained_run}", f"--data_dir={unlabelled_dir}", f"--output={output}"]
     assert app.main(["predict", *arguments]) == 0
     assert capsys.readouterr().out == f"60 images predicted: {output}\n"
     names, scores, _ = predictions.read(str(output))
