@@ -18,6 +18,7 @@ from cloudtf.training import strategy as strategies
 
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 4)
+tf.keras.utils.set_random_seed(0)
 generator = np.random.default_rng(0)
 images = generator.integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
 labels = generator.integers(0, 2, (8, 3)).astype(np.float32)
