@@ -23,6 +23,10 @@ RANGE := $(if $(filter-out classic,$(STACK)),3.10 to 3.13,3.9 to 3.11)
 MINORS := $(if $(filter-out classic,$(STACK)),10 11 12 13,9 10 11)
 VERSION := import sys; print("%d.%d" % sys.version_info[:2])
 CURRENT := $(MAKE) STACK=current
+# Pinned as all else is: what resolved and installed the lock files.
+UV := uv==0.13.9
+# Seconds without a byte; TensorFlow is half a gigabyte, and lines differ.
+export UV_HTTP_TIMEOUT ?= 300
 
 .PHONY: setup interpreter demo test lint lock clean smoke test-current smoke-current test-beam \
   test-slow test-all fuzz coverage notebook
@@ -42,7 +46,7 @@ $(STAMP): $(LOCK) setup.cfg pyproject.toml | interpreter
 	@$(PYTHON) -c 'import sys; sys.exit(str(sys.version_info[1]) not in sys.argv[1:])' $(MINORS) || \
 	  { echo "cloudtf needs Python $(RANGE) here; name one: make PYTHON=python3.11 ..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(UV)
 	@# Bytecode once, or each command may spend seconds on compiling TensorFlow's modules.
 	$(VENV)/bin/uv pip install --quiet --compile-bytecode --python $(VENV)/bin/python -r $(LOCK)
 	$(VENV)/bin/uv pip install --quiet --python $(VENV)/bin/python --no-deps --editable .

@@ -19,14 +19,24 @@ CLASSES = ("Fish", "Flower", "Gravel", "Sugar")
 COLOURS = ((255, 40, 40), (40, 230, 60), (60, 60, 255), (250, 240, 40))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _same_numbers_every_time():
-    """The first weights of the networks that a file builds are the same in each run of the file: a
-    claim that "these two differ by this much" must not hold in most runs only."""
+def _seed():
     if importlib.util.find_spec("tensorflow"):  # Beam's environment has none.
         import tensorflow as tf
 
         tf.keras.utils.set_random_seed(0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _same_numbers_in_every_file():
+    """The first weights of the networks that tests build are the same in every run: a claim that
+    "these two differ by this much" must not hold in most runs only."""
+    _seed()
+
+
+@pytest.fixture(autouse=True)
+def _same_numbers_in_every_test(_same_numbers_in_every_file):
+    """Whatever ran before: training, for one, sets its own seed."""
+    _seed()
 
 
 @pytest.fixture(scope="session")

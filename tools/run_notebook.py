@@ -40,6 +40,9 @@ def execute(notebook: nbformat.NotebookNode, folder: str) -> nbformat.NotebookNo
     client = NotebookClient(
         notebook,
         timeout=CELL_TIMEOUT,
+        startup_timeout=300,
+        # What a cell printed may come long after it ended, on a busy machine.
+        iopub_timeout=60,
         kernel_name="python3",
         resources={"metadata": {"path": folder}},
     )

@@ -2,7 +2,7 @@ import csv
 import io
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloudtf.data import csv_rows
@@ -17,6 +17,7 @@ def path(tmp_path_factory):
     return tmp_path_factory.mktemp("csv") / "table.csv"
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(cells, cells, cells).filter(any), min_size=1, max_size=6),
     st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),

@@ -60,12 +60,23 @@ def made(finished, tmp_path):
 
 
 def kill_after(source, output, shards):
-    """Starts a conversion and kills it (SIGKILL) when so many shards are in place."""
-    code = (
-        "import sys; from cloudtf.data.convert import *; convert(ConvertConfig(labels_csv="
-        "sys.argv[1], images_dir=sys.argv[2], output_dir=sys.argv[3], image_height=64, "
-        f"image_width=64, num_shards={SHARDS}, val_fraction=0.0, workers=1))"
-    )
+    """Starts a conversion and kills it (SIGKILL) when so many shards are in place.
+
+    It waits two shards later, or a test that is held up for a moment would find it finished.
+    """
+    code = f"""
+import itertools, sys, time
+from cloudtf.data import recipe
+from cloudtf.data.convert import ConvertConfig, convert
+make_record, number = recipe.make_record, itertools.count(1)
+def slowed(*args):
+    if next(number) > {(shards + 2) * COUNT // SHARDS}:
+        time.sleep(60)
+    return make_record(*args)
+recipe.make_record = slowed
+convert(ConvertConfig(labels_csv=sys.argv[1], images_dir=sys.argv[2], output_dir=sys.argv[3],
+    image_height=64, image_width=64, num_shards={SHARDS}, val_fraction=0.0, workers=1))
+"""
     arguments = [str(source / "labels.csv"), str(source / "images"), str(output)]
     process = subprocess.Popen(
         [sys.executable, "-c", code, *arguments],

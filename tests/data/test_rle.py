@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -46,11 +46,13 @@ def test_numbers_and_c_and_fortran_order_encode_alike():
     assert rle.encode(mask) == rle.encode(np.asfortranarray(mask > 0)) == "2 2"
 
 
+@settings(deadline=None)
 @given(MASKS)
 def test_decoding_undoes_encoding(mask):
     np.testing.assert_array_equal(rle.decode(rle.encode(mask), *mask.shape), mask)
 
 
+@settings(deadline=None)
 @given(MASKS)
 def test_encoded_masks_pass_the_check_exactly_at_their_size(mask):
     text = rle.encode(mask)
@@ -61,6 +63,7 @@ def test_encoded_masks_pass_the_check_exactly_at_their_size(mask):
             rle.check(text, int(last[-1]))
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="0123456789 -+._\t\nxe\x00٣²", max_size=40), st.integers(1, 30))
 def test_any_text_is_decoded_or_refused_with_a_value_error(text, num_pixels):
     try:

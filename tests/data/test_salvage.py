@@ -1,6 +1,7 @@
 """Going on without damaged records: --on_bad_record=skip."""
 
 import dataclasses
+import functools
 import re
 import shutil
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 import cloudtf
-from cloudtf.data import records, salvage, tfrecord
+from cloudtf.data import records, salvage, tfrecord, verify
 from cloudtf.errors import UserError
 from cloudtf.evaluation.evaluate import EvaluateConfig, evaluate
 from cloudtf.training.config import TrainConfig
@@ -182,7 +183,12 @@ def test_the_copies_go_with_the_data_set(folder):
     assert not copies[0].exists()
 
 
-def test_a_run_whose_data_were_damaged_goes_on_without_the_bad_record(folder, tmp_path, capsys):
+def test_a_run_whose_data_were_damaged_goes_on_without_the_bad_record(
+    folder, tmp_path, capsys, monkeypatch
+):
+    # All first records are looked at, however slow the disk is.
+    patient = functools.partial(verify.check_first_records, seconds=60)
+    monkeypatch.setattr(verify, "check_first_records", patient)
     config = TrainConfig(
         data_dir=str(folder),
         run_dir=str(tmp_path / "run"),

@@ -33,16 +33,21 @@ class Service:
 
     def __init__(self, *flags):
         self.processes = []
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.address = f"grpc://127.0.0.1:{self.port}"
-        self.dispatcher = self.start_dispatcher(*flags)
+        for last_try in (False, False, True):
+            with socket.socket() as free:
+                free.bind(("127.0.0.1", 0))
+                self.port = free.getsockname()[1]
+            self.address = f"grpc://127.0.0.1:{self.port}"
+            # Between its being free here and its use there, another test may take the port.
+            if self.start_dispatcher(*flags, must=last_try):
+                break
 
-    def start_dispatcher(self, *flags):
+    def start_dispatcher(self, *flags, must=True):
+        """Starts, or starts anew, the dispatcher at `self.port`; False if it ended at once."""
         self.dispatcher = self._start("--dispatcher", f"--port={self.port}", *flags)
-        assert self.dispatcher.stdout.readline().startswith(f"Dispatcher on port {self.port}")
-        return self.dispatcher
+        started = self.dispatcher.stdout.readline().startswith(f"Dispatcher on port {self.port}")
+        assert started or not must
+        return started
 
     def add_workers(self, count):
         flag = f"--dispatcher_address={self.address}"
