@@ -218,9 +218,17 @@ class _RemoteReader(io.RawIOBase):
 
 
 def read_json(path: str) -> Any:
-    """The value in a JSON file; UserError if it cannot be read or is not JSON."""
+    """The value in a JSON file; UserError if it cannot be read or is not JSON.
+
+    Nor may a text in it hold half of a surrogate pair alone (RFC 8259, section 8.2), which could
+    not be written again.
+    """
+    text = read_text(path)
     try:
-        return json.loads(read_text(path))
+        value = json.loads(text)
+        if "\\ud" in text.lower():
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+        return value
     except (ValueError, RecursionError) as error:
         raise UserError(f"The file {path} is not JSON ({error}); make it again.") from error
 

@@ -115,6 +115,17 @@ def test_what_is_missing_or_not_what_it_should_be_is_one_sentence(folder):
         files.read_json(files.join(folder, "half.json"))
 
 
+def test_half_a_surrogate_pair_in_json_is_one_sentence(folder):
+    path = files.join(folder, "a.json")
+    files.write_text(path, r'{"a": "\uD83D\uDC1F", "b": "\u00e9"}')
+    assert files.read_json(path) == {"a": "\N{FISH}", "b": "é"}
+    for text in (r'["\ud83d"]', r'{"\uDC1F": 1}'):
+        files.write_text(path, text)
+        with pytest.raises(UserError, match=r"a\.json is not JSON .*surrogates") as error:
+            files.read_json(path)
+        assert str(error.value).isprintable()
+
+
 def test_a_path_that_cannot_be_written_to_is_one_sentence(tmp_path):
     files.write_text(str(tmp_path / "file"), "x")
     for path in (tmp_path / "file" / "a.json", tmp_path / "missing" / "a.json"):
