@@ -2,6 +2,7 @@
 
 import csv
 import importlib.util
+import math
 
 import cloudtf  # noqa: F401 - before TensorFlow: it chooses the Keras API
 
@@ -11,12 +12,20 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_sample_image
 
+from cloudtf import cgroup
+from cloudtf.data import shards
 from cloudtf.data.convert import ConvertConfig, convert
 
 NUM_PHOTOGRAPHS = 60
 CLASSES = ("Fish", "Flower", "Gravel", "Sugar")
 # Each class is a disc of its own colour (RGB) on the photograph, so that a small network can learn.
 COLOURS = ((255, 40, 40), (40, 230, 60), (60, 60, 255), (250, 240, 40))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    """For `-n auto`: not the cores of the machine, of which a container may get a part only."""
+    return max(1, round(min(shards.usable_cores(), cgroup.cpu_quota() or math.inf)))
 
 
 def _seed():

@@ -12,6 +12,7 @@ import dataclasses
 import json
 import math
 import os
+import random
 import re
 import signal
 import socket
@@ -104,6 +105,24 @@ def launch(
             )
 
 
+def _free_ports(count: int) -> list[int]:
+    """Ports of this machine at which nobody listens.
+
+    From below those that systems deal out by themselves (Linux from 32768, others from 49152): a
+    worker takes its port some seconds later, and another program must not have been given it.
+    """
+    with contextlib.ExitStack() as taken:
+        ports: list[int] = []
+        for port in random.SystemRandom().sample(range(20_000, 32_000), 12_000):
+            if len(ports) == count:
+                break
+            with contextlib.suppress(OSError):
+                # Held until all are found.
+                taken.enter_context(socket.socket()).bind(("127.0.0.1", port))
+                ports.append(port)
+    return ports
+
+
 def environments(workers: int, base: Mapping[str, str]) -> list[dict[str, str]]:
     """The environment of each worker: TF_CONFIG with free ports of this machine, and its GPUs.
 
@@ -112,13 +131,7 @@ def environments(workers: int, base: Mapping[str, str]) -> list[dict[str, str]]:
       base: the variables that they share. GPUs that CUDA_VISIBLE_DEVICES lists are dealt out, if
         there is one for each worker.
     """
-    sockets = [socket.socket() for _ in range(workers)]
-    # All are taken before any is given back, so that no port comes twice.
-    for free in sockets:
-        free.bind(("127.0.0.1", 0))
-    hosts = [f"127.0.0.1:{free.getsockname()[1]}" for free in sockets]
-    for free in sockets:
-        free.close()
+    hosts = [f"127.0.0.1:{port}" for port in _free_ports(workers)]
     gpus = [name for name in base.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
     each = len(gpus) // workers
     result = []

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloudtf import files
@@ -230,6 +230,7 @@ def test_the_other_stack_reads_them(exported, photographs, images, answers, run_
             np.testing.assert_array_equal(found[name], value, err_msg=name)
 
 
+@settings(deadline=None)
 @given(st.floats(0, 1, width=32), st.floats(0, 1))
 def test_a_score_passes_in_float32_where_it_passes_in_float64(score, threshold):
     near = float(np.nextafter(np.float32(threshold), np.float32(score)))
@@ -240,12 +241,10 @@ def test_a_score_passes_in_float32_where_it_passes_in_float64(score, threshold):
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory):
+def small(tmp_path_factory, with_random_state):
     """A run folder of an untrained network of two classes at 32 x 32, without thresholds."""
     folder = str(tmp_path_factory.mktemp("small"))
-    generator = np.random.default_rng(1)
-    model = network.build_model("tiny", 2, (32, 32), dropout=0.2)
-    model.set_weights([generator.uniform(0.1, 0.5, w.shape) for w in model.get_weights()])
+    model = with_random_state(network.build_model("tiny", 2, (32, 32), dropout=0.2))
     saving.save_model(model, f"{folder}/best.keras", SMALL)
     return folder
 
@@ -282,7 +281,8 @@ def test_without_thresholds_there_is_no_present(small, tmp_path, capsys):
 
 def test_either_threshold_may_decide_and_an_unreachable_one_is_never_reached(small, tmp_path):
     scores = saving.load_model(f"{small}/best.keras")(PIXELS).numpy().astype(float)
-    middle = float(np.sort(scores[:, 0])[1])
+    # Between two scores: the exported graph may round its own differently.
+    middle = float(np.sort(scores[:, 0])[:2].mean())
     path = write_thresholds(tmp_path / "t.json", a=(middle, 0.0), b=(0.0, None))
     for target, expected in (
         ("recall", np.stack([scores[:, 0] >= middle, [True] * 3], axis=1)),
@@ -293,19 +293,17 @@ def test_either_threshold_may_decide_and_an_unreachable_one_is_never_reached(sma
         assert classify(output)["present"].tolist() == expected.tolist()
 
 
-def test_a_model_of_mixed_precision_computes_in_float32(tmp_path):
+def test_a_model_of_mixed_precision_computes_in_float32(tmp_path, with_random_state):
     before = tf.keras.mixed_precision.global_policy()
     tf.keras.mixed_precision.set_global_policy("mixed_bfloat16")
     try:
         mixed = network.build_model("tiny", 2, (32, 32))
     finally:
         tf.keras.mixed_precision.set_global_policy(before)
-    plain = network.build_model("tiny", 2, (32, 32))
-    generator = np.random.default_rng(2)
-    plain.set_weights([generator.uniform(-0.3, 0.5, w.shape) ** 2 for w in plain.get_weights()])
+    plain = with_random_state(network.build_model("tiny", 2, (32, 32)))
     mixed.set_weights(plain.get_weights())
     expected = plain(PIXELS).numpy()
-    assert np.abs(mixed(PIXELS).numpy() - expected).max() > 1e-5
+    assert np.abs(mixed(PIXELS).numpy() - expected).max() > 1e-4
     saving.save_model(mixed, f"{tmp_path}/mixed.keras", SMALL)
     export(ExportConfig(model=f"{tmp_path}/mixed.keras", output=f"{tmp_path}/saved"))
     found = classify(tmp_path / "saved")

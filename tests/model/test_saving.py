@@ -21,20 +21,13 @@ needs_zip_seeks = pytest.mark.skipif(
 )
 
 
-def with_random_state(model):
-    """Weights and averages away from their initial values, so that nothing can hide."""
-    generator = np.random.default_rng(1)
-    model.set_weights([generator.uniform(0.1, 0.5, w.shape) for w in model.get_weights()])
-    return model
-
-
 @pytest.fixture(scope="module")
-def b0():
+def b0(with_random_state):
     return with_random_state(network.build_model("efficientnetb0", 2, (32, 32), dropout=0.2))
 
 
 @pytest.fixture(scope="module")
-def tiny():
+def tiny(with_random_state):
     return with_random_state(network.build_model("tiny", 2, (32, 32), dropout=0.2))
 
 

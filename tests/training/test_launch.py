@@ -38,11 +38,15 @@ for number in (signal.SIGTERM, signal.SIGINT):
 """
 
 
-def started(program, workers=2, **settings):
+# In short pieces: of a signal just before a long one, Python would hear after it only.
+WAIT = "while True: time.sleep(0.1)\n"
+
+
+def started(program, workers=2, grace_seconds=10, **settings):
     launch(
         [sys.executable, "-c", PRELUDE + program],
         LaunchConfig(workers=workers, **settings),
-        grace_seconds=3,
+        grace_seconds=grace_seconds,
     )
 
 
@@ -79,12 +83,12 @@ def gone(pid):
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
+            with open(f"/proc/{pid}/stat", encoding="ascii") as file:
+                state = file.read().rsplit(")", 1)[1].split()[0]
+        except (FileNotFoundError, ProcessLookupError):
             return True
-        with open(f"/proc/{pid}/stat", encoding="ascii") as file:
-            if file.read().rsplit(")", 1)[1].split()[0] == "Z":
-                return True
+        if state == "Z":
+            return True
         time.sleep(0.05)
     return False
 
@@ -135,7 +139,7 @@ def test_output_is_copied_by_lines(said, shown, size):
 
 
 def test_the_first_failure_stops_the_others_and_gives_the_status(tmp_path, capfd):
-    program = f"meet({str(tmp_path)!r})\nif me == 1: sys.exit(7)\ntime.sleep(60)\n"
+    program = f"meet({str(tmp_path)!r})\nif me == 1: sys.exit(7)\n{WAIT}"
     with pytest.raises(WorkerFailed) as caught:
         started(program, workers=3)
     assert caught.value.exit_status == 7
@@ -151,7 +155,8 @@ def test_a_worker_that_hangs_does_not_hold_up_the_end():
         started(
             "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
             "if me == 0: os.kill(os.getpid(), signal.SIGKILL)\n"
-            "time.sleep(60)"
+            "time.sleep(60)",
+            grace_seconds=3,
         )
     assert time.monotonic() - began < 30
 
@@ -183,7 +188,7 @@ def test_bad_input_and_the_time_limit_are_not_tried_again(status, tmp_path):
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_is_handed_on_and_waited_for(in_background, number, status):
-    process = in_background("print('ready', flush=True)\ntime.sleep(60)")
+    process = in_background(f"print('ready', flush=True)\n{WAIT}")
     ready = [process.stdout.readline(), process.stdout.readline()]
     assert sorted(ready) == ["[0] ready\n", "[1] ready\n"]
     process.send_signal(number)
@@ -208,7 +213,7 @@ def test_a_second_ctrl_c_does_not_wait(in_background):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's own means")
 def test_workers_do_not_outlive_a_launcher_that_is_killed(in_background):
-    process = in_background("print(os.getpid(), flush=True)\ntime.sleep(60)")
+    process = in_background(f"print(os.getpid(), flush=True)\n{WAIT}")
     pids = [int(process.stdout.readline().split()[1]) for _ in range(2)]
     process.kill()
     process.wait()

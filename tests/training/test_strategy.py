@@ -14,6 +14,7 @@ import tensorflow as tf
 from cloudtf.commands import app
 from cloudtf.errors import UsageError, UserError
 from cloudtf.training import strategy as strategies
+from cloudtf.training.launch import environments
 from cloudtf.training.workers import Workers
 
 HERE = '{"cluster": {"worker": ["localhost:1"]}, "task": {"type": "worker", "index": %s}}'
@@ -194,18 +195,11 @@ def start(records_dir, folder, kind, **variables):
 @pytest.fixture(scope="module")
 def result(records_dir, tmp_path_factory):
     """Runs of the same settings on one device, on two replicas, and as the only worker."""
-    import socket
-
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    worker = json.dumps(
-        {"cluster": {"worker": [f"localhost:{port}"]}, "task": {"type": "worker", "index": 0}}
-    )
+    (worker,) = environments(1, {})
     folder = tmp_path_factory.mktemp("replicas")
     processes = [
         start(records_dir, folder, "mirrored"),
-        start(records_dir, folder, "worker", TF_CONFIG=worker),
+        start(records_dir, folder, "worker", TF_CONFIG=worker["TF_CONFIG"]),
     ]
     found = {}
     for process in processes:
