@@ -227,10 +227,18 @@ def read_json(path: str) -> Any:
     try:
         value = json.loads(text)
         if "\\ud" in text.lower():
-            json.dumps(value, ensure_ascii=False).encode("utf-8")
+            _check_text(json.dumps(value, ensure_ascii=False))
         return value
     except (ValueError, RecursionError) as error:
         raise UserError(f"The file {path} is not JSON ({error}); make it again.") from error
+
+
+def _check_text(text: str) -> None:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        half = ascii(text[error.start])[1:-1]
+        raise ValueError(f"{half} is half of a surrogate pair") from error
 
 
 def sha256(path: str) -> str:

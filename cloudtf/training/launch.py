@@ -9,6 +9,7 @@ import codecs
 import contextlib
 import ctypes
 import dataclasses
+import errno
 import json
 import math
 import os
@@ -111,14 +112,16 @@ def _free_ports(count: int) -> list[int]:
     From below those that systems deal out by themselves (Linux from 32768, others from 49152): a
     worker takes its port some seconds later, and another program must not have been given it.
     """
-    with contextlib.ExitStack() as taken:
-        ports: list[int] = []
-        for port in random.SystemRandom().sample(range(20_000, 32_000), 12_000):
-            if len(ports) == count:
-                break
-            with contextlib.suppress(OSError):
-                # Held until all are found.
+    ports: list[int] = []
+    with contextlib.ExitStack() as taken:  # All are held until the last is found.
+        while len(ports) < count:
+            port = random.SystemRandom().randrange(20_000, 32_000)
+            try:
                 taken.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+            else:
                 ports.append(port)
     return ports
 
