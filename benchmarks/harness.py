@@ -19,8 +19,8 @@ from typing import Any, Callable, Optional, Sequence
 import numpy as np
 from absl import app, flags
 
-from cloudtf.diagnosis import machine as machine_facts
-from cloudtf.diagnosis.machine import describe
+from cloudtf.diagnosis import provenance
+from cloudtf.diagnosis.provenance import describe
 from cloudtf.diagnosis.text import number, table
 from cloudtf.diagnosis.timing import Measure, Turn, timed_batches
 
@@ -32,7 +32,7 @@ flags.DEFINE_float("seconds", 1.0, "About how long a turn is.", lower_bound=0.01
 flags.DEFINE_list("cases", [], "Only cases whose name has one of these words in it.")
 
 _PACKAGES = (
-    *machine_facts.PACKAGES,
+    *provenance.PACKAGES,
     "pillow",
     "albumentations",
     "torch",
@@ -298,7 +298,7 @@ def ratio_of_pairs(name: str, pairs: np.ndarray, target: Optional[float] = None)
 
 def machine() -> dict[str, Any]:
     """Where and when this runs, and with what."""
-    return machine_facts.facts(_PACKAGES)
+    return provenance.facts(_PACKAGES)
 
 
 def cases_table(results: dict[str, Result], unit: str) -> str:

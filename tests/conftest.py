@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_sample_image
 
-from cloudtf import cgroup
-from cloudtf.data import shards
+from cloudtf import machine
 from cloudtf.data.convert import ConvertConfig, convert
 
 NUM_PHOTOGRAPHS = 60
@@ -25,7 +24,7 @@ COLOURS = ((255, 40, 40), (40, 230, 60), (60, 60, 255), (250, 240, 40))
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers():
     """For `-n auto`: not the cores of the machine, of which a container may get a part only."""
-    return max(1, round(min(shards.usable_cores(), cgroup.cpu_quota() or math.inf)))
+    return max(1, round(min(machine.usable_cores(), machine.cpu_quota() or math.inf)))
 
 
 def _seed():

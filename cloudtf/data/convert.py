@@ -18,7 +18,7 @@ from typing import Any, Callable, Iterator, Optional
 
 from tqdm import tqdm
 
-from cloudtf import files
+from cloudtf import files, machine
 from cloudtf.data import records, selection, shards, tasks
 from cloudtf.data.convert_config import ConvertConfig
 from cloudtf.data.labels import LabelTable, combination, escaped
@@ -148,7 +148,7 @@ def _write(
     todo = [plan for plan in plans if plan.name not in journal.written]
     total = sum(len(plan.examples) for plan in plans)
     done = total - sum(len(plan.examples) for plan in todo)
-    workers = config.workers or shards.usable_cores()
+    workers = config.workers or machine.usable_cores()
     with (
         one_thread_an_image(),
         tqdm(total=total, initial=done, unit=" images", desc="convert", dynamic_ncols=True) as bar,

@@ -15,8 +15,8 @@ import struct
 from concurrent.futures import ThreadPoolExecutor
 from typing import Iterator, Sequence
 
-from cloudtf import files
-from cloudtf.data import records, shards, tfrecord, verify
+from cloudtf import files, machine
+from cloudtf.data import records, tfrecord, verify
 from cloudtf.errors import UserError
 
 # Of a split's records, or one record: more is no accident, and the class rates would be others.
@@ -62,7 +62,7 @@ def without_bad_records(
         bad.
     """
     notes, splits = [], {}
-    with ThreadPoolExecutor(shards.usable_cores()) as pool:
+    with ThreadPoolExecutor(machine.usable_cores()) as pool:
         for name, split in manifest.splits.items():
             parts = list(pool.map(lambda s: _salvage(data_dir, s, manifest, folder), split.shards))
             bad = [phrase for part in parts for phrase in part.bad]

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import hashlib
 import itertools
-import os
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Callable, Iterable, Iterator, Optional, TypeVar
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Callable, Iterable, Iterator, Optional
 
-from cloudtf import files
+from cloudtf import files, machine
 from cloudtf.data import records, tfrecord
 
 MAX_SHARD_BYTES = 100_000_000
@@ -25,9 +23,6 @@ NAME_PATTERN = r"[\w-]+-\d{5}-of-\d{5}\.tfrecord"
 # checksums come together, at the end: the tables of `tfrecord.crc32c` fall out of the cache with
 # each photograph, and then it takes 4 times as long.
 _CHUNK = 8
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,7 +116,8 @@ def write(
             outcomes = [make(index) for index in chunk]
             return [o if o.record is None else Outcome(tfrecord.frame(o.record)) for o in outcomes]
 
-        outcomes = itertools.chain.from_iterable(map_ahead(pool, make_chunk, chunks, 4 * workers))
+        made = machine.map_ahead(pool, make_chunk, chunks, 4 * workers)
+        outcomes = itertools.chain.from_iterable(made)
         try:
             for shard_plan in plans:
                 yield _write_one(data_dir, shard_plan, outcomes, progress)
@@ -157,30 +153,3 @@ def _write_one(
             length += len(outcome.record)
     kept = len(shard_plan.examples) - len(skipped)
     return Written(records.Shard(shard_plan.name, kept, length, digest.hexdigest()), skipped)
-
-
-def map_ahead(
-    pool: ThreadPoolExecutor, function: Callable[[Item], Result], items: Iterable[Item], ahead: int
-) -> Iterator[Result]:
-    """`map` in order, with at most `ahead` results begun and not yet taken.
-
-    What has not begun when the first error comes, or when no more is asked for, does not begin.
-    """
-    waiting: collections.deque[Future[Result]] = collections.deque()
-    try:
-        for item in items:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) >= ahead:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        for future in waiting:
-            future.cancel()
-
-
-def usable_cores() -> int:
-    """The cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

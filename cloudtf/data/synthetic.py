@@ -20,8 +20,8 @@ import numpy as np
 import simplejpeg
 from tqdm import tqdm
 
-from cloudtf import files
-from cloudtf.data import rle, scenes, shards
+from cloudtf import files, machine
+from cloudtf.data import rle, scenes
 from cloudtf.data.recipe import one_thread_an_image
 from cloudtf.errors import UserError
 from cloudtf.settings import REQUIRED, Settings, setting
@@ -70,7 +70,7 @@ def synthesize(config: SynthesizeConfig) -> None:
     names = _names(config)
     counts: collections.Counter[str] = collections.Counter()
     total = config.num_images + config.num_test_images
-    workers = config.workers or shards.usable_cores()
+    workers = config.workers or machine.usable_cores()
     with contextlib.ExitStack() as stack:
         stack.enter_context(one_thread_an_image())
         pool = stack.enter_context(concurrent.futures.ThreadPoolExecutor(workers))
@@ -86,7 +86,7 @@ def synthesize(config: SynthesizeConfig) -> None:
                 return masks
 
             with _csv(config, csv_name) as write:
-                drawn = shards.map_ahead(pool, draw, range(len(chosen)), 2 * workers)
+                drawn = machine.map_ahead(pool, draw, range(len(chosen)), 2 * workers)
                 for name, masks in zip(chosen, drawn):
                     write(name, masks)
                     bar.update()
@@ -94,7 +94,9 @@ def synthesize(config: SynthesizeConfig) -> None:
                         counts.update(label for label, text in masks.items() if text)
         with _csv(config, "sample_submission.csv") as write:
             indices = range(len(testing[0]))
-            guesses = shards.map_ahead(pool, lambda i: guess_masks(config, i), indices, 2 * workers)
+            guesses = machine.map_ahead(
+                pool, lambda i: guess_masks(config, i), indices, 2 * workers
+            )
             for name, masks in zip(testing[0], guesses):
                 write(name, masks)
     print(f"{config.output_dir}: {config.num_images} training images and")

@@ -12,8 +12,8 @@ from typing import Any, Collection, Iterable, Iterator
 
 from tqdm import tqdm
 
-from cloudtf import files
-from cloudtf.data import images, records, shards, tfrecord
+from cloudtf import files, machine
+from cloudtf.data import images, records, tfrecord
 from cloudtf.data.labels import combination
 from cloudtf.errors import UserError
 
@@ -204,9 +204,9 @@ def _read_shard(
             + (f" ({damage})" if damage else "")
         )
     count = 0
-    with ThreadPoolExecutor(workers or shards.usable_cores()) as pool:
+    with ThreadPoolExecutor(workers or machine.usable_cores()) as pool:
         try:
-            for outcome in shards.map_ahead(
+            for outcome in machine.map_ahead(
                 pool, lambda item: check_record(*item, manifest), enumerate(_records(path)), 64
             ):
                 yield outcome

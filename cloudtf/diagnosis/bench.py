@@ -9,11 +9,10 @@ from typing import Any, Callable, Iterator
 
 from tqdm import tqdm
 
-from cloudtf import files
+from cloudtf import files, machine
 from cloudtf.data import records, sources
 from cloudtf.data.convert import ConvertConfig, convert
-from cloudtf.data.shards import usable_cores
-from cloudtf.diagnosis import cases, machine, samples, steps, timing
+from cloudtf.diagnosis import cases, provenance, samples, steps, timing
 from cloudtf.diagnosis.config import BenchConfig
 from cloudtf.diagnosis.text import number
 from cloudtf.errors import UserError
@@ -52,7 +51,7 @@ def bench(config: BenchConfig) -> dict[str, Any]:
     Raises:
       UserError: the data is damaged, has no such split, or the hardware is not there.
     """
-    facts = machine.facts()
+    facts = provenance.facts()
     manifest = records.read_manifest(config.data_dir)
     splits, _ = startup.split_names(config, manifest.splits)
     records.check_shards(config.data_dir, manifest, splits)
@@ -61,7 +60,7 @@ def bench(config: BenchConfig) -> dict[str, Any]:
         raise UserError(f"The split {split.name!r} in {config.data_dir} has no examples.")
     if config.images_dir:
         sources.unlabelled(config.images_dir)  # Said before anything is measured.
-    print(machine.describe(facts))
+    print(provenance.describe(facts))
     # The hardware too: TensorFlow joins a cluster, or learns of a TPU, before it computes anything.
     step = _step(config, manifest) if config.step else None
     sample = samples.encoded(config.data_dir, split, len(manifest.classes), config.max_images)
@@ -122,7 +121,7 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
 def _cases(
     config: BenchConfig, manifest: records.Manifest, spec: records.Split, encoded: list[bytes]
 ) -> dict[str, timing.Case]:
-    split, batch, cores = spec.name, config.batch_size, usable_cores()
+    split, batch, cores = spec.name, config.batch_size, machine.usable_cores()
     height, width = manifest.image_height, manifest.image_width
     classes = len(manifest.classes)
 
@@ -139,7 +138,7 @@ def _cases(
         DEVICE: training("encoded", "device"),
         DEVICE_STREAMED: training("none", "device"),
     }
-    if spec.num_examples * height * width * 3 <= memory.free_bytes() * memory.SHARE:
+    if spec.num_examples * height * width * 3 <= machine.free_bytes() * memory.SHARE:
         result[HOST_DECODED] = training("decoded", "host")
         result[DECODED] = training("decoded", "device")
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Collection, Iterator, Optional, Sequence
 
-from cloudtf import files
+from cloudtf import files, machine
 from cloudtf.data import records, shards, verify
 from cloudtf.diagnosis.findings import Sheet
 from cloudtf.diagnosis.text import number
@@ -121,7 +121,7 @@ def check_cache(
     Returns:
       The choice for each split, by name.
     """
-    free = memory.free_bytes()
+    free = machine.free_bytes()
     budget = int(free * memory.SHARE)
     image_bytes = manifest.image_height * manifest.image_width * 3
     choices, needed = {}, 0

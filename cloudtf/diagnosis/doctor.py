@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Mapping, Optional
 
+from cloudtf import machine
 from cloudtf.data import records
 from cloudtf.diagnosis import data as data_checks
 from cloudtf.diagnosis import environment as environment_checks
@@ -127,7 +128,6 @@ def _time(
     model: Any,
 ) -> str:
     """Times the stages, prints them, names the bottleneck."""
-    from cloudtf.data.shards import usable_cores
     from cloudtf.diagnosis import bottleneck, cases, samples, steps
     from cloudtf.diagnosis.timing import one_turn, summary
     from cloudtf.pipeline import memory
@@ -137,7 +137,7 @@ def _time(
     served = config.data_service is not None
     if served:
         sheet.note("--data_service: what other machines are to do is timed on this one.")
-    cores, batch = usable_cores(), min(config.batch_size, 64)
+    cores, batch = machine.usable_cores(), min(config.batch_size, 64)
     height, width = shape = (manifest.image_height, manifest.image_width)
     train = splits["train"]
     encoded = samples.encoded(config.data_dir, train, len(manifest.classes), _SAMPLE)
@@ -152,7 +152,7 @@ def _time(
     for name, case in prepared.items():
         speeds[name] = summary([one_turn(case, config.seconds)]).median
         sheet.plain(f"  {name:<8}{1000 / speeds[name]:>8.3f} ms {speeds[name]:>8,.0f} images/s")
-    room = memory.free_bytes() * memory.SHARE
+    room = machine.free_bytes() * memory.SHARE
     costs = {
         "decoded": train.num_examples * height * width * 3,
         "encoded": sum(shard.num_bytes for shard in train.shards),

@@ -9,12 +9,10 @@ import urllib.error
 import urllib.request
 from typing import Any, Mapping, Optional
 
-from cloudtf import __version__, cgroup, files
-from cloudtf.diagnosis import machine
+from cloudtf import __version__, files, machine
 from cloudtf.diagnosis.config import TrialConfig
 from cloudtf.diagnosis.findings import Sheet
 from cloudtf.errors import UserError
-from cloudtf.pipeline import memory
 
 # Variables that change what TensorFlow does, and what a user may not remember having set.
 _NUMBERS_OF_THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
@@ -87,7 +85,7 @@ def check_hardware(
     if not alone:
         sheet.note("Several workers: only this machine is looked at, without the others.")
     _check_threads(sheet, environment)
-    free, total = memory.free_bytes(), machine.total_memory()
+    free, total = machine.free_bytes(), machine.total_bytes()
     sheet.ok(f"{_gigabytes(free)} of {_gigabytes(total)} memory free")
     return strategy
 
@@ -114,13 +112,11 @@ def _check_gpus(
 
 
 def _check_threads(sheet: Sheet, environment: Mapping[str, str]) -> None:
-    from cloudtf.data.shards import usable_cores
-
-    usable, present = usable_cores(), os.cpu_count() or 1
+    usable, present = machine.usable_cores(), os.cpu_count() or 1
     sheet.ok(f"{usable} cores")
     if usable < present:
         sheet.note(f"The machine has {present} cores, this process may use {usable}.")
-    quota = cgroup.cpu_quota()
+    quota = machine.cpu_quota()
     if quota is not None and quota < usable:
         sheet.note(f"The container or job allows {quota:g} cores' worth of time on them.")
     for name in _NUMBERS_OF_THREADS:

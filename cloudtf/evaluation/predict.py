@@ -8,7 +8,7 @@ from typing import Iterator, Optional
 
 import numpy as np
 
-from cloudtf import files
+from cloudtf import files, machine
 from cloudtf.errors import UsageError, UserError
 from cloudtf.settings import REQUIRED, Settings, setting
 
@@ -81,7 +81,7 @@ def _folder_batches(
     images_dir: str, shape: tuple[int, int], batch_size: int
 ) -> Iterator[tuple[list[str], np.ndarray]]:
     """Names and uint8 images [B, H, W, 3] of a folder, by name; the last batch is padded."""
-    from cloudtf.data import images, shards, sources
+    from cloudtf.data import images, sources
 
     table = sources.unlabelled(images_dir)
     if table.problems:
@@ -99,9 +99,9 @@ def _folder_batches(
                 f"The image {path} cannot be read: {error}; mend or remove it."
             ) from error
 
-    with ThreadPoolExecutor(shards.usable_cores()) as pool:
+    with ThreadPoolExecutor(machine.usable_cores()) as pool:
         # A bounded window of images under way, whatever the size of the folder.
-        loaded = shards.map_ahead(pool, load, names, 2 * batch_size)
+        loaded = machine.map_ahead(pool, load, names, 2 * batch_size)
         for start in range(0, len(names), batch_size):
             batch_names = names[start : start + batch_size]
             batch = np.zeros((batch_size, *shape, 3), np.uint8)

@@ -15,8 +15,9 @@ from typing import Callable, Iterator, Optional, Sequence, Union
 
 import tensorflow as tf
 
+from cloudtf import machine
 from cloudtf.data import records, salvage
-from cloudtf.data.shards import READERS, usable_cores
+from cloudtf.data.shards import READERS
 from cloudtf.errors import UsageError, UserError
 from cloudtf.pipeline import (
     augment,
@@ -94,11 +95,11 @@ class ImageDataset:
         self.image_shape = (manifest.image_height, manifest.image_width)
         self.caches: dict[str, str] = {}
         self._wanted_cache = cache
-        self._budget = int(memory.free_bytes() * memory.SHARE) // sharers if cache == "auto" else 0
+        self._budget = int(machine.free_bytes() * memory.SHARE) // sharers if cache == "auto" else 0
         self._tables: dict[str, tables.Table] = {}
         self._columns_read: dict[str, tables.Table] = {}
         self._on_disk: set[records.Shard] = set()
-        self._cores = usable_cores()
+        self._cores = machine.usable_cores()
 
     def batches(
         self,

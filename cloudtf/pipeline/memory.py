@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
-from cloudtf import cgroup
 from cloudtf.data import records
 
 CACHES = ("auto", "none", "encoded", "decoded")
@@ -17,26 +14,6 @@ WORDS = {
 # Share of the memory free at the start that cached data may take; the rest is for the model, its
 # gradients and the batches under way.
 SHARE = 0.4
-
-_MEMINFO = "/proc/meminfo"
-
-
-def free_bytes() -> int:
-    """Memory that can be had without swapping, in bytes, within the container's or job's limit."""
-    try:
-        free = _read_table(_MEMINFO)["MemAvailable:"] * 1024
-    except (OSError, KeyError):
-        # Not Linux: half of what the machine has is a guess on the careful side.
-        free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-    left = cgroup.memory_left()
-    return free if left is None else min(free, left)
-
-
-def _read_table(path: str) -> dict[str, int]:
-    """Lines of `name number` as a dictionary."""
-    with open(path, encoding="ascii") as file:
-        rows = [line.split() for line in file]
-    return {row[0]: int(row[1]) for row in rows if len(row) > 1 and row[1].isdigit()}
 
 
 def choose_cache(

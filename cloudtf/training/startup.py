@@ -8,7 +8,7 @@ from typing import Iterable, Iterator, Optional
 
 import tensorflow as tf
 
-from cloudtf.data.shards import usable_cores
+from cloudtf import machine
 from cloudtf.errors import UsageError, UserError
 from cloudtf.model import network, optimizers
 from cloudtf.pipeline.dataset import ImageDataset
@@ -101,7 +101,7 @@ def input_cores(strategy: tf.distribute.Strategy) -> Optional[int]:
     """
     if strategies.accelerator(strategy) != "CPU":
         return None
-    return max(1, usable_cores() // 4)
+    return max(1, machine.usable_cores() // 4)
 
 
 def build_model(

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from cloudtf import machine
 from cloudtf.data import records
 from cloudtf.diagnosis import data as checks
 from cloudtf.diagnosis.findings import Sheet
-from cloudtf.pipeline import memory
 from cloudtf.training.label_notes import label_notes
 
 
@@ -96,7 +96,7 @@ def test_shards_are_chosen_evenly():
     ],
 )
 def test_a_cache_that_does_not_fit_is_wrong(free, wanted, choice, wrong, monkeypatch):
-    monkeypatch.setattr(memory, "free_bytes", lambda: free)
+    monkeypatch.setattr(machine, "free_bytes", lambda: free)
     sheet = Sheet()
     made = manifest(split())
     found = checks.check_cache(sheet, made, [made.split("train")], wanted)

@@ -10,7 +10,7 @@ import threading
 import pytest
 import tensorflow as tf
 
-from cloudtf import cgroup
+from cloudtf import machine
 from cloudtf.diagnosis import environment
 from cloudtf.diagnosis.config import DoctorConfig
 from cloudtf.diagnosis.findings import Sheet
@@ -88,7 +88,7 @@ def test_numbers_of_threads_that_were_set_are_noted(capsys):
 
 
 def test_a_containers_share_of_the_cores_is_noted(monkeypatch, capsys):
-    monkeypatch.setattr(cgroup, "cpu_quota", lambda: 0.5)
+    monkeypatch.setattr(machine, "cpu_quota", lambda: 0.5)
     _, _, text = hardware(capsys, strategy="cpu")
     assert "note The container or job allows 0.5 cores' worth" in text
 

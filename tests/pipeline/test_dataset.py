@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 import cloudtf
+from cloudtf import machine
 from cloudtf.data import records
 from cloudtf.errors import UsageError, UserError
 from cloudtf.pipeline import memory, reading
@@ -258,7 +259,7 @@ def test_auto_shares_the_budget_among_the_splits_in_order_of_use(records_dir, mo
     image = 64 * 64 * 3
 
     def chosen(budget):
-        monkeypatch.setattr(memory, "free_bytes", lambda: int(budget / memory.SHARE) + 1)
+        monkeypatch.setattr(machine, "free_bytes", lambda: int(budget / memory.SHARE) + 1)
         data = cloudtf.open_dataset(records_dir)
         for split in ("train", "val"):
             data.batches(split, 4, training=split == "train")
@@ -277,7 +278,7 @@ def test_auto_shares_the_budget_among_the_splits_in_order_of_use(records_dir, mo
 
 def test_processes_that_share_a_machine_share_its_memory(records_dir, monkeypatch):
     decoded = N * 64 * 64 * 3
-    monkeypatch.setattr(memory, "free_bytes", lambda: int(2 * decoded / memory.SHARE) + 1)
+    monkeypatch.setattr(machine, "free_bytes", lambda: int(2 * decoded / memory.SHARE) + 1)
     for sharers, choice in ((1, "decoded"), (2, "decoded"), (3, "encoded")):
         data = cloudtf.open_dataset(records_dir, sharers=sharers)
         data.batches("train", 4)

@@ -16,13 +16,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cloudtf import files, settings
+from cloudtf import files, machine, settings
 from cloudtf.commands import app
 from cloudtf.data.convert import ConvertConfig, convert
 from cloudtf.errors import UsageError, UserError
 from cloudtf.evaluation import history, scoring
 from cloudtf.model import saving
-from cloudtf.pipeline import memory
 from cloudtf.training import step as step_module
 from cloudtf.training.config import TrainConfig
 from cloudtf.training.run import train
@@ -555,7 +554,7 @@ def test_another_order_of_the_examples_is_refused(
     run_dir = tmp_path / "run"
     train(config_of(data_dir, run_dir, cache=began))
     before = {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()}
-    monkeypatch.setattr(memory, "free_bytes", lambda: 0)
+    monkeypatch.setattr(machine, "free_bytes", lambda: 0)
     with pytest.raises(UserError, match=sentence):
         train(config_of(data_dir, run_dir, cache=then, epochs=2))
     assert {path: path.read_bytes() for path in before} == before
@@ -568,7 +567,7 @@ def test_auto_goes_on_in_the_order_that_the_run_began_with(
     data_dir = converted(photographs_dir, tmp_path / "records", max_examples=16)
     train(config_of(data_dir, tmp_path / "run", cache=began))
     capsys.readouterr()
-    monkeypatch.setattr(memory, "free_bytes", lambda: 1 << 40)
+    monkeypatch.setattr(machine, "free_bytes", lambda: 1 << 40)
     train(config_of(data_dir, tmp_path / "run", cache="auto", epochs=2))
     words = {"none": "train read from disk each epoch", "encoded": "train kept in memory as pixels"}
     assert words[began] in capsys.readouterr().out

@@ -1,19 +1,80 @@
-"""What the container or job of this process allows it: Linux control groups, versions 1 and 2.
+"""What this machine lets the process use: cores, memory, the limits of its container or job.
 
-A scheduler (Slurm, systemd) limits a group below the root of the tree, and every group above counts
-too; inside a container the tree begins at its own group.
+The limits are those of Linux control groups, versions 1 and 2. A scheduler (Slurm, systemd) limits
+a group below the root of the tree, and every group above counts too; inside a container the tree
+begins at its own group.
 """
 
 from __future__ import annotations
 
+import collections
 import os
-from typing import Iterator, Optional
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Callable, Iterable, Iterator, Optional, TypeVar
 
 ROOT = "/sys/fs/cgroup"
 OWN = "/proc/self/cgroup"
+MEMINFO = "/proc/meminfo"
 
 # What version 1 calls no limit is near 2^63.
 _NO_LIMIT = 1 << 60
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def usable_cores() -> int:
+    """The cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def map_ahead(
+    pool: ThreadPoolExecutor, function: Callable[[Item], Result], items: Iterable[Item], ahead: int
+) -> Iterator[Result]:
+    """`map` by the threads of `pool`, in order, a few results ahead of their use.
+
+    What has not begun when the first error comes, or when no more is asked for, does not begin.
+
+    Args:
+      pool: its threads call `function`.
+      function: called with one item; what it raises is raised here in the item's turn.
+      items: taken one by one as their turn comes near.
+      ahead: results that may be begun or waiting at a time, at least 1; what bounds the memory.
+
+    Yields:
+      The result of each item, in the order of the items.
+    """
+    waiting: collections.deque[Future[Result]] = collections.deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) >= ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+def free_bytes() -> int:
+    """Memory that can be had without swapping, in bytes, within the container's or job's limit."""
+    try:
+        with open(MEMINFO, encoding="ascii") as file:
+            rows = [line.split() for line in file]
+        free = next(int(row[1]) for row in rows if row[:1] == ["MemAvailable:"]) * 1024
+    except (OSError, StopIteration):
+        # Not Linux: half of what the machine has is a guess on the careful side.
+        free = total_bytes() // 2
+    left = memory_left()
+    return free if left is None else min(free, left)
+
+
+def total_bytes() -> int:
+    """Memory that the machine has, in bytes, whatever the container or job allows."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def memory_left() -> Optional[int]:

@@ -9,7 +9,7 @@ import os
 import platform
 from typing import Any, Optional, Sequence
 
-from cloudtf.data.shards import usable_cores
+from cloudtf import machine
 
 PACKAGES = (
     "tensorflow",
@@ -35,8 +35,8 @@ def facts(packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
     return {
         "date": datetime.date.today().isoformat(),
         "cpu": _processor(),
-        "cores": usable_cores(),
-        "memory_gb": round(total_memory() / 1e9, 1),
+        "cores": machine.usable_cores(),
+        "memory_gb": round(machine.total_bytes() / 1e9, 1),
         "load_average": load,
         "system": platform.platform(terse=True),
         "python": platform.python_version(),
@@ -44,19 +44,14 @@ def facts(packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
     }
 
 
-def describe(machine: dict[str, Any]) -> str:
+def describe(facts: dict[str, Any]) -> str:
     """`facts()` as a line or two."""
-    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
     return (
-        f"{machine['date']}, {machine['cores']} x {machine['cpu']}, {machine['memory_gb']} GB, "
-        f"load average {machine['load_average']} at the start; Python {machine['python']}, "
+        f"{facts['date']}, {facts['cores']} x {facts['cpu']}, {facts['memory_gb']} GB, "
+        f"load average {facts['load_average']} at the start; Python {facts['python']}, "
         f"{versions}."
     )
-
-
-def total_memory() -> int:
-    """Bytes of memory that the machine has."""
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _processor() -> str:
