@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import tempfile
 
-from cloudtf.data import records, synthetic
+from cloudtf.data import records
 from cloudtf.data.convert import ConvertConfig, convert
 from cloudtf.diagnosis import timing
+from cloudtf.synthetic.synthesize import SynthesizeConfig, synthesize
 
 
 def folder(work_dir: str | None) -> str:
@@ -23,8 +24,8 @@ def photographs(work_dir: str, count: int, height: int, width: int) -> str:
     if not os.path.exists(os.path.join(path, "train.csv")):
         print(f"Drawing {count} photographs of {width} x {height} in {path}.")
         with timing.quiet():
-            synthetic.synthesize(
-                synthetic.SynthesizeConfig(
+            synthesize(
+                SynthesizeConfig(
                     output_dir=path,
                     num_images=count,
                     num_test_images=0,

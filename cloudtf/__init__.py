@@ -29,7 +29,7 @@ _PUBLIC = {
     "PrAucCallback": "cloudtf.training.pr_auc_callback",
     "PredictConfig": "cloudtf.evaluation.predict",
     "PreviewConfig": "cloudtf.evaluation.preview",
-    "SynthesizeConfig": "cloudtf.data.synthetic",
+    "SynthesizeConfig": "cloudtf.synthetic.synthesize",
     "TrainConfig": "cloudtf.training.config",
     "UserError": "cloudtf.errors",
     "build_model": "cloudtf.model.network",
@@ -40,7 +40,7 @@ _PUBLIC = {
     "postprocess": "cloudtf.submission.postprocess",
     "predict": "cloudtf.evaluation.predict",
     "preview": "cloudtf.evaluation.preview",
-    "synthesize": "cloudtf.data.synthetic",
+    "synthesize": "cloudtf.synthetic.synthesize",
     "train": "cloudtf.training.run",
 }
 
@@ -51,8 +51,6 @@ __all__ = sorted([*_PUBLIC, "__version__"])
 if TYPE_CHECKING:
     from cloudtf.data.convert import convert as convert
     from cloudtf.data.convert_config import ConvertConfig as ConvertConfig
-    from cloudtf.data.synthetic import SynthesizeConfig as SynthesizeConfig
-    from cloudtf.data.synthetic import synthesize as synthesize
     from cloudtf.errors import UserError as UserError
     from cloudtf.evaluation.evaluate import EvaluateConfig as EvaluateConfig
     from cloudtf.evaluation.evaluate import evaluate as evaluate
@@ -65,6 +63,8 @@ if TYPE_CHECKING:
     from cloudtf.pipeline.dataset import open_dataset as open_dataset
     from cloudtf.submission.postprocess import PostprocessConfig as PostprocessConfig
     from cloudtf.submission.postprocess import postprocess as postprocess
+    from cloudtf.synthetic.synthesize import SynthesizeConfig as SynthesizeConfig
+    from cloudtf.synthetic.synthesize import synthesize as synthesize
     from cloudtf.training.config import TrainConfig as TrainConfig
     from cloudtf.training.pr_auc_callback import PrAucCallback as PrAucCallback
     from cloudtf.training.run import train as train

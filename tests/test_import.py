@@ -159,8 +159,8 @@ def test_both_errors_are_one_sentence_on_any_stack(monkeypatch):
 
 # A package imports none of a later row.
 ORDER = (
-    ("data",), ("pipeline",), ("model",), ("evaluation", "submission"), ("training",),
-    ("diagnosis",), ("commands",),
+    ("data",), ("synthetic",), ("pipeline",), ("model",), ("evaluation", "submission"),
+    ("training",), ("diagnosis",), ("commands",),
 )  # fmt: skip
 EXCEPTIONS = {("model/export.py", "evaluation")}
 

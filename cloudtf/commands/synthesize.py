@@ -8,11 +8,11 @@ and test_labels.csv (the truth about the test images).
 
 from __future__ import annotations
 
-from cloudtf.data import synthetic
+from cloudtf.synthetic.synthesize import SynthesizeConfig, synthesize
 
-CONFIG = synthetic.SynthesizeConfig
+CONFIG = SynthesizeConfig
 
 
-def run(config: synthetic.SynthesizeConfig) -> None:
+def run(config: SynthesizeConfig) -> None:
     """Makes the set."""
-    synthetic.synthesize(config)
+    synthesize(config)

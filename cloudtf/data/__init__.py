@@ -1,1 +1,28 @@
-"""From photographs and a label CSV to TFRecords: labels, splits, conversion, synthetic sets."""
+"""From photographs and a label CSV to TFRecord shards, in three groups of modules.
+
+Labels and splits: which image has which classes, and goes to which split.
+  labels          the table of images and labels; which names and classes are allowed
+  csv_rows        the rows of a CSV, whatever its delimiter
+  rle             Kaggle's run-length encoding of masks
+  label_builder   collects the images, classes and problems of a CSV's rows
+  label_csv       reads a label CSV: Kaggle's masks, one-hot columns or lists of classes
+  sources         pairs the names in a CSV with the image files of a folder
+  splits          train and val, folds, groups: stratified on the label combination
+  selection       the images that a conversion takes, and the split of each
+
+Conversion: images to shards, on one machine or many, and on again after a kill.
+  convert_config  the settings
+  convert         the converter itself
+  images          decodes, turns upright, resizes and encodes one image
+  recipe          one image file to one record
+  progress        what of a conversion is in place, and whether another may go on from it
+  tasks           shards as tasks that other machines carry out
+  beam            the same by an Apache Beam job
+
+Records: what is stored, and whether it is sound.
+  records         the features of a record; `dataset.json`, the manifest
+  tfrecord        records and their frames as bytes
+  shards          plans and writes shards
+  verify          compares a set with its manifest
+  salvage         a set without its damaged records (`on_bad_record="skip"`)
+"""

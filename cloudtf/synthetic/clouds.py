@@ -5,8 +5,8 @@ patterns in the trade winds", 2020): Sugar is a fine dusting of tiny clouds with
 grains along arcs and rings, the fronts of outflows; Flower is large rounded stratiform clumps with
 clear sky between; Fish is a long skeleton, a spine with ribs.
 
-Lengths are pixels of the canvas on which `cloudtf.data.scenes` paints (600 rows). `scale` stretches
-a pattern by a few tens of percent, as the height of the cloud layer does.
+Lengths are pixels of the canvas on which `scenes` paints (600 rows). `scale` stretches a pattern by
+a few tens of percent, as the height of the cloud layer does.
 """
 
 from __future__ import annotations

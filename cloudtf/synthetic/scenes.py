@@ -15,7 +15,7 @@ from typing import Sequence
 import cv2
 import numpy as np
 
-from cloudtf.data import clouds
+from cloudtf.synthetic import clouds
 
 CANVAS_HEIGHT = 600
 CANVAS_WIDTH = 900

@@ -16,9 +16,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from cloudtf.commands import app
-from cloudtf.data import clouds, rle, scenes, synthetic
-from cloudtf.data.synthetic import KAGGLE_COUNTS, KAGGLE_IMAGES, SynthesizeConfig
+from cloudtf.data import rle
 from cloudtf.errors import UsageError, UserError
+from cloudtf.synthetic import clouds, scenes, synthesize
+from cloudtf.synthetic.synthesize import KAGGLE_COUNTS, KAGGLE_IMAGES, SynthesizeConfig
 
 CLASSES = list(KAGGLE_COUNTS)
 SMALL = {"num_images": 6, "num_test_images": 4, "image_height": 60, "image_width": 90}
@@ -26,7 +27,7 @@ SMALL = {"num_images": 6, "num_test_images": 4, "image_height": 60, "image_width
 
 def make(folder, **changes):
     config = SynthesizeConfig(output_dir=str(folder), **{**SMALL, **changes})
-    synthetic.synthesize(config)
+    synthesize.synthesize(config)
     return config
 
 
@@ -51,7 +52,7 @@ def pictures():
     config = SynthesizeConfig(output_dir="unused", image_height=300, image_width=450)
 
     def draw(index):
-        jpeg, masks = synthetic.draw_image(config, 0, index)
+        jpeg, masks = synthesize.draw_image(config, 0, index)
         image = simplejpeg.decode_jpeg(jpeg)
         small = cv2.resize(image, (64, 64), interpolation=cv2.INTER_AREA)
         return small, [bool(masks[name]) for name in CLASSES]
@@ -101,7 +102,7 @@ def test_another_seed_gives_other_bytes_in_every_image_and_csv(small_set, tmp_pa
 def test_an_image_does_not_depend_on_how_many_there_are():
     few = SynthesizeConfig(output_dir="unused", **SMALL)
     many = SynthesizeConfig(output_dir="unused", **{**SMALL, "num_images": 1000})
-    assert synthetic.draw_image(few, 0, 5) == synthetic.draw_image(many, 0, 5)
+    assert synthesize.draw_image(few, 0, 5) == synthesize.draw_image(many, 0, 5)
 
 
 def test_the_same_scene_is_drawn_at_every_size():
@@ -117,7 +118,7 @@ def test_the_same_scene_is_drawn_at_every_size():
 
 def test_class_rates_are_near_the_real_ones():
     rng = np.random.default_rng(9)
-    labels = [synthetic.draw_labels(rng) for _ in range(6000)]
+    labels = [synthesize.draw_labels(rng) for _ in range(6000)]
     assert all(labels)
     for name, count in KAGGLE_COUNTS.items():
         rate = sum(name in row for row in labels) / len(labels)
@@ -150,7 +151,7 @@ def test_masks_in_the_csv_are_of_the_images_size_and_of_what_was_drawn(small_set
     table = dict(zip(train["Image_Label"], train["EncodedPixels"]))
     for index, name in enumerate(names):
         rng = np.random.default_rng([config.seed, 0, index])
-        drawn = {r.name: r for r in scenes.draw_regions(rng, synthetic.draw_labels(rng))}
+        drawn = {r.name: r for r in scenes.draw_regions(rng, synthesize.draw_labels(rng))}
         for label in CLASSES:
             text = table[f"{name}_{label}"]
             assert bool(text) == (label in drawn)
@@ -221,8 +222,8 @@ def test_submission_masks_are_350_by_525_with_false_and_missed_ones():
     config = SynthesizeConfig(output_dir="unused", **SMALL)
     false = missed = absent = present = 0
     for index in range(40):
-        _, truth = synthetic.draw_image(config, 1, index)
-        guesses = synthetic.guess_masks(config, index)
+        _, truth = synthesize.draw_image(config, 1, index)
+        guesses = synthesize.guess_masks(config, index)
         assert list(guesses) == CLASSES
         for name, text in guesses.items():
             rle.check(text, 350 * 525)
@@ -266,14 +267,14 @@ def test_a_set_of_real_photographs_is_never_overwritten(tmp_path):
 
 
 def test_a_set_killed_halfway_can_be_overwritten_and_has_no_csv(tmp_path, monkeypatch):
-    draw = synthetic.draw_image
+    draw = synthesize.draw_image
 
     def dying(config, stream, index):
         if index == 3:
             raise KeyboardInterrupt
         return draw(config, stream, index)
 
-    monkeypatch.setattr(synthetic, "draw_image", dying)
+    monkeypatch.setattr(synthesize, "draw_image", dying)
     with pytest.raises(KeyboardInterrupt):
         make(tmp_path)
     assert not list(tmp_path.glob("*.csv"))
@@ -308,7 +309,7 @@ def test_the_full_size_is_2100_by_1400_and_weighs_what_the_real_ones_do():
     config = SynthesizeConfig(output_dir="unused")
     sizes = []
     for index in range(4):
-        jpeg, _ = synthetic.draw_image(config, 0, index)
+        jpeg, _ = synthesize.draw_image(config, 0, index)
         assert simplejpeg.decode_jpeg_header(jpeg)[:2] == (1400, 2100)
         sizes.append(len(jpeg))
     assert 250_000 < np.mean(sizes) < 650_000

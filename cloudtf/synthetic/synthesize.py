@@ -1,7 +1,7 @@
 """A synthetic set in the shape of Kaggle's "Understanding Clouds from Satellite Images".
 
-Every picture is drawn (`cloudtf.data.scenes`), none is a photograph: the set shows that the whole
-way works and trains something, and says nothing of accuracy on real clouds.
+Every picture is drawn (`scenes`), none is a photograph: the set shows that the whole chain works
+and that a model learns something, and says nothing of accuracy on real clouds.
 
 An image depends on the seed, its split and its number alone, so that neither the count of workers
 nor their order changes a byte.
@@ -21,10 +21,11 @@ import simplejpeg
 from tqdm import tqdm
 
 from cloudtf import files, machine
-from cloudtf.data import rle, scenes
+from cloudtf.data import rle
 from cloudtf.data.recipe import one_thread_an_image
 from cloudtf.errors import UserError
 from cloudtf.settings import REQUIRED, Settings, setting
+from cloudtf.synthetic import scenes
 
 # Images of each class among the 5,546 labelled ones of the Kaggle set, in Kaggle's order.
 KAGGLE_COUNTS = {"Fish": 2781, "Flower": 2365, "Gravel": 2939, "Sugar": 3751}

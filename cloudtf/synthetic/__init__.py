@@ -1,0 +1,1 @@
+"""Synthetic photographs of clouds, in the format of Kaggle's competition: `cloudtf synthesize`."""
