@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import sys
+
+# What TensorFlow writes around a reason: nodes and ops, the place in the pipeline and in the batch.
+_NAMES_OF_NODES = re.compile(
+    r"\[*\{\{.*?\}\}\]*|\[Op:.*|Error in user-defined .*? iterator: \S+: |Name: <unknown>, "
+    r"|, Index: \d+"
+)
+# First lines that only announce the reason, which is the last line then.
+_ANNOUNCEMENTS = ("Graph execution error:", "in user code:")
 
 
 class UserError(Exception):
@@ -23,6 +32,29 @@ class UsageError(UserError):
     """A flag that is unknown, missing, of the wrong type or out of range."""
 
     exit_status = 2
+
+
+def reason(error: BaseException, limit: int = 160) -> str:
+    """Why something failed, short enough to stand in brackets in a sentence.
+
+    Args:
+      error: any exception, also one without a text or with many lines.
+      limit: most characters of the phrase.
+
+    Returns:
+      The first line of the exception's text, or the operating system's phrase alone, without
+      TensorFlow's node names and without a full stop; the name of its class where it has no text.
+
+    >>> reason(FileNotFoundError(2, "No such file or directory", "a.csv"))
+    'No such file or directory'
+    >>> reason(ValueError())
+    'ValueError'
+    """
+    text = getattr(error, "strerror", None) or getattr(error, "message", None) or error
+    lines = [line.strip() for line in _NAMES_OF_NODES.sub("", str(text)).splitlines()]
+    lines = [line for line in lines if line.strip(" .:")] or [type(error).__name__]
+    phrase = lines[-1 if lines[0] in _ANNOUNCEMENTS else 0].rstrip(" .:")
+    return phrase if len(phrase) <= limit else f"{phrase[: limit - 3]}..."
 
 
 def out_of_memory(what: str) -> UserError:

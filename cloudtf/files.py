@@ -23,7 +23,7 @@ import shutil
 import tempfile
 from typing import Any, Iterator, TextIO
 
-from cloudtf.errors import UserError
+from cloudtf.errors import UserError, reason
 
 # The temporary names of `replacing`.
 _LEFTOVER = re.compile(r"\..+\.\d+\.tmp(\..*)?")
@@ -69,7 +69,7 @@ def _telling(what: str, path: str, verb: str, kinds: type[Exception] = Exception
     except (UserError, MemoryError, ModuleNotFoundError):
         raise
     except kinds as error:
-        raise UserError(f"The {what} {path} cannot be {verb}: {_reason(error)}.") from error
+        raise UserError(f"The {what} {path} cannot be {verb}: {reason(error)}.") from error
 
 
 def exists(path: str) -> bool:
@@ -182,7 +182,7 @@ def open_text(path: str) -> Iterator[TextIO]:
         read_text(path)  # Says where, which the piece at hand does not know.
         raise
     except OSError as error:
-        raise UserError(f"The file {path} cannot be read: {_reason(error)}.") from error
+        raise UserError(f"The file {path} cannot be read: {reason(error)}.") from error
 
 
 @contextlib.contextmanager
@@ -269,7 +269,7 @@ def replacing(path: str) -> Iterator[str]:
             _flush(temporary)
             move(temporary, path)
         except OSError as error:
-            raise UserError(f"The file {path} cannot be written: {_reason(error)}.") from error
+            raise UserError(f"The file {path} cannot be written: {reason(error)}.") from error
         finally:
             remove(temporary)
         return
@@ -282,7 +282,7 @@ def replacing(path: str) -> Iterator[str]:
             _gfile().copy(local, staged, overwrite=True)
             move(staged, path)
         except Exception as error:
-            raise UserError(f"The file {path} cannot be written: {_reason(error)}.") from error
+            raise UserError(f"The file {path} cannot be written: {reason(error)}.") from error
 
 
 def _temporary_name(path: str) -> str:
@@ -349,8 +349,3 @@ def _flush_directory(path: str) -> None:
     # Not every file system lets a folder be opened or flushed; the rename itself has happened.
     with contextlib.suppress(OSError):
         _flush(path)
-
-
-def _reason(error: BaseException) -> str:
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return text.splitlines()[0].rstrip(".")

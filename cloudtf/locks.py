@@ -7,7 +7,7 @@ import os
 from typing import Any, Optional
 
 from cloudtf import files
-from cloudtf.errors import UserError
+from cloudtf.errors import UserError, reason
 
 # What `flock` says on file systems that have no locks.
 _NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
@@ -53,7 +53,7 @@ class FolderLock:
             self._close()
             if not isinstance(error, BlockingIOError):
                 raise UserError(
-                    f"The lock {self._path} cannot be taken ({error.strerror}); give a "
+                    f"The lock {self._path} cannot be taken ({reason(error)}); give a "
                     f"{self._flag} that can be written to."
                 ) from error
             raise UserError(

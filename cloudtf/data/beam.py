@@ -25,7 +25,7 @@ from cloudtf.data import shards, tasks
 from cloudtf.data.labels import LabelTable
 from cloudtf.data.progress import Journal
 from cloudtf.data.recipe import Recipe, one_thread_an_image
-from cloudtf.errors import UsageError, UserError
+from cloudtf.errors import UsageError, UserError, reason
 
 _DIRECT = "DirectRunner"
 # Beam's own choice for DirectRunner first downloads a server from GitHub.
@@ -46,8 +46,8 @@ def parse_options(text: str) -> PipelineOptions:
             options = PipelineOptions(shlex.split(text))
             known = options.get_all_options()
     except (SystemExit, ValueError) as error:
-        reason = (said.getvalue().strip() or str(error)).splitlines()[-1]
-        raise UsageError(f"--beam_options={text} cannot be used: {reason}.") from error
+        complaint = said.getvalue().strip().rpartition("\n")[2].rstrip(".") or reason(error)
+        raise UsageError(f"--beam_options={text} cannot be used: {complaint}.") from error
     standard = options.view_as(StandardOptions)
     standard.runner = standard.runner or _DIRECT
     unknown = sorted(options.get_all_options(retain_unknown_options=True).keys() - known.keys())
@@ -139,10 +139,9 @@ def _run(names: Sequence[str], make: _MakeShards, options: PipelineOptions) -> N
         _ = pipeline | beam.Create(list(names)) | beam.Reshuffle() | "shards" >> beam.ParDo(make)
         state = pipeline.run().wait_until_finish()
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise UserError(
-            f"The Beam job failed: {reason}. The same command again goes on with the shards that "
-            "are missing."
+            f"The Beam job failed: {reason(error, 500)}. The same command again goes on with the "
+            "shards that are missing."
         ) from error
     if state != PipelineState.DONE:
         raise UserError(

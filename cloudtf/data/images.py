@@ -16,6 +16,8 @@ import cv2
 import numpy as np
 import simplejpeg
 
+from cloudtf.errors import reason
+
 MAX_PIXELS = 200_000_000
 MAX_SIDE = 65_500
 # A progressive JPEG touches every pixel once a scan; usual files have about 10 scans.
@@ -201,7 +203,7 @@ def _decode_jpeg(
         buffer = _reused("decoded", (rows, columns, 3)) if reuse else None
         image = simplejpeg.decode_jpeg(data, **size, buffer=buffer)
     except (ValueError, KeyError) as error:  # KeyError: a colour space it does not know.
-        raise ValueError(f"the JPEG is truncated or damaged ({_phrase(error)})") from error
+        raise ValueError(f"the JPEG is truncated or damaged ({reason(error, 80)})") from error
     # 427 rows at 3/8 are 160.125, in 161: taken for the whole, they would stretch the photograph.
     fits = (n for n in range(8, 0, -1) if _scaled(height, width, n) == (rows, columns))
     scale = next(fits, 8) / 8
@@ -320,7 +322,3 @@ def _upright(image: np.ndarray, orientation: int) -> np.ndarray:
     if orientation in (2, 3, 6, 7):
         image = image[:, ::-1]
     return np.ascontiguousarray(image)
-
-
-def _phrase(error: Exception) -> str:
-    return " ".join(str(error).split())[:80].rstrip(".")

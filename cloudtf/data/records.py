@@ -14,7 +14,7 @@ from typing import Any, Iterable, Iterator, Optional
 
 from cloudtf import files
 from cloudtf.data.labels import check_class, check_distinct, check_name
-from cloudtf.errors import UserError
+from cloudtf.errors import UserError, reason
 
 FORMAT_VERSION = 1
 MANIFEST_NAME = "dataset.json"
@@ -126,8 +126,8 @@ def read_manifest(data_dir: str) -> Manifest:
             )
         return _manifest(raw)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        reason = f"it has no {error}" if isinstance(error, KeyError) else str(error)[:200]
-        raise UserError(f"{path} is damaged ({reason}); convert the photographs again.") from error
+        why = f"it has no {error}" if isinstance(error, KeyError) else reason(error, 200)
+        raise UserError(f"{path} is damaged ({why}); convert the photographs again.") from error
 
 
 def _manifest(raw: dict[str, Any]) -> Manifest:

@@ -15,7 +15,7 @@ import numpy as np
 
 from cloudtf import files
 from cloudtf.data.labels import EXTENSIONS, LabelTable, Problem, check_name, escaped
-from cloudtf.errors import UserError
+from cloudtf.errors import UserError, reason
 
 # A file that is larger is no photograph; it would be read into memory whole.
 MAX_FILE_BYTES = 1 << 29
@@ -124,7 +124,7 @@ def _check_file(root: str, path: str) -> None:
             raise ValueError("is a link that leads out of the folder")
         found = os.stat(path)
     except OSError as error:
-        raise ValueError(f"cannot be read ({error.strerror})") from error
+        raise ValueError(f"cannot be read ({reason(error)})") from error
     if not stat.S_ISREG(found.st_mode):
         raise ValueError("is not a file")
     if found.st_size == 0:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections
 import dataclasses
 import hashlib
-import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Collection, Iterable, Iterator
@@ -15,7 +14,7 @@ from tqdm import tqdm
 from cloudtf import files, machine
 from cloudtf.data import images, records, tfrecord
 from cloudtf.data.labels import combination
-from cloudtf.errors import UserError
+from cloudtf.errors import UserError, reason
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,7 +185,7 @@ def _first_records(paths: list[str]) -> Iterator[bytes]:
         for record in dataset:
             yield record.numpy()
     except tf.errors.OpError as error:
-        raise ValueError(f"record 0: {_reason(error)}") from error
+        raise ValueError(f"record 0: {reason(error)}") from error
 
 
 def _read_shard(
@@ -288,7 +287,7 @@ def _records(path: str) -> Iterator[bytes]:
             position += 1
             length += tfrecord.FRAME_BYTES + len(content)
     except tf.errors.OpError as error:
-        raise ValueError(f"record {position}: {_reason(error)}") from error
+        raise ValueError(f"record {position}: {reason(error)}") from error
     # TensorFlow takes the first bytes of a record, without the rest, for the end of the file.
     if length != files.size(path):
         raise ValueError(f"record {position}: it is cut off")
@@ -302,8 +301,3 @@ def _first_damage(path: str) -> str:
     except ValueError as error:
         return str(error)
     return ""
-
-
-def _reason(error: Any) -> str:
-    """TensorFlow's message without the names of its operations, before and after the reason."""
-    return re.sub(r"^\{\{.*?\}\}\s*|\s*\[Op:.*", "", " ".join(error.message.split()))

@@ -13,7 +13,7 @@ from typing import Any, Iterator, Optional
 from cloudtf import files
 from cloudtf.data.shards import MAX_SHARD_BYTES, READERS, USUAL_SHARDS
 from cloudtf.diagnosis.text import number, table
-from cloudtf.errors import UserError
+from cloudtf.errors import UserError, reason
 from cloudtf.pipeline import memory
 from cloudtf.settings import REQUIRED, Settings, setting
 
@@ -138,8 +138,8 @@ def measured(path: str) -> Measured:
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(
-            f"{path} is not what `cloudtf bench --json` writes ({type(error).__name__}: {error}); "
-            "run it again."
+            f"{path} is not what `cloudtf bench --json` writes ({type(error).__name__}: "
+            f"{reason(error)}); run it again."
         ) from error
 
 

@@ -8,7 +8,7 @@ import math
 from typing import Any, Sequence
 
 from cloudtf import files
-from cloudtf.errors import UserError
+from cloudtf.errors import UserError, reason
 
 Row = dict[str, Any]
 
@@ -50,7 +50,7 @@ def read(path: str) -> list[Row]:
             rows.append(row)
     except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise UserError(
-            f"Row {len(rows) + 1} of {path} is damaged ({type(error).__name__}: {error}); "
+            f"Row {len(rows) + 1} of {path} is damaged ({type(error).__name__}: {reason(error)}); "
             "remove the file, or train again."
         ) from error
     return rows

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Callable, Iterator, Optional
 import numpy as np
 
 from cloudtf import files
-from cloudtf.errors import UserError
+from cloudtf.errors import UserError, reason
 from cloudtf.settings import REQUIRED, Settings, setting
 
 if TYPE_CHECKING:
@@ -101,8 +101,7 @@ def export(config: ExportConfig) -> dict[str, Any]:
     try:
         write(model, info, output)
     except (OSError, tf.errors.OpError) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0].rstrip(".")
-        raise UserError(f"The output {output} cannot be written: {reason}.") from error
+        raise UserError(f"The output {output} cannot be written: {reason(error)}.") from error
     return info
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Callable, Iterator, Sequence
 
 from cloudtf import files
 from cloudtf.data.labels import check_class, check_distinct
-from cloudtf.errors import UserError
+from cloudtf.errors import UserError, reason
 from cloudtf.model import vetting
 
 if TYPE_CHECKING:
@@ -112,8 +112,7 @@ def load_model(path: str, in_float32: bool = False) -> tf.keras.Model:
                 raise TypeError(f"it is a {type(model).__name__}, not a model")
             model.load_weights(weights)
         except Exception as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-            raise UserError(f"The model {path} cannot be loaded: {reason[:300]}.") from error
+            raise UserError(f"The model {path} cannot be loaded: {reason(error, 300)}.") from error
     return model
 
 
@@ -203,9 +202,9 @@ def _read_parts(path: str, *names: str) -> dict[str, bytes]:
                 raise ValueError("it would unpack to far more than its size")
             return {name: archive.read(part) for name, part in found.items()}
     except Exception as error:  # zipfile and what unpacks raise any kind.
-        reason = (str(error) or type(error).__name__).splitlines()[0][:200]
         raise UserError(
-            f"The model {path} is damaged or not a .keras file ({reason}); make or copy it again."
+            f"The model {path} is damaged or not a .keras file ({reason(error)}); make or copy it "
+            "again."
         ) from error
 
 

@@ -13,7 +13,7 @@ from efficientnet import weights as published
 from tqdm import tqdm
 
 from cloudtf import files
-from cloudtf.errors import UserError
+from cloudtf.errors import UserError, reason
 from cloudtf.model import saving
 
 # Keras's own cache, under the names that the efficientnet package uses: shared with it.
@@ -60,7 +60,7 @@ def load(
         except Exception as error:
             raise UserError(
                 f"The weights in {weights} are damaged or not those of {name} without its top "
-                f"({_first_line(error)}); give the file made for this network."
+                f"({reason(error)}); give the file made for this network."
             ) from error
     return [BODY]
 
@@ -173,7 +173,3 @@ def _copy_parts(model: tf.keras.Model, other: tf.keras.Model, name: str, path: s
 
 def _shapes(layer: tf.keras.layers.Layer) -> list[tuple[str, tuple[int, ...]]]:
     return [(weight.name, tuple(weight.shape)) for weight in layer.weights]
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
 import tensorflow as tf
 
 from cloudtf import files
 from cloudtf.data import records
-from cloudtf.errors import UserError
+from cloudtf.errors import UserError, reason
 from cloudtf.pipeline import reading
 
 # What TensorFlow raises for a record that is damaged or not what was promised.
@@ -20,10 +18,6 @@ ERRORS_OF_DATA = (
     tf.errors.OutOfRangeError,
 )
 
-# In TensorFlow's messages: nodes and ops, the place in the pipeline, the place in a batch.
-_NOT_FOR_PEOPLE = re.compile(
-    r"\{\{.*?\}\}|\[Op:.*|Error in user-defined .*? iterator: \S+: |Name: <unknown>, |, Index: \d+"
-)
 # What `assert_cardinality` says, with the same error as another worker's end.
 _CARDINALITY = "expected to contain"
 
@@ -40,11 +34,9 @@ def may_be_damage(error: Exception) -> bool:
 
 def shard_error(path: str, error: Exception) -> UserError:
     """The sentence for a shard that TensorFlow could not read."""
-    reason = str(getattr(error, "message", error)).splitlines()[0]
-    reason = _NOT_FOR_PEOPLE.sub("", reason)
-    reason = reason.replace(f"{path}; ", "").strip(" .")[:160]
+    why = reason(error, 160 + len(path)).replace(f"{path}; ", "")
     return UserError(
-        f"The shard {path} is damaged ({reason}); find what is wrong with "
+        f"The shard {path} is damaged ({why}); find what is wrong with "
         "`cloudtf convert --verify`, or convert the photographs again."
     )
 

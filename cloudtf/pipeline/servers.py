@@ -10,7 +10,7 @@ import threading
 import time
 from typing import Any, Optional
 
-from cloudtf.errors import UsageError, UserError
+from cloudtf.errors import UsageError, UserError, reason
 from cloudtf.settings import Settings, setting
 
 # How long to try whether somebody listens. A scheduler starts the processes of a service in any
@@ -111,7 +111,7 @@ def connect(
         except OSError as error:
             if time.monotonic() >= deadline:
                 raise UserError(
-                    f"--{flag}={address}: nobody answers there ({error.strerror or error}); start "
+                    f"--{flag}={address}: nobody answers there ({reason(error)}); start "
                     "`cloudtf data-worker --dispatcher` on that machine first."
                 ) from error
         if not told and seconds > CONNECT_SECONDS:
@@ -166,7 +166,7 @@ def _dispatcher(config: DataWorkerConfig) -> tuple[Any, str]:
             )
         )
     except (tf.errors.OpError, ValueError) as error:
-        raise UserError(f"the dispatcher cannot start ({_reason(error)}).") from error
+        raise UserError(f"the dispatcher cannot start ({reason(error)}).") from error
     return server, f"Dispatcher on port {port}, --data_service=grpc://{socket.gethostname()}:{port}"
 
 
@@ -192,7 +192,7 @@ def _worker(config: DataWorkerConfig, here: str) -> tuple[Any, str]:
     except (tf.errors.OpError, ValueError) as error:
         raise UserError(
             f"this worker cannot join the dispatcher at {config.dispatcher_address} "
-            f"({_reason(error)}); see that a cloudtf data-worker --dispatcher listens there."
+            f"({reason(error)}); see that a cloudtf data-worker --dispatcher listens there."
         ) from error
     return server, f"Worker at {here} for the dispatcher {config.dispatcher_address}"
 
@@ -205,10 +205,5 @@ def _check_free(port: int) -> None:
             tried.bind(("", port))
         except OSError as error:
             raise UserError(
-                f"--port={port} cannot be listened on ({error.strerror}); give another one."
+                f"--port={port} cannot be listened on ({reason(error)}); give another one."
             ) from error
-
-
-def _reason(error: Exception) -> str:
-    text = str(getattr(error, "message", error)) or type(error).__name__
-    return text.splitlines()[0].rstrip(".")[:160]

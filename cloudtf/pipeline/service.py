@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import re
 import threading
 import time
 from typing import Iterator, Optional
@@ -18,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from cloudtf.errors import UserError
+from cloudtf.errors import UserError, reason
 from cloudtf.pipeline import servers
 from cloudtf.pipeline.numbered import NumberedBatches
 
@@ -27,8 +26,6 @@ PATIENCE_SECONDS = 20.0
 # Batches that have come and wait for an earlier one: at most so many, and so many bytes.
 _MOST_WAITING = 256
 _WAITING_BYTES = 1 << 30
-# In TensorFlow's messages.
-_OF_NODES = re.compile(r"\{\{.*?\}\}|\[Op:.*")
 
 Arrays = tuple[np.ndarray, ...]
 
@@ -160,13 +157,10 @@ class _Ordered:
     def _failed(self, error: Exception) -> UserError:
         if isinstance(error, UserError):
             return self._service.fail(error)
-        reason = str(getattr(error, "message", error)) or type(error).__name__
-        reason = _OF_NODES.sub("", reason).strip(" .") or type(error).__name__
         return self._service.fail(
             UserError(
-                f"the data service at {self._service.address} failed "
-                f"({reason.splitlines()[0][:300]}); see what its dispatcher and workers said, then "
-                "run the same command to go on."
+                f"the data service at {self._service.address} failed ({reason(error, 300)}); see "
+                "what its dispatcher and workers said, then run the same command to go on."
             )
         )
 

@@ -10,7 +10,7 @@ from typing import Any, Optional
 import tensorflow as tf
 
 from cloudtf import files
-from cloudtf.errors import UserError
+from cloudtf.errors import UserError, reason
 
 _STATE = "state.json"
 # `step-000000500-active`; `step-000000500.2-active` is a second one of the same step.
@@ -93,9 +93,9 @@ class CheckpointFolder:
             # Half a checkpoint would take the room that the next one needs.
             with contextlib.suppress(Exception):
                 files.remove_tree(temporary)
-            reason = str(error.__cause__ or error).splitlines()[0][:160]
+            why = reason(error.__cause__ or error)
             raise UserError(
-                f"The checkpoint {final} cannot be written ({reason}); make room and run the same "
+                f"The checkpoint {final} cannot be written ({why}); make room and run the same "
                 "command again to go on from the last one."
             ) from error
         # What killed processes left half done goes too.

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from cloudtf import files
-from cloudtf.errors import UserError
+from cloudtf.errors import UserError, reason
 from cloudtf.evaluation import history, plots, pr_auc, scoring
 from cloudtf.model import saving
 from cloudtf.model.optimizers import effective_learning_rate
@@ -234,7 +234,7 @@ class PrAucCallback(tf.keras.callbacks.Callback):
         except tf.errors.OpError as error:
             raise UserError(
                 f"The summaries in {folder} cannot be written "
-                f"({str(error).splitlines()[0][:160]}); make room, or train with --notensorboard."
+                f"({reason(error)}); make room, or train with --notensorboard."
             ) from error
 
 

@@ -8,7 +8,7 @@ from typing import Any, Iterator, Optional
 import tensorflow as tf
 
 from cloudtf import files
-from cloudtf.errors import UsageError, UserError
+from cloudtf.errors import UsageError, UserError, reason
 
 
 class StepProfiler:
@@ -62,9 +62,9 @@ class StepProfiler:
         try:
             tf.profiler.experimental.start(self._folder)
         except tf.errors.OpError as error:
-            reason = (error.message or type(error).__name__).splitlines()[0][:160]
             raise UserError(
-                f"{self._flag}: TensorFlow's profiler does not start ({reason}); train without it."
+                f"{self._flag}: TensorFlow's profiler does not start ({reason(error)}); train "
+                "without it."
             ) from error
         self._began = done + 1
 

@@ -8,7 +8,7 @@ from typing import Any, Callable, Iterator, Optional
 import tensorflow as tf
 
 from cloudtf import files
-from cloudtf.errors import UserError
+from cloudtf.errors import UserError, reason
 from cloudtf.model import network, optimizers
 from cloudtf.training import sanity, startup
 from cloudtf.training import strategy as strategies
@@ -168,7 +168,7 @@ class StageRun:
         except Exception as error:  # TensorFlow has many for a damaged file, IndexError among them.
             raise UserError(
                 f"The checkpoint {files.dirname(weights)} cannot be read "
-                f"({str(error).splitlines()[0][:160]}); remove it, and the same command begins "
+                f"({reason(error)}); remove it, and the same command begins "
                 f"anew in {self._shared.config.run_dir}."
             ) from error
         # The chief's next checkpoint takes this one's place.

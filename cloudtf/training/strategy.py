@@ -11,7 +11,7 @@ from typing import Any, Callable, Iterator
 
 import tensorflow as tf
 
-from cloudtf.errors import UsageError, UserError
+from cloudtf.errors import UsageError, UserError, reason
 
 # How long another worker may be silent before it counts as lost.
 HEARTBEAT_SECONDS = 100
@@ -171,10 +171,9 @@ def _multi_worker_strategy() -> tf.distribute.Strategy:
         with _patient_heartbeats():
             return tf.distribute.MultiWorkerMirroredStrategy()
     except (tf.errors.OpError, ValueError, TypeError) as error:
-        reason = str(error).splitlines()[0][:200]
         raise UserError(
-            f"--strategy=multi_worker: this worker cannot start as TF_CONFIG says ({reason}); "
-            "check its address, and that no other process uses the port."
+            "--strategy=multi_worker: this worker cannot start as TF_CONFIG says "
+            f"({reason(error)}); check its address, and that no other process uses the port."
         ) from error
 
 
@@ -246,8 +245,8 @@ def _tf_config() -> dict[str, Any]:
         return config
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"TF_CONFIG does not name this worker ({type(error).__name__}: {error}); it must look "
-            f"like {example}."
+            f"TF_CONFIG does not name this worker ({type(error).__name__}: {reason(error)}); "
+            f"it must look like {example}."
         ) from error
 
 
@@ -258,9 +257,9 @@ def _tpu_strategy(tpu: str) -> tf.distribute.Strategy:
             tf.config.experimental_connect_to_cluster(resolver)
         tf.tpu.experimental.initialize_tpu_system(resolver)
     except Exception as error:
-        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise UserError(
-            f"--strategy=tpu: no TPU could be reached as --tpu={tpu} ({reason}); on a TPU VM with "
-            "a TPU build of TensorFlow use --tpu=local, elsewhere give its name or grpc:// address."
+            f"--strategy=tpu: no TPU could be reached as --tpu={tpu} ({reason(error)}); on a TPU "
+            "VM with a TPU build of TensorFlow use --tpu=local, elsewhere give its name or grpc:// "
+            "address."
         ) from error
     return tf.distribute.TPUStrategy(resolver)

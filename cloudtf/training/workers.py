@@ -17,7 +17,7 @@ from typing import Any, Iterator
 import numpy as np
 import tensorflow as tf
 
-from cloudtf.errors import UserError
+from cloudtf.errors import UserError, reason
 
 # What collective operations raise when another worker is gone.
 _LOST = (
@@ -128,14 +128,14 @@ class Workers:
         except _LOST as error:
             if self.count == 1:
                 raise
-            reason = _reason(str(error))
+            happened = _what_happened(error)
             raise WorkerLost(
-                f"another worker has stopped or cannot be reached ({reason}); see what it said, "
+                f"another worker has stopped or cannot be reached ({happened}); see what it said, "
                 "then start all of them again to go on from the last checkpoint."
             ) from error
 
 
-def _reason(message: str) -> str:
-    """The line of a message with what happened, without the graph around it."""
-    found = _POINT.findall(message) or message.splitlines()
-    return found[0][:160].strip(" .:")
+def _what_happened(error: Exception) -> str:
+    """The part of TensorFlow's message that names the event, without the graph around it."""
+    found = _POINT.findall(str(error))
+    return found[0][:160].strip(" .:") if found else reason(error)
