@@ -23,13 +23,13 @@ _ONE = 1 << _SHIFT
 
 
 def noise(rng: np.random.Generator, height: int, width: int, pitch: float) -> np.ndarray:
-    """Smooth noise of one scale: float32 [height, width], mean about 0, deviation about 1.
+    """Smooth noise of one scale: float32 [H, W], mean about 0, deviation about 1.
 
     Args:
-      rng: draws the values.
-      height: rows.
-      width: columns.
-      pitch: pixels between independent values.
+      rng: the generator from which the values are drawn.
+      height: H, the field's rows, at least 1.
+      width: W, the field's columns, at least 1.
+      pitch: pixels between independent values, over 0.
     """
     # A spare cell on every side, since the resize flattens towards the border.
     rows, columns = math.ceil(height / pitch) + 2, math.ceil(width / pitch) + 2

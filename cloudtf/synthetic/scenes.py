@@ -27,8 +27,8 @@ class Region:
     """The part of a scene that shows one pattern.
 
     Attributes:
-      name: the class.
-      outline: float64 [N, 2], the corners of a polygon as (x, y) in parts of width and height.
+      name: the pattern's class name, a key of `clouds.DRAW`.
+      outline: float64 [N, 2], the corners of a polygon as (x, y), from 0 (left, top) to 1.
     """
 
     name: str

@@ -42,7 +42,11 @@ _MEMBERS = ("train.csv", "sample_submission.csv", "test_labels.csv", "train_imag
 
 @dataclasses.dataclass(frozen=True)
 class SynthesizeConfig(Settings):
-    """What `synthesize` makes."""
+    """The settings of `synthesize`; each field's help is that of the flag of its name.
+
+    >>> cloudtf.SynthesizeConfig(output_dir="clouds").num_images
+    300
+    """
 
     output_dir: str = setting(REQUIRED, "Folder for the images and CSV files.")
     num_images: int = setting(300, "Labelled training images.", minimum=1, maximum=1_000_000)
@@ -62,6 +66,14 @@ def synthesize(config: SynthesizeConfig) -> None:
     images, which Kaggle does not give away), and `sample_submission.csv`: what a mediocre
     segmentation might hand in for the test images, 350 x 525 masks, some of classes that are not
     there. The CSV files come last, so that a set that has them is whole.
+
+    >>> size = dict(num_images=4, num_test_images=2, image_height=60, image_width=90)
+    >>> cloudtf.synthesize(cloudtf.SynthesizeConfig(output_dir="clouds", **size))
+    clouds: 4 training images and
+    2 test images, drawn (not photographed).
+      Fish ...
+    >>> print(open("clouds/train.csv").readline().strip())
+    Image_Label,EncodedPixels
 
     Raises:
       UserError: the folder already holds a set, or cannot be written.
