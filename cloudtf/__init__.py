@@ -40,6 +40,8 @@ _PUBLIC = {
     "postprocess": "cloudtf.submission.postprocess",
     "predict": "cloudtf.evaluation.predict",
     "preview": "cloudtf.evaluation.preview",
+    "reporting_to": "cloudtf.reporter",
+    "set_reporter": "cloudtf.reporter",
     "synthesize": "cloudtf.synthetic.synthesize",
     "train": "cloudtf.training.run",
 }
@@ -61,6 +63,8 @@ if TYPE_CHECKING:
     from cloudtf.model.network import build_model as build_model
     from cloudtf.model.saving import load_model as load_model
     from cloudtf.pipeline.dataset import open_dataset as open_dataset
+    from cloudtf.reporter import reporting_to as reporting_to
+    from cloudtf.reporter import set_reporter as set_reporter
     from cloudtf.submission.postprocess import PostprocessConfig as PostprocessConfig
     from cloudtf.submission.postprocess import postprocess as postprocess
     from cloudtf.synthetic.synthesize import SynthesizeConfig as SynthesizeConfig

@@ -1,9 +1,22 @@
-"""The errors that are meant for the user: one sentence that names the culprit and the mend."""
+"""The errors that are meant for the user: one sentence that names the culprit and the fix.
+
+A message names a setting as `param("batch_size")` or `param(batch_size=0)` inside an f-string: who
+calls the library reads `batch_size=0`, and who runs a command `--batch_size=0`.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import re
+import shlex
 import sys
+from typing import Any, Iterator
+
+# Whether messages name settings as flags: true while a command runs, for all of its threads.
+_naming_flags = False
+
+# A value is shown up to this many characters.
+_MAX_SHOWN = 400
 
 # What TensorFlow writes around a reason: nodes and ops, the place in the pipeline and in the batch.
 _NAMES_OF_NODES = re.compile(
@@ -15,7 +28,7 @@ _ANNOUNCEMENTS = ("Graph execution error:", "in user code:")
 
 
 class UserError(Exception):
-    """Bad input. The message is one sentence naming the file, row or flag, and how to mend it.
+    """Bad input. The message is one sentence naming the file, row or parameter, and the fix.
 
     Commands print the message without a traceback and exit with `exit_status`.
     """
@@ -29,7 +42,7 @@ class UserError(Exception):
 
 
 class UsageError(UserError):
-    """A flag that is unknown, missing, of the wrong type or out of range."""
+    """A parameter that is unknown, missing, of the wrong type or out of range."""
 
     exit_status = 2
 
@@ -57,11 +70,54 @@ def reason(error: BaseException, limit: int = 160) -> str:
     return phrase if len(phrase) <= limit else f"{phrase[: limit - 3]}..."
 
 
+def param(name: str = "", /, **setting: Any) -> str:
+    """A setting as the reader of a message knows it: as a parameter, or as a flag of a command.
+
+    | call | in Python | in a command |
+    |---|---|---|
+    | `param("batch_size")` | `batch_size` | `--batch_size` |
+    | `param(batch_size=0)` | `batch_size=0` | `--batch_size=0` |
+    | `param(cache="none")` | `cache='none'` | `--cache=none` |
+    | `param(run_dir="my run")` | `run_dir='my run'` | `--run_dir='my run'` |
+    | `param(classes=("A", "B"))` | `classes=('A', 'B')` | `--classes=A,B` |
+    | `param(verify=True)` | `verify=True` | `--verify` |
+    | `param(tensorboard=False)` | `tensorboard=False` | `--notensorboard` |
+
+    Args:
+      name: the setting, where its value does not matter.
+      **setting: in place of that, one setting with its value.
+    """
+    if not setting:
+        return f"--{name}" if _naming_flags else name
+    ((name, value),) = setting.items()
+    if not _naming_flags:
+        return f"{name}={_shortened(repr(value))}"
+    if isinstance(value, bool):
+        return f"--{name}" if value else f"--no{name}"
+    words = value if isinstance(value, (tuple, list)) else (value,)
+    return f"--{name}={_shortened(shlex.quote(','.join(str(word) for word in words)))}"
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN - 4]} ..."
+
+
+@contextlib.contextmanager
+def naming_flags() -> Iterator[None]:
+    """While this is entered, `param` writes flags: what a command does, and nothing else."""
+    global _naming_flags
+    before, _naming_flags = _naming_flags, True
+    try:
+        yield
+    finally:
+        _naming_flags = before
+
+
 def out_of_memory(what: str) -> UserError:
     """What to raise where a device has no room for `what`, such as `A step of 32 images`."""
     return UserError(
-        f"{what} does not fit into the device's memory; give a smaller --batch_size, or train with "
-        "--mixed_precision, a smaller --model or smaller images."
+        f"{what} does not fit into the device's memory; give a smaller {param('batch_size')}, or "
+        f"train with {param(mixed_precision=True)}, a smaller {param('model')} or smaller images."
     )
 
 

@@ -10,12 +10,14 @@ from the same fields.
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import functools
+import re
 import typing
 from typing import Any, Optional, Sequence
 
-from cloudtf.errors import UsageError
+from cloudtf.errors import UsageError, param
 
 REQUIRED = object()
 
@@ -33,7 +35,9 @@ def setting(
 
     Args:
       default: the default value, or `REQUIRED`.
-      help: one or two sentences for `--help`.
+      help: one or two sentences. A setting or its value is named between backticks as Python
+        writes it: `fold`, `weights='none'`, `tensorboard=False`; `help_text` brings it to the
+        reader's form.
       minimum: the smallest allowed number (inclusive).
       maximum: the largest allowed number (inclusive).
       choices: the allowed words; for a tuple of words, the words allowed in it.
@@ -77,29 +81,42 @@ class Settings:
                 _check(type(self), field, getattr(self, field.name))
 
 
+def help_text(field: dataclasses.Field) -> str:
+    """The help of a setting for who reads it now: in a command, with flags for the settings."""
+    return _NAMED.sub(_named, field.metadata["help"])
+
+
+_NAMED = re.compile(r"`([a-z][a-z0-9_]*)(?:=([^`]*))?`")
+
+
+def _named(match: re.Match) -> str:
+    name, value = match.groups()
+    return param(name) if value is None else param(**{name: ast.literal_eval(value)})
+
+
 def _check(config_class: type, field: dataclasses.Field, value: Any) -> None:
-    rules = field.metadata
+    rules, name = field.metadata, field.name
     if value is None:
         if rules["required"]:
-            raise UsageError(f"--{field.name} is required: {rules['help']}")
+            raise UsageError(f"{param(name)} is required: {help_text(field)}")
         return
-    expected, _ = value_type(config_class, field.name)
+    expected, _ = value_type(config_class, name)
     if expected is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
+    given = param(**{name: value})
     if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
-        raise UsageError(f"--{field.name}={value!r} must be of type {expected.__name__}.")
+        raise UsageError(f"{given} must be of type {expected.__name__}.")
     if rules["choices"] is not None:
         for word in value if isinstance(value, tuple) else (value,):
             if word not in rules["choices"]:
-                raise UsageError(
-                    f"--{field.name}={word} is not one of {', '.join(rules['choices'])}."
-                )
+                wrong = f"{given}: {word!r}" if isinstance(value, tuple) else given
+                raise UsageError(f"{wrong} is not one of {', '.join(rules['choices'])}.")
     low, high = rules["minimum"], rules["maximum"]
     # Written so that NaN, which compares false with everything, is refused.
     if low is not None and not value >= low:
-        raise UsageError(f"--{field.name}={value} must be at least {low}.")
+        raise UsageError(f"{given} must be at least {low}.")
     if high is not None and not value <= high:
-        raise UsageError(f"--{field.name}={value} must be at most {high}.")
+        raise UsageError(f"{given} must be at most {high}.")
 
 
 def to_flagfile(config: Settings) -> str:

@@ -8,8 +8,9 @@ from typing import Optional
 
 import pytest
 
+from cloudtf import errors
 from cloudtf.errors import UsageError
-from cloudtf.settings import REQUIRED, Settings, setting, to_flagfile, value_type
+from cloudtf.settings import REQUIRED, Settings, help_text, setting, to_flagfile, value_type
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,20 +36,20 @@ def test_defaults_and_given_values_are_taken():
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
-        ({"name": None}, r"--name is required: What to call it\."),
-        ({"count": 0}, r"--count=0 must be at least 1\."),
-        ({"count": 10}, r"--count=10 must be at most 9\."),
-        ({"count": 1.5}, r"--count=1\.5 must be of type int\."),
-        ({"count": True}, r"--count=True must be of type int\."),
-        ({"count": "3"}, r"--count='3' must be of type int\."),
-        ({"rate": -0.1}, r"--rate=-0\.1 must be at least 0\."),
-        ({"rate": math.nan}, r"--rate=nan must be at least 0\."),
-        ({"rate": "fast"}, r"--rate='fast' must be of type float\."),
-        ({"kind": "oval"}, r"--kind=oval is not one of round, square\."),
-        ({"words": ("a", "c")}, r"--words=c is not one of a, b\."),
-        ({"words": ["a"]}, r"--words=\['a'\] must be of type tuple\."),
-        ({"limit": 0}, r"--limit=0 must be at least 1\."),
-        ({"fast": 1}, r"--fast=1 must be of type bool\."),
+        ({"name": None}, r"name is required: What to call it\."),
+        ({"count": 0}, r"count=0 must be at least 1\."),
+        ({"count": 10}, r"count=10 must be at most 9\."),
+        ({"count": 1.5}, r"count=1\.5 must be of type int\."),
+        ({"count": True}, r"count=True must be of type int\."),
+        ({"count": "3"}, r"count='3' must be of type int\."),
+        ({"rate": -0.1}, r"rate=-0\.1 must be at least 0\."),
+        ({"rate": math.nan}, r"rate=nan must be at least 0\."),
+        ({"rate": "fast"}, r"rate='fast' must be of type float\."),
+        ({"kind": "oval"}, r"kind='oval' is not one of round, square\."),
+        ({"words": ("a", "c")}, r"words=\('a', 'c'\): 'c' is not one of a, b\."),
+        ({"words": ["a"]}, r"words=\['a'\] must be of type tuple\."),
+        ({"limit": 0}, r"limit=0 must be at least 1\."),
+        ({"fast": 1}, r"fast=1 must be of type bool\."),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_name(wrong, sentence):
@@ -72,3 +73,15 @@ def test_the_flagfile_has_a_line_for_each_setting_that_has_a_value():
         "--words=a,b",
         "--fast=true",
     ]
+
+
+def test_help_names_settings_as_its_reader_does():
+    field = dataclasses.field(
+        metadata={
+            "help": "Not with `fold`, `weights='none'` or `tensorboard=False`; `10m`: minutes."
+        }
+    )
+    assert help_text(field) == "Not with fold, weights='none' or tensorboard=False; `10m`: minutes."
+    with errors.naming_flags():
+        in_command = help_text(field)
+    assert in_command == "Not with --fold, --weights=none or --notensorboard; `10m`: minutes."

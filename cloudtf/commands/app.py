@@ -71,6 +71,7 @@ def run_command(name: str, arguments: Sequence[str]) -> int:
     return run_module(f"cloudtf {name}", module, arguments)
 
 
+@errors.naming_flags()
 def run_module(name: str, module: ModuleType, arguments: Sequence[str]) -> int:
     """Runs a module made like a command, wherever it is; `name` begins its help and its errors."""
     others: list[Sequence[str]] = []
@@ -99,6 +100,7 @@ def run_module(name: str, module: ModuleType, arguments: Sequence[str]) -> int:
         return 1
 
 
+@errors.naming_flags()
 def parse(config_class: type[Config], arguments: Sequence[str]) -> Config:
     """Flags to settings.
 
@@ -127,7 +129,7 @@ def _define(config_class: type) -> flags.FlagValues:
         if "help" not in field.metadata:
             continue
         kind, _ = settings.value_type(config_class, field.name)
-        text: str = field.metadata["help"]
+        text = settings.help_text(field)
         default: Any = field.default
         if kind is tuple:
             default = list(default) if default is not None else None
@@ -177,7 +179,10 @@ def _help(name: str, module: ModuleType) -> str:
             lines.append(f"  --{field.name}{_allowed(module.CONFIG, field)}")
             lines.append(
                 textwrap.fill(
-                    field.metadata["help"], width, initial_indent=" " * 6, subsequent_indent=" " * 6
+                    settings.help_text(field),
+                    width,
+                    initial_indent=" " * 6,
+                    subsequent_indent=" " * 6,
                 )
             )
     lines += [

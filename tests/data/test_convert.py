@@ -344,9 +344,9 @@ def test_many_problems_are_told_in_one_sentence_with_their_count(own):
         ({"folds": 2, "split_column": "x"}, "--split_column says it all"),
         ({"labels_csv": None, "folds": 2}, "--folds needs --labels_csv"),
         ({"labels_csv": None, "group_column": "x"}, "--group_column needs --labels_csv"),
-        ({"val_fraction": 1.0}, "--val_fraction=1.0 must be at most 0.9"),
-        ({"image_height": 0}, "--image_height=0 must be at least 1"),
-        ({"on_error": "ignore"}, "--on_error=ignore is not one of fail, skip"),
+        ({"val_fraction": 1.0}, "val_fraction=1.0 must be at most 0.9"),
+        ({"image_height": 0}, "image_height=0 must be at least 1"),
+        ({"on_error": "ignore"}, "on_error='ignore' is not one of fail, skip"),
     ],
 )
 def test_flags_that_cannot_be_are_refused(options, message):

@@ -151,7 +151,7 @@ def test_a_reported_shard_of_other_photographs_is_refused(source, tmp_path):
     [
         ({"engine": "beam", "verify": True}, "--verify reads .* --engine=beam, and run `cloudtf"),
         ({"beam_options": "--runner=X"}, "--beam_options needs --engine=beam"),
-        ({"engine": "spark"}, "--engine=spark is not one of local, beam"),
+        ({"engine": "spark"}, "engine='spark' is not one of local, beam"),
     ],
 )
 def test_what_an_engine_cannot_do_is_refused(options, message):

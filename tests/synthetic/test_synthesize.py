@@ -286,11 +286,11 @@ def test_a_set_killed_halfway_can_be_overwritten_and_has_no_csv(tmp_path, monkey
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"image_height": 31}, "--image_height=31 must be at least 32"),
-        ({"image_width": 5001}, "--image_width=5001 must be at most 5000"),
-        ({"num_images": 0}, "--num_images=0 must be at least 1"),
-        ({"seed": -1}, "--seed=-1 must be at least 0"),
-        ({"output_dir": None}, "--output_dir is required"),
+        ({"image_height": 31}, "image_height=31 must be at least 32"),
+        ({"image_width": 5001}, "image_width=5001 must be at most 5000"),
+        ({"num_images": 0}, "num_images=0 must be at least 1"),
+        ({"seed": -1}, "seed=-1 must be at least 0"),
+        ({"output_dir": None}, "output_dir is required"),
     ],
 )
 def test_bad_settings_are_refused(changes, message):

@@ -126,6 +126,6 @@ def test_a_step_that_does_not_fit_into_memory_is_one_sentence(data, first_weight
     with pytest.raises(UserError) as caught:
         run(data, first_weights, [1], loss=without_room)
     assert str(caught.value) == (
-        "A step of 8 images does not fit into the device's memory; give a smaller --batch_size, "
-        "or train with --mixed_precision, a smaller --model or smaller images."
+        "A step of 8 images does not fit into the device's memory; give a smaller batch_size, "
+        "or train with mixed_precision=True, a smaller model or smaller images."
     )
