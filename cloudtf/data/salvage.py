@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import io
 import itertools
-import struct
 from concurrent.futures import ThreadPoolExecutor
 from typing import Iterator, Sequence
 
@@ -22,7 +22,6 @@ from cloudtf.errors import UserError
 # Of a split's records, or one record: more is no accident, and the class rates would be others.
 MOST_BAD = 0.01
 _SHOWN = 3
-_HEADER = 12  # Of a record's frame: its length in 8 bytes and their checksum in 4.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +108,7 @@ def _salvage(
     for position, frame in enumerate(itertools.islice(_frames(data), shard.num_examples)):
         read += len(frame)
         try:
-            _, label, _ = verify.check_record(position, _content(frame), manifest)
+            _, label, _ = verify.check_record(position, tfrecord.content(frame), manifest)
         except ValueError as error:
             reason = str(error).split(f"record {position}: ", 1)[-1]
             bad.append(f"{shard.name} record {position} ({reason})")
@@ -132,21 +131,7 @@ def _salvage(
 
 def _frames(data: bytes) -> Iterator[bytes]:
     """The records of a shard with their frames, up to the first whose length is damaged."""
-    start = 0
-    while start + _HEADER <= len(data):
-        length, checksum = struct.unpack_from("<QI", data, start)
-        end = start + _HEADER + length + 4
-        if tfrecord.masked_crc32c(data[start : start + 8]) != checksum or end > len(data):
-            return
-        yield data[start:end]
-        start = end
-
-
-def _content(frame: bytes) -> bytes:
-    record = frame[_HEADER:-4]
-    if tfrecord.masked_crc32c(record) != int.from_bytes(frame[-4:], "little"):
-        raise ValueError("it does not have its checksum")
-    return record
+    return (data[start:end] for start, end in tfrecord.spans(io.BytesIO(data), len(data)))
 
 
 def _labels(path: str) -> Iterator[Sequence[int]]:
@@ -154,7 +139,7 @@ def _labels(path: str) -> Iterator[Sequence[int]]:
     import tensorflow as tf
 
     for frame in _frames(files.read_bytes(path)):
-        example = tf.train.Example.FromString(_content(frame))
+        example = tf.train.Example.FromString(tfrecord.content(frame))
         yield example.features.feature[records.LABEL].int64_list.value
 
 

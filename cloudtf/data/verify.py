@@ -279,17 +279,18 @@ def _features(example: Any) -> dict[str, Any]:
 def _records(path: str) -> Iterator[bytes]:
     import tensorflow as tf
 
-    position = length = 0
+    position = 0
     try:
         for record in tf.data.TFRecordDataset(path):
-            content = record.numpy()
-            yield content
+            yield record.numpy()
             position += 1
-            length += tfrecord.FRAME_BYTES + len(content)
     except tf.errors.OpError as error:
         raise ValueError(f"record {position}: {reason(error)}") from error
     # TensorFlow takes the first bytes of a record, without the rest, for the end of the file.
-    if length != files.size(path):
+    size = files.size(path)
+    with files.open_bytes(path) as file:
+        ends = [0, *(end for _, end in tfrecord.spans(file, size))]
+    if ends[-1] != size:
         raise ValueError(f"record {position}: it is cut off")
 
 

@@ -10,7 +10,6 @@ import concurrent.futures
 import dataclasses
 import functools
 import os
-import struct
 from typing import Optional
 
 import numpy as np
@@ -233,18 +232,11 @@ def index_shard(path: str, shard: records.Shard) -> np.ndarray:
     Raises:
       UserError: the shard holds another number of records than the manifest says, or is damaged.
     """
-    offsets: list[int] = []
-    offset = 0
     with files.open_bytes(path) as file:
-        while offset < shard.num_bytes and len(offsets) <= shard.num_examples:
-            offsets.append(offset)
-            file.seek(offset)
-            length = file.read(8)
-            if len(length) < 8:
-                break
-            offset += struct.unpack("<Q", length)[0] + tfrecord.FRAME_BYTES
-    if offset != shard.num_bytes:
-        cause = tf.errors.DataLossError(None, None, f"a record at byte {offsets[-1]} does not end")
+        spans = list(tfrecord.spans(file, shard.num_bytes))
+    offsets, ends = [start for start, _ in spans], [0, *(end for _, end in spans)]
+    if ends[-1] != shard.num_bytes:
+        cause = tf.errors.DataLossError(None, None, f"a record at byte {ends[-1]} does not end")
         raise damage.shard_error(path, cause)
     if len(offsets) != shard.num_examples:
         raise damage.count_error(path, len(offsets), shard.num_examples)

@@ -1,3 +1,5 @@
+import io
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,7 +14,7 @@ def test_crc32c_gives_the_published_check_value():
     assert tfrecord.crc32c(b"\xff" * 32) == 0x62A8AB43
 
 
-@pytest.mark.parametrize("length", [0, 1, 3, 4, 5, 255, 256, 257, 511, 512, 513, 70_000])
+@pytest.mark.parametrize("length", [0, 1, 3, 4, 5, 16, 17, 255, 256, 257, 511, 512, 513, 70_000])
 def test_tensorflow_reads_a_framed_record_of_any_length(tmp_path, length):
     import tensorflow as tf
 
@@ -31,6 +33,39 @@ def test_a_framed_record_is_what_tensorflow_writes(tmp_path):
         writer.write(record)
     with open(path, "rb") as file:
         assert file.read() == tfrecord.frame(record)
+
+
+def walked(data, size=None):
+    """The records of a file as bytes, by the places of their frames."""
+    size = len(data) if size is None else size
+    return [
+        tfrecord.content(data[start:end]) for start, end in tfrecord.spans(io.BytesIO(data), size)
+    ]
+
+
+def test_frames_are_walked_up_to_the_first_that_is_damaged():
+    records = [b"", b"a" * 7, np.random.default_rng(0).bytes(3000)]
+    data = b"".join(map(tfrecord.frame, records))
+    assert walked(data) == records and walked(b"") == []
+    starts = [0, 16, 16 + 23, len(data)]
+    assert list(tfrecord.spans(io.BytesIO(data), len(data))) == list(zip(starts, starts[1:]))
+    assert walked(data[:-1]) == records[:2] == walked(data + b"more", len(data) - 1)
+    for end in (3, 12, 15):
+        assert walked(data[:end]) == []
+    for byte in range(12):  # Of the second one's length and its checksum.
+        damaged = bytearray(data)
+        damaged[16 + byte] ^= 0x10
+        assert walked(bytes(damaged)) == records[:1]
+
+
+def test_a_record_without_its_checksum_is_not_taken():
+    framed = bytearray(tfrecord.frame(b"record"))
+    for byte in (12, 17, 18, 21):
+        framed[byte] ^= 1
+        with pytest.raises(ValueError, match="does not have its checksum"):
+            tfrecord.content(bytes(framed))
+        framed[byte] ^= 1
+    assert tfrecord.content(bytes(framed)) == b"record"
 
 
 @settings(max_examples=200, deadline=None)
