@@ -1,8 +1,8 @@
 """Other ways to feed a network, each as its own users write it; and the limits.
 
 A function here is called in a process of its own, loads its library there, and returns what
-measures it. All deliver batches of augmented or plain images of one size; the notebook's four
-augmentations have its parameters (probability 0.5 each, 20 degrees, 5 cells, 0.3).
+measures it. All deliver batches of augmented or plain images of one size; the four augmentations
+have the original notebook's parameters (probability 0.5 each, 20 degrees, 5 cells, 0.3).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 
 
 def keras_sequence(paths: list[str], batch_size: int, size: int) -> harness.Measure:
-    """The notebook's Sequence: OpenCV and albumentations an image, floats of 64 bits."""
+    """The original notebook's (docs/ORIGINAL.md): an image at a time, as floats of 64 bits."""
     import cv2
     import tensorflow as tf
 

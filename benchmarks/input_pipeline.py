@@ -22,7 +22,7 @@ FLAGS = flags.FLAGS
 flags.DEFINE_integer("images", 2000, "Images in the set.", lower_bound=64)
 flags.DEFINE_integer("batch_size", 32, "Images a batch.", lower_bound=1)
 flags.DEFINE_integer(
-    "originals", 0, "Also the notebook's way from so many photographs of 2100 x 1400."
+    "originals", 0, "Also the original notebook's way with so many files of 2100 x 1400."
 )
 
 SIZE = 224
@@ -35,8 +35,8 @@ DEVICE_STREAMED = "cloudtf, uint8 for the device, streamed"
 DECODED = "cloudtf, uint8 from the decoded cache"
 EVALUATION = "cloudtf, evaluation, uint8"
 EVALUATION_FLOAT = "cloudtf, evaluation, float32"
-SEQUENCE = "notebook's Sequence, files at 224"
-SEQUENCE_ORIGINALS = "notebook's Sequence, original photographs"
+SEQUENCE = "original notebook, files at 224"
+SEQUENCE_ORIGINALS = "original notebook, full-size files"
 TORCH = "torch DataLoader + albumentations, float32"
 TORCH_UINT8 = "torch DataLoader + albumentations, uint8"
 TORCH_PLAIN = "torch DataLoader, float32, no augmentation"

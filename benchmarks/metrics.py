@@ -30,7 +30,7 @@ def cloudtf_areas(examples: int, classes: int) -> harness.Measure:
 
 
 def sklearn_areas(examples: int, classes: int, both: bool) -> harness.Measure:
-    """The notebook's two calls a class, and average precision."""
+    """The original notebook's two calls a class, and average precision."""
     from sklearn.metrics import auc, average_precision_score, precision_recall_curve
 
     labels, scores = _data(examples, classes)

@@ -1,9 +1,10 @@
 """The area under the precision-recall curve, exact, a class and in the mean.
 
-Two areas are kept. `pr_auc` is the notebook's: the trapezoid under scikit-learn's
-`precision_recall_curve`, which interpolates between points and so flatters (a constant score at 1%
-prevalence gets 0.505). `average_precision` is the step function's area and does not (it gets 0.01).
-See Davis and Goadrich, "The relationship between precision-recall and ROC curves", ICML 2006.
+Two areas are kept. `pr_auc` is the original notebook's (docs/ORIGINAL.md): the trapezoid under
+scikit-learn's `precision_recall_curve`, which interpolates between points and so flatters (a
+constant score at 1% prevalence gets 0.505). `average_precision` is the step function's area and
+does not (it gets 0.01). See Davis and Goadrich, "The relationship between precision-recall and ROC
+curves", ICML 2006.
 
 Scores are never binned: `tf.keras.metrics.AUC` is not a substitute.
 """

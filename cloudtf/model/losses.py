@@ -17,7 +17,8 @@ from cloudtf.model.choices import LOSSES
 
 Loss = Callable[..., tf.Tensor]
 
-# The notebook's. Keeps a batch without labels and predictions from dividing 0 by 0.
+# The original notebook's (docs/ORIGINAL.md): a batch without labels and predictions must not divide
+# 0 by 0.
 SMOOTH = 1.0
 
 
@@ -25,8 +26,8 @@ def get_loss(name: str) -> Loss:
     """The loss function of a name in `LOSSES`.
 
     `bce` is binary cross-entropy; `dice` is 1 - dice coefficient of the whole batch; `bce_dice` is
-    their sum, as in the notebook. `categorical_crossentropy` is what the notebook trained with; it
-    is for classes that exclude one another, and a warning says so.
+    their sum, as in the original notebook (docs/ORIGINAL.md). `categorical_crossentropy` is what
+    that notebook trained with; it is for classes that exclude one another, and a warning says so.
 
     Raises:
       UserError: there is no such loss.
@@ -65,10 +66,11 @@ def categorical_crossentropy(y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
 
 
 def dice_coef(y_true: tf.Tensor, y_pred: tf.Tensor, smooth: float = SMOOTH) -> tf.Tensor:
-    """The notebook's dice coefficient over all examples and classes together: a scalar in [0, 1].
+    """The dice coefficient over all examples and classes together: a scalar in [0, 1].
 
-    (2 sum(t p) + smooth) / (sum(t) + sum(p) + smooth). Called in a replica, the sums run over the
-    batches of all replicas, so that the value and its gradient are those of the global batch.
+    (2 sum(t p) + smooth) / (sum(t) + sum(p) + smooth), as in the original notebook
+    (docs/ORIGINAL.md). Called in a replica, the sums run over the batches of all replicas, so that
+    the value and its gradient are those of the global batch.
     """
     y_true = tf.cast(y_true, y_pred.dtype)
     sums = tf.stack([tf.reduce_sum(y_true * y_pred), tf.reduce_sum(y_true) + tf.reduce_sum(y_pred)])

@@ -14,15 +14,16 @@ NAMES = (
     "brightness",
     "contrast",
 )
-NOTEBOOK = NAMES[:4]
+# The original notebook's (docs/ORIGINAL.md).
+ORIGINAL = NAMES[:4]
 
 
 @dataclasses.dataclass(frozen=True)
 class Augmentations(Settings):
-    """The augmentations of training images; the defaults are the notebook's."""
+    """The augmentations of training images; the defaults are the original notebook's."""
 
     augmentations: tuple[str, ...] = setting(
-        NOTEBOOK,
+        ORIGINAL,
         f"Which of {', '.join(NAMES)}; empty for none.",
         choices=NAMES,
         topic="augmentation",

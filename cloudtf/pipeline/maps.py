@@ -48,8 +48,8 @@ def sample_maps(
 ) -> Maps:
     """Draws the maps of a batch.
 
-    The forward order is the notebook's: vertical flip, horizontal flip, rotation, distortion.
-    Each is drawn with `ops.augment_probability` for each example.
+    The forward order is the original notebook's (docs/ORIGINAL.md): vertical flip, horizontal flip,
+    rotation, distortion. Each is drawn with `ops.augment_probability` for each example.
 
     Args:
       ops: which augmentations, and how strong.

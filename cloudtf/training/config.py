@@ -38,7 +38,7 @@ class TrainConfig(Augmentations):
         topic="model",
     )
     dropout: float = setting(
-        0.0, "Dropout before the head (the notebook has none).", minimum=0, maximum=0.9,
+        0.0, "Dropout before the head, as a share of the features.", minimum=0, maximum=0.9,
         topic="model",
     )  # fmt: skip
     batch_norm_momentum: Optional[float] = setting(

@@ -11,7 +11,7 @@ TRUE = generator.integers(0, 2, (6, 4)).astype(np.float32)
 PREDICTED = generator.uniform(0, 1, (6, 4)).astype(np.float32)
 
 
-def notebook_dice(true, predicted):
+def original_dice(true, predicted):
     return (2 * np.sum(true * predicted) + 1) / (np.sum(true) + np.sum(predicted) + 1)
 
 
@@ -49,21 +49,21 @@ def test_bce_keeps_the_gradient_of_a_saturated_output():
     np.testing.assert_allclose(gradient(), [-1.0], rtol=1e-5)
 
 
-def test_dice_coef_is_the_notebooks():
-    expected = notebook_dice(TRUE, PREDICTED)
+def test_dice_coef_is_the_original_notebooks():
+    expected = original_dice(TRUE, PREDICTED)
     np.testing.assert_allclose(losses.dice_coef(TRUE, PREDICTED), expected, rtol=1e-6)
     assert losses.dice_coef(TRUE, TRUE).numpy() == pytest.approx(1.0)
     assert losses.dice_coef(tf.zeros([2, 4]), tf.zeros([2, 4])).numpy() == 1.0
 
 
-def test_dice_and_bce_dice_are_the_notebooks():
+def test_dice_and_bce_dice_are_the_original_notebooks():
     dice = losses.get_loss("dice")(TRUE, PREDICTED)
-    np.testing.assert_allclose(dice, np.full(6, 1 - notebook_dice(TRUE, PREDICTED)), rtol=1e-5)
+    np.testing.assert_allclose(dice, np.full(6, 1 - original_dice(TRUE, PREDICTED)), rtol=1e-5)
     both = losses.get_loss("bce_dice")(TRUE, PREDICTED)
     np.testing.assert_allclose(both, dice + losses.get_loss("bce")(TRUE, PREDICTED), rtol=1e-6)
 
 
-def test_categorical_crossentropy_is_the_notebooks_and_warns():
+def test_categorical_crossentropy_is_the_original_notebooks_and_warns():
     with pytest.warns(UserWarning, match="as if exactly one class were present"):
         loss = losses.get_loss("categorical_crossentropy")
     shares = PREDICTED / PREDICTED.sum(axis=1, keepdims=True)

@@ -29,7 +29,7 @@ def layers_of(model, kind):
     return [layer for layer in model.get_layer("body").layers if isinstance(layer, kind)]
 
 
-def test_b2_has_exactly_the_notebooks_parameters(b2):
+def test_b2_has_exactly_the_original_notebooks_parameters(b2):
     trainable = sum(int(np.prod(w.shape)) for w in b2.trainable_weights)
     assert b2.count_params() == 7_774_198
     assert trainable == 7_706_630

@@ -296,7 +296,7 @@ def test_the_order_is_vertical_flip_horizontal_flip_rotation_distortion(smooth):
     assert error(flipped, run(run(smooth, degrees=17), horizontal=True), border=30)[0] > 5
 
 
-def test_the_order_is_that_of_the_notebooks_albumentations(smooth):
+def test_the_order_is_that_of_the_original_notebooks_albumentations(smooth):
     columns, rows = (0.75, 1.2, 0.9, 1.3, 0.8, 1.0), (1.25, 0.8, 1.1, 0.7, 1.2, 1.0)
     expected = albumentations.rotate(smooth[::-1, ::-1].copy(), 12)
     expected = albumentations.grid_distortion(expected, 5, columns, rows)

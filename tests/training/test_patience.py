@@ -32,7 +32,8 @@ def test_it_stops_after_five_epochs_without_a_better_score_and_halves_after_thre
 
 
 def test_a_slow_decline_after_the_best_stops_though_each_window_has_a_better_start():
-    # The notebook compares only with the epoch `patience` before; the best here came earlier.
+    # The original notebook compares only with the epoch `patience` before; here the best came
+    # earlier.
     scores = [0.90, 0.80, 0.81, 0.82, 0.83, 0.84, 0.85]
     assert decide(scores) == ([1], [4], 6)
 
