@@ -134,6 +134,8 @@ def test_the_container_installs_an_extra_that_exists_from_files_that_are_sent(st
     assert copied == sent and all((ROOT / name).exists() for name in copied)
 
 
+TOP = {"cloudtf", "tests", "benchmarks", "tools", "docs", "flags", "notebooks", "requirements"}
+TOP |= {path.name for path in (ROOT / "tests").iterdir()}
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -154,6 +156,21 @@ def test_commands_in_the_documents_are_understood(path):
             rules = fields[off].metadata
             if value and rules["choices"] and "|" not in value:
                 assert set(value.split(",")) <= set(rules["choices"]), word
+
+
+def test_files_that_the_documents_name_are_there():
+    others = ("CONTRIBUTING.md", "RELIABILITY.md", "tests/README.md")
+    count = 0
+    for path in (*DOCUMENTS, *map(ROOT.joinpath, others)):
+        text = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.S)
+        named = re.findall(r"`((?:\w+/)+(?:\w+\.(?:py|md|flags|ipynb))?)`", text)
+        linked = re.findall(r"\]\(([^)#:]+)\)", text)
+        for name in (*named, *linked):
+            folders = [folder for folder in (ROOT, path.parent) if (folder / name).exists()]
+            outside = name in named and name.split("/")[0] not in TOP
+            assert folders or outside, f"{path.name}: {name}"
+            count += bool(folders)
+    assert count > 100
 
 
 def documented(text):
