@@ -3,6 +3,7 @@
 Labels and splits: which image has which classes, and goes to which split.
   labels          the table of images and labels; which names and classes are allowed
   csv_rows        the rows of a CSV, whatever its delimiter
+  tables          a header and rows of text, out of a CSV or out of memory
   rle             Kaggle's run-length encoding of masks
   label_builder   collects the images, classes and problems of a CSV's rows
   label_csv       reads a label CSV: Kaggle's masks, one-hot columns or lists of classes

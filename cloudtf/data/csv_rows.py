@@ -53,8 +53,8 @@ def _header_and_rows(path: str, file: TextIO) -> tuple[list[str], Iterator[Row]]
     rows = _rows(path, lines, delimiter, blank + 1)
     _, header = next(rows, (0, []))
     header = [cell.strip() for cell in header]
-    _check_header(path, header)
-    return header, _checked(path, header, rows)
+    check_header(path, header)
+    return header, checked(path, header, rows)
 
 
 def _without_nul(path: str, lines: Iterable[str], start: int) -> Iterator[str]:
@@ -90,7 +90,8 @@ def _quoted(path: str, number: int, lines: Iterable[str], delimiter: str) -> lis
         csv.field_size_limit(limit)
 
 
-def _checked(path: str, header: list[str], rows: Iterator[Row]) -> Iterator[Row]:
+def checked(path: str, header: list[str], rows: Iterator[Row]) -> Iterator[Row]:
+    """The same rows; UserError at one of another length than the header, or if none comes."""
     row = None
     for row in rows:
         number, cells = row
@@ -104,7 +105,8 @@ def _checked(path: str, header: list[str], rows: Iterator[Row]) -> Iterator[Row]
         raise UserError(f"{path} has a header but no rows; there is nothing to convert.")
 
 
-def _check_header(path: str, header: list[str]) -> None:
+def check_header(path: str, header: list[str]) -> None:
+    """Raises UserError unless the columns can be told apart and are two or more."""
     if not header:
         raise UserError(f"{path} has nothing but delimiters; it must begin with a header row.")
     if len(header) < 2:

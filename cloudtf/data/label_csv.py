@@ -12,14 +12,15 @@ from __future__ import annotations
 import itertools
 import re
 from array import array
-from typing import Callable, Iterator, Optional, Sequence
+from typing import Callable, Iterator, Optional, Sequence, Union
 
 import numpy as np
 
-from cloudtf.data import rle
-from cloudtf.data.csv_rows import Row, open_rows
+from cloudtf.data import rle, tables
+from cloudtf.data.csv_rows import Row
 from cloudtf.data.label_builder import TableBuilder, one_spelling
 from cloudtf.data.labels import EXTENSIONS, LabelTable
+from cloudtf.data.tables import Table
 from cloudtf.errors import UsageError, UserError
 
 _ZERO_ONE = {"0": 0, "1": 1, "0.0": 0, "1.0": 1}
@@ -28,7 +29,7 @@ _LOOKED_AT = 1000
 
 
 def read_labels(
-    path: str,
+    source: Union[str, Table],
     label_format: str = "auto",
     classes: Sequence[str] = (),
     columns: Sequence[str] = (),
@@ -36,7 +37,7 @@ def read_labels(
     """Reads a label CSV (commas, semicolons or tabs; UTF-8 with or without a byte-order mark).
 
     Args:
-      path: the CSV.
+      source: the path of the CSV, or a table of rows.
       label_format: one of `FORMATS`, or `auto`: told by the header and the first rows.
       classes: the class order. If empty: the order of the columns of a one-hot CSV, else
         alphabetical.
@@ -46,20 +47,18 @@ def read_labels(
       UserError: the file as a whole cannot be used. Problems of single rows are in the result.
       UsageError: `columns` or `classes` do not fit the header.
     """
-    with open_rows(path) as (header, rows):
-        for name in columns:
-            if name not in header:
-                has = ", ".join(header)[:400]
-                raise UsageError(f"{path} has no column {name!r}; it has {has}.")
-        if label_format == "auto":
-            first = list(itertools.islice(rows, _LOOKED_AT))
-            label_format = _recognise(header, first, columns)
-            rows = itertools.chain(first, rows)
-            del first
-        parse = {"kaggle_rle": _parse_rle, "onehot": _parse_onehot, "list": _parse_list}
-        builder = TableBuilder(path, header, columns, tuple(classes))
-        parse[label_format](builder, rows)
-        return builder.table()
+    table = tables.from_csv(source) if isinstance(source, str) else source
+    header = table.header
+    for name in columns:
+        if name not in header:
+            has = ", ".join(header)[:400]
+            raise UsageError(f"{table.source} has no column {name!r}; it has {has}.")
+    if label_format == "auto":
+        label_format = _recognise(header, list(itertools.islice(table.rows(), _LOOKED_AT)), columns)
+    parse = {"kaggle_rle": _parse_rle, "onehot": _parse_onehot, "list": _parse_list}
+    builder = TableBuilder(table.source, header, columns, tuple(classes))
+    parse[label_format](builder, table.rows())
+    return builder.table()
 
 
 def _recognise(header: list[str], rows: list[Row], columns: Sequence[str]) -> str:

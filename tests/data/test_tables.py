@@ -1,0 +1,67 @@
+"""Tables in memory read like the CSV that would hold them."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cloudtf.data import label_csv, tables
+from cloudtf.errors import UserError
+
+
+def frame_table(frame):
+    return tables.from_rows("the labels", list(frame), frame.itertuples(index=False, name=None))
+
+
+def test_a_data_frame_reads_like_its_csv(tmp_path):
+    frame = pd.DataFrame({"image": ["a.jpg", "b.jpg"], "Fish": [1, 0], "Sugar": [1.0, 0.0]})
+    frame.to_csv(tmp_path / "labels.csv", index=False)
+    kept = label_csv.read_labels(frame_table(frame))
+    read = label_csv.read_labels(str(tmp_path / "labels.csv"))
+    assert (kept.names, kept.classes) == (read.names, read.classes) == (
+        ("a.jpg", "b.jpg"), ("Fish", "Sugar"),
+    )  # fmt: skip
+    np.testing.assert_array_equal(kept.labels, read.labels)
+    assert kept.rows.tolist() == read.rows.tolist() == [2, 3]
+
+
+@pytest.mark.parametrize(
+    "value, text",
+    [
+        ("a b", "a b"),
+        (None, ""),
+        (math.nan, ""),
+        (np.float64("nan"), ""),
+        (np.float32(0.5), "0.5"),
+        (np.int64(7), "7"),
+        (True, "True"),
+        (np.bool_(False), "False"),
+        (1.0, "1.0"),
+        (["Fish", "Zucker ü"], '["Fish", "Zucker ü"]'),
+        (np.array([3, 0]), "[3, 0]"),
+        (("a",), '["a"]'),
+        ([], "[]"),
+    ],
+)
+def test_a_value_is_the_text_that_a_csv_would_hold(value, text):
+    assert tables.cell_text(value) == text
+
+
+def test_rows_can_be_gone_through_again():
+    table = tables.from_rows("the labels", ["image", "classes"], iter([["a.jpg", "A"]]))
+    assert list(table.rows()) == list(table.rows()) == [(2, ["a.jpg", "A"])]
+
+
+@pytest.mark.parametrize(
+    "header, rows, message",
+    [
+        (["image", "image"], [], "two columns named 'image'"),
+        (["image"], [], "one column only"),
+        (["image", 7], [], "the labels has a header but no rows"),
+        (["image", "A"], [["a.jpg", 1], ["b.jpg"]], "the labels row 3 has 1 cells, the header 2"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_by_the_name_of_the_table(header, rows, message):
+    with pytest.raises(UserError, match=message):
+        label_csv.read_labels(tables.from_rows("the labels", header, rows))
