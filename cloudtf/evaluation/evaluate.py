@@ -58,6 +58,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     """
     from cloudtf.evaluation import history, plots, pr_auc, report, scoring, thresholds
     from cloudtf.model import saving
+    from cloudtf.model import thresholds as thresholds_file
     from cloudtf.pipeline.dataset import open_dataset
     from cloudtf.submission import predictions
 
@@ -94,7 +95,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     }
     files.make_dirs(output)
     files.write_json(files.join(output, "metrics.json"), metrics)
-    thresholds.write(files.join(output, "thresholds.json"), chosen)
+    thresholds_file.write(files.join(output, "thresholds.json"), chosen)
     predictions.write(
         files.join(output, f"predictions_{split}.csv"),
         [names[number] for number in scored.numbers],

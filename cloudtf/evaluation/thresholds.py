@@ -1,4 +1,4 @@
-"""The decision thresholds of each class, and `thresholds.json`.
+"""Choosing the decision thresholds of each class; `cloudtf.model.thresholds` keeps them.
 
 A class is present where its score is at least the threshold. Two thresholds are chosen a class:
 `recall`, the strictest that still finds the wanted share of the positives, and `precision`, the
@@ -7,15 +7,11 @@ most lenient whose finds are still right as often as wanted (so the one that fin
 
 from __future__ import annotations
 
-from typing import Any, Optional, Sequence
+from typing import Optional, Sequence
 
 import numpy as np
 
-from cloudtf import files
-from cloudtf.errors import UserError
 from cloudtf.evaluation import pr_auc
-
-TARGETS = ("recall", "precision")
 
 
 def choose(
@@ -68,28 +64,6 @@ def choose(
     return chosen
 
 
-def write(path: str, chosen: dict[str, dict[str, dict[str, Optional[float]]]]) -> None:
-    """Writes `thresholds.json`; floats read back exactly.
-
-    Raises:
-      UserError: a value in `chosen` could not be read back (see `read`).
-    """
-    _check(path, chosen)
-    files.write_json(path, chosen)
-
-
-def read(path: str) -> dict[str, dict[str, dict[str, Optional[float]]]]:
-    """Reads `thresholds.json`.
-
-    Raises:
-      UserError: the file is missing or is not JSON; there is no class in it; a class lacks an
-        entry or has one that is not a number from 0 to 1, or null where that is allowed.
-    """
-    chosen = files.read_json(path)
-    _check(path, chosen)
-    return chosen
-
-
 def _point(
     curve: tuple[np.ndarray, np.ndarray, np.ndarray], index: int
 ) -> tuple[float, float, float]:
@@ -105,27 +79,3 @@ def _entry(target: float, found: tuple[Optional[float], ...]) -> dict[str, Optio
         "precision": precision,
         "recall": recall,
     }
-
-
-def _check(path: str, chosen: Any) -> None:
-    again = "make it again with `cloudtf evaluate`."
-    if not isinstance(chosen, dict) or not chosen:
-        raise UserError(f"{path} holds no thresholds by class; {again}")
-    for name, by_target in chosen.items():
-        for target in TARGETS:
-            entry = by_target.get(target) if isinstance(by_target, dict) else None
-            if not isinstance(entry, dict):
-                raise UserError(f"{path} has no {target!r} entry for class {name}; {again}")
-            for key in ("target", "threshold", "precision", "recall"):
-                if key not in entry or not _allowed(entry[key], null=key != "target"):
-                    raise UserError(
-                        f"{path} has {entry.get(key)!r} as the {key} of {target!r} for class "
-                        f"{name}, which is not a number from 0 to 1; {again}"
-                    )
-
-
-def _allowed(value: Any, null: bool) -> bool:
-    if value is None:
-        return null
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return number and 0 <= value <= 1  # NaN is neither.

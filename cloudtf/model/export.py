@@ -25,6 +25,7 @@ import numpy as np
 
 from cloudtf import files
 from cloudtf.errors import UserError, reason
+from cloudtf.model import thresholds
 from cloudtf.settings import REQUIRED, Settings, setting
 
 if TYPE_CHECKING:
@@ -118,9 +119,6 @@ def smallest_passing(threshold: Optional[float]) -> np.float32:
 
 def _describe(path: str, info: dict[str, Any], config: ExportConfig) -> dict[str, Any]:
     """What `cloudtf.json` will say, but for the image size."""
-    # Late, since it imports scikit-learn.
-    from cloudtf.evaluation import thresholds
-
     classes = info.get("classes") or []
     beside = files.join(files.dirname(path), "thresholds.json")
     source = config.thresholds or (beside if files.exists(beside) else None)

@@ -15,7 +15,7 @@ from typing import Optional
 
 from cloudtf import files
 from cloudtf.errors import UserError
-from cloudtf.evaluation import thresholds
+from cloudtf.model import thresholds
 from cloudtf.settings import REQUIRED, Settings, setting
 from cloudtf.submission import predictions
 

@@ -11,7 +11,7 @@ from hypothesis import example, given
 
 from cloudtf.data import records
 from cloudtf.errors import UserError
-from cloudtf.evaluation import thresholds
+from cloudtf.model import thresholds
 from tests.fuzz.inputs import damaged_json, fuzz
 
 SHA256 = "ab" * 32

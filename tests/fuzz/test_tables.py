@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cloudtf.data import label_csv, labels
 from cloudtf.errors import UserError
-from cloudtf.evaluation import thresholds
+from cloudtf.model import thresholds
 from cloudtf.submission import predictions
 from cloudtf.submission.postprocess import PostprocessConfig, postprocess
 from tests.fuzz.inputs import damaged, fuzz

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from cloudtf.commands import app
 from cloudtf.errors import UserError
-from cloudtf.evaluation import thresholds
+from cloudtf.model import thresholds
 from cloudtf.submission import predictions
 from cloudtf.submission.postprocess import PostprocessConfig, PostprocessResult, describe
 from cloudtf.submission.postprocess import postprocess as run_postprocess
