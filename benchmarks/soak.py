@@ -56,7 +56,7 @@ RUN = (
 )  # fmt: skip
 # What a run imports, most of it slowly.
 _IMPORTS = (
-    "cloudtf.training.run",
+    "cloudtf.training.train",
     "cloudtf.model.rectified_adam",
     "matplotlib.pyplot",
     "sklearn.metrics",

@@ -40,7 +40,7 @@ import importlib.metadata, json, statistics, sys, time
 began = time.perf_counter()
 from cloudtf.commands import app
 from cloudtf.training.config import TrainConfig
-from cloudtf.training.run import train
+from cloudtf.training.train import train
 import tensorflow as tf
 config = app.parse(TrainConfig, sys.argv[2:])
 result = train(config)

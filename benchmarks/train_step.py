@@ -42,7 +42,7 @@ BARE_NEW_ADAM = "bare step, Adam of Keras (new)"
 
 def train_loop(records_dir: str, model: str, batch_size: int, steps: int) -> harness.Measure:
     """A run of `cloudtf train` that waits after each epoch until it is asked for another."""
-    from cloudtf.training import run, stage
+    from cloudtf.training import train, trainer
     from cloudtf.training.config import TrainConfig
 
     wanted: queue.Queue[int] = queue.Queue()
@@ -53,9 +53,9 @@ def train_loop(records_dir: str, model: str, batch_size: int, steps: int) -> har
         wanted.get()
 
     # Not measured: validation, history and checkpoints, which come once an epoch.
-    run.PrAucCallback.on_epoch_end = at_epoch_end
-    stage._print_epoch = lambda callback: None
-    stage.StageRun.save = lambda self: None
+    trainer.PrAucCallback.on_epoch_end = at_epoch_end
+    trainer._print_epoch = lambda callback: None
+    trainer.Trainer.save = lambda self: None
     run_dir = tempfile.mkdtemp()
     config = TrainConfig(
         data_dir=records_dir,
@@ -69,16 +69,16 @@ def train_loop(records_dir: str, model: str, batch_size: int, steps: int) -> har
         strategy="cpu",
     )
 
-    def train() -> None:
+    def start() -> None:
         try:
             with timing.quiet():
-                run.train(config)
+                train.train(config)
         except Exception as error:  # noqa: BLE001 - passed on
             epochs.put(error)
         finally:
             shutil.rmtree(run_dir, ignore_errors=True)
 
-    threading.Thread(target=train, daemon=True).start()
+    threading.Thread(target=start, daemon=True).start()
 
     def epoch() -> float:
         found = epochs.get()

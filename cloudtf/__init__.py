@@ -43,7 +43,7 @@ _PUBLIC = {
     "reporting_to": "cloudtf.reporter",
     "set_reporter": "cloudtf.reporter",
     "synthesize": "cloudtf.synthetic.synthesize",
-    "train": "cloudtf.training.run",
+    "train": "cloudtf.training.train",
 }
 
 __all__ = sorted([*_PUBLIC, "__version__"])
@@ -71,7 +71,7 @@ if TYPE_CHECKING:
     from cloudtf.synthetic.synthesize import synthesize as synthesize
     from cloudtf.training.config import TrainConfig as TrainConfig
     from cloudtf.training.pr_auc_callback import PrAucCallback as PrAucCallback
-    from cloudtf.training.run import train as train
+    from cloudtf.training.train import train as train
 else:
 
     def __getattr__(name: str) -> Any:

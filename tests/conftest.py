@@ -122,7 +122,7 @@ def trained_run(tmp_path_factory, records_dir):
     """The run folder of a small network that has learnt `records_dir` a little; not to be changed
     by tests."""
     from cloudtf.training.config import TrainConfig
-    from cloudtf.training.run import train
+    from cloudtf.training.train import train
 
     run_dir = str(tmp_path_factory.mktemp("trained") / "run")
     train(

@@ -217,7 +217,7 @@ def test_type_checkers_see_the_types_of_public_names(tmp_path):
         timeout=240,
     )
     for line, sentence in (
-        (2, 'Revealed type is "cloudtf.training.run.TrainResult"'),
+        (2, 'Revealed type is "cloudtf.training.train.TrainResult"'),
         (3, 'Unexpected keyword argument "epochz" for "TrainConfig"'),
         (4, 'Argument "data_dir" to "EvaluateConfig" has incompatible type "int"'),
         (5, 'Module has no attribute "trian"'),

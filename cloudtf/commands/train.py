@@ -13,7 +13,7 @@ CONFIG = TrainConfig
 
 def run(config: TrainConfig) -> None:
     """Trains and prints the best PR-AUC a class."""
-    from cloudtf.training.run import train
+    from cloudtf.training.train import train
 
     result = train(config)
     print(f"Best model: epoch {result.best['epoch']}, {files.join(result.run_dir, 'best.keras')}")

@@ -18,8 +18,8 @@ from cloudtf.diagnosis.text import number
 from cloudtf.errors import UserError
 from cloudtf.pipeline import memory
 from cloudtf.pipeline.dataset import ImageDataset
-from cloudtf.training import startup
-from cloudtf.training import strategy as strategies
+from cloudtf.training import building, hardware
+from cloudtf.training.splits import split_names
 
 # The names of the rows, in the order of the table. cloudtf's own:
 HOST = "augmented on the host"
@@ -53,7 +53,7 @@ def bench(config: BenchConfig) -> dict[str, Any]:
     """
     facts = provenance.facts()
     manifest = records.read_manifest(config.data_dir)
-    splits, _ = startup.split_names(config, manifest.splits)
+    splits, _ = split_names(config, manifest.splits)
     records.check_shards(config.data_dir, manifest, splits)
     small, split = samples.part(manifest, splits, config.max_images)
     if not split.num_examples:
@@ -159,16 +159,16 @@ def _step(config: BenchConfig, manifest: records.Manifest) -> dict[str, Any]:
     """The speed of train steps, and the device they ran on."""
     # The others of several workers would have to be there; one's own step is what is asked.
     alone = "auto" if config.strategy == "multi_worker" else config.strategy
-    strategy = strategies.make_strategy(alone, config.tpu)
+    strategy = hardware.make_strategy(alone, config.tpu)
     shape = (manifest.image_height, manifest.image_width)
-    model = startup.build_model(config, strategy, max(1, len(manifest.classes)), shape, None)
+    model = building.build_model(config, strategy, max(1, len(manifest.classes)), shape, None)
     turn = timing.one_turn(steps.prepare(config, strategy, model), 4 * config.seconds)
     return {
         "model": config.model,
         "parameters": model.count_params(),
         "batch_size": config.batch_size,
         "replicas": strategy.num_replicas_in_sync,
-        "device": strategies.describe(strategy),
+        "device": hardware.describe(strategy),
         "mixed_precision": config.mixed_precision,
         "images_per_second": turn.items / turn.seconds,
     }

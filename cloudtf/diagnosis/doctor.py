@@ -79,10 +79,11 @@ def _check_splits(
       `train`: all training splits as one, and `cache`: how that one is kept.
     """
     from cloudtf.pipeline.dataset import ImageDataset
-    from cloudtf.training import label_notes, startup
+    from cloudtf.training import label_notes
+    from cloudtf.training.splits import choose_splits
 
     found = sheet.attempt(
-        lambda: startup.splits(config, ImageDataset(config.data_dir, manifest, config.cache))
+        lambda: choose_splits(config, ImageDataset(config.data_dir, manifest, config.cache))
     )
     if found is None:
         return None
@@ -106,11 +107,11 @@ def _check_splits(
 def _check_network(
     sheet: Sheet, config: DoctorConfig, strategy: Any, manifest: records.Manifest, weights: Any
 ) -> Any:
-    from cloudtf.training import startup
+    from cloudtf.training import building
 
     shape = (manifest.image_height, manifest.image_width)
     model = sheet.attempt(
-        lambda: startup.build_model(config, strategy, len(manifest.classes), shape, weights)
+        lambda: building.build_model(config, strategy, len(manifest.classes), shape, weights)
     )
     if model is not None:
         parameters = model.count_params()
@@ -131,8 +132,7 @@ def _time(
     from cloudtf.diagnosis import bottleneck, cases, samples, steps
     from cloudtf.diagnosis.timing import one_turn, summary
     from cloudtf.pipeline import memory
-    from cloudtf.training import startup
-    from cloudtf.training import strategy as strategies
+    from cloudtf.training import hardware
 
     served = config.data_service is not None
     if served:
@@ -145,7 +145,7 @@ def _time(
         "read": cases.read(config.data_dir, train, len(manifest.classes), cores),
         "decode": cases.decode(encoded, *shape, batch, cores),
     }
-    if startup.augments_on(config, strategy) == "host" and config.augmentations:
+    if hardware.augments_on(config, strategy) == "host" and config.augmentations:
         prepared["augment"] = cases.augmentation(*shape, batch, cores, config)
     prepared["step"] = steps.prepare(config, strategy, model)
     speeds = {}
@@ -160,12 +160,12 @@ def _time(
     verdict = bottleneck.judge(
         bottleneck.Situation(
             speeds=speeds,
-            accelerator=strategies.accelerator(strategy),
+            accelerator=hardware.accelerator(strategy),
             cache=splits["cache"],
             fits=tuple(name for name, cost in costs.items() if cost <= room and not served),
             model=config.model,
             mixed_precision=config.mixed_precision,
-            jit_compile=startup.jit_compiles(config, strategy),
+            jit_compile=hardware.jit_compiles(config, strategy),
             steps_per_execution=config.steps_per_execution,
             data_service=served,
         )
@@ -178,8 +178,8 @@ def _time(
 
 
 def _whose(stage: str, strategy: Any) -> str:
-    from cloudtf.training import strategy as strategies
+    from cloudtf.training import hardware
 
-    if stage == "step" or strategies.accelerator(strategy) == "CPU":
+    if stage == "step" or hardware.accelerator(strategy) == "CPU":
         return "an image's time"
     return "the host's work, for which the device waits"

@@ -64,24 +64,23 @@ def check_hardware(
       The strategy of the run; of this machine alone if several are to take part; None if the
       hardware is not there.
     """
-    from cloudtf.training import startup
-    from cloudtf.training import strategy as strategies
+    from cloudtf.training import building, hardware
 
     alone = config.strategy != "multi_worker"
 
     def choose() -> Any:
         # A worker would wait here for all others.
-        found = strategies.make_strategy(config.strategy if alone else "auto", config.tpu)
+        found = hardware.make_strategy(config.strategy if alone else "auto", config.tpu)
         if alone:
-            strategies.per_replica_batch(found, config.batch_size)
-            startup.jit_compiles(config, found)
-        with startup.precision(config.mixed_precision, found):
+            hardware.per_replica_batch(found, config.batch_size)
+            hardware.jit_compiles(config, found)
+        with building.precision(config.mixed_precision, found):
             return found
 
     strategy = sheet.attempt(choose)
     if strategy is not None:
-        sheet.ok(f"Trains on {strategies.describe(strategy)}")
-        _check_gpus(sheet, config, strategies.accelerator(strategy), environment)
+        sheet.ok(f"Trains on {hardware.describe(strategy)}")
+        _check_gpus(sheet, config, hardware.accelerator(strategy), environment)
     if not alone:
         sheet.note("Several workers: only this machine is looked at, without the others.")
     _check_threads(sheet, environment)

@@ -10,8 +10,7 @@ import tensorflow as tf
 
 from cloudtf.diagnosis.timing import Case, Turn
 from cloudtf.model import losses, network
-from cloudtf.training import startup
-from cloudtf.training import strategy as strategies
+from cloudtf.training import building, hardware, inputs
 from cloudtf.training.config import TrainConfig
 from cloudtf.training.step import TrainStep
 
@@ -23,8 +22,8 @@ def prepare(config: TrainConfig, strategy: tf.distribute.Strategy, model: tf.ker
     least one call of `steps_per_execution` steps.
     """
     network.set_body_trainable(model, config.stage_epochs[1] > 0)
-    optimizer = startup.make_optimizer(config, strategy, model, 1e-5, 1_000_000)
-    on_device = startup.augments_on(config, strategy) == "device"
+    optimizer = building.make_optimizer(config, strategy, model, 1e-5, 1_000_000)
+    on_device = hardware.augments_on(config, strategy) == "device"
     step = TrainStep(
         model,
         optimizer,
@@ -33,7 +32,7 @@ def prepare(config: TrainConfig, strategy: tf.distribute.Strategy, model: tf.ker
         config.batch_size,
         seed=0,
         device_augmentations=config if on_device else None,
-        jit_compile=startup.jit_compiles(config, strategy),
+        jit_compile=hardware.jit_compiles(config, strategy),
     )
     batches = _batches(config, strategy, model)
     count = config.steps_per_execution
@@ -54,7 +53,7 @@ def _batches(
     config: TrainConfig, strategy: tf.distribute.Strategy, model: tf.keras.Model
 ) -> Iterator[Any]:
     """One random batch again and again, as each replica takes it."""
-    share = strategies.per_replica_batch(strategy, config.batch_size)
+    share = hardware.per_replica_batch(strategy, config.batch_size)
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (share, *model.input_shape[1:]), np.uint8)
     labels = random.integers(0, 2, (share, model.output_shape[-1])).astype(np.float32)
@@ -63,4 +62,4 @@ def _batches(
     def make(_: tf.distribute.InputContext) -> tf.data.Dataset:
         return tf.data.Dataset.from_tensors((images, labels, keys)).repeat().prefetch(2)
 
-    return strategies.iterate(strategy, make)
+    return inputs.iterate(strategy, make)

@@ -1,12 +1,27 @@
-"""Checkpoints: all that a run needs to go on, in one folder that is there whole or not at all."""
+"""Checkpoints: all that a resumed run restores, in one folder that is there whole or not at all.
+
+A checkpoint holds
+
+1. `weights`: the network's weights and batch-norm averages; the stage's optimizer with its moments,
+   its `iterations` and its learning rate;
+2. `state.json`: the fields of `Progress`, among them the PR-AUC callback's state (history, best
+   model so far, patience).
+
+The rest follows from these two. The order of examples and their augmentation are functions of
+(seed, epoch, position), and the position is `total_steps` times the batch; dropout's masks are
+functions of (seed, layer, `iterations`). A best model that waits is put in its place or dropped
+(`PrAucCallback.settle`). Settings of which results do not depend come from the new start; others
+must be as they were (`compatibility`).
+"""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 import re
-from typing import Any, Optional
+from typing import Any, Optional, Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from cloudtf import files
@@ -28,11 +43,11 @@ class Progress:
       step: steps done of the epoch under way.
       total_steps: steps done since the run began; the place in the data is this times the batch.
       total_epochs: epochs done since the run began.
-      loss_sum: of the losses of the epoch's steps so far.
+      loss_sum: the sum of the losses of the epoch's steps so far.
       stopped_early: the stage was ended by the callback.
       finished: nothing is left to do.
       callback: the state of the PR-AUC callback.
-      settings: the flags of the run.
+      settings: the settings of the run's last start.
       records: what the records were, to notice when others are put in their place.
       streamed: whether they are read from disk each epoch, which is another order than from memory.
       rewinds: each return to an earlier checkpoint after a number that was not finite.
@@ -51,6 +66,48 @@ class Progress:
     records: Optional[str] = None
     streamed: Optional[bool] = None
     rewinds: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+
+    @property
+    def mean_loss(self) -> float:
+        """Of the steps of the epoch under way, of which there must be one."""
+        return self.loss_sum / self.step
+
+    def begin_stage(self, index: int) -> None:
+        """Goes to the first epoch of a stage."""
+        self.stage, self.epoch, self.step, self.loss_sum = index, 0, 0, 0.0
+        self.stopped_early = False
+
+    def count_steps(self, losses: np.ndarray) -> None:
+        """Counts steps that have been run, of which these are the losses, float32 [N]."""
+        self.loss_sum += float(losses.sum(dtype="float64"))
+        self.step += len(losses)
+        self.total_steps += len(losses)
+
+    def end_epoch(self, stopped_early: bool) -> None:
+        """Goes to the stage's next epoch, or notes that there shall be none."""
+        self.epoch += 1
+        self.total_epochs += 1
+        self.step, self.loss_sum = 0, 0.0
+        self.stopped_early = stopped_early
+
+    def go_back_to(self, earlier: Progress) -> None:
+        """Takes the place of an earlier checkpoint, with the settings of this start."""
+        vars(self).update(vars(earlier), settings=self.settings)
+
+    def reopen(self, stage_epochs: Sequence[int], patience: int) -> None:
+        """Lets a run go on that had ended and has been given more patience, epochs or stages.
+
+        Args:
+          stage_epochs: the epochs of each stage, as the settings now are.
+          patience: epochs without a better score after which a stage ends.
+        """
+        waited = (self.callback or {}).get("patience", {}).get("epochs_since_best", 0)
+        if waited < patience:
+            self.stopped_early = False
+        more_stages = any(stage_epochs[self.stage + 1 :])
+        more_epochs = self.epoch < stage_epochs[self.stage] and not self.stopped_early
+        if more_stages or more_epochs:
+            self.finished = False
 
 
 class CheckpointFolder:

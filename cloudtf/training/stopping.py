@@ -24,8 +24,8 @@ class Interrupted(UserError):
         self.exit_status = exit_status
 
 
-class EvaluationLeft(Exception):
-    """A run that is to stop has left its evaluation before the end."""
+class LeftEarly(Exception):
+    """A run that is to stop has left an epoch before its first step, or within its evaluation."""
 
 
 class Watched:
@@ -43,11 +43,11 @@ class Watched:
         """The batches.
 
         Raises:
-          EvaluationLeft: the run is to stop.
+          LeftEarly: the run is to stop.
         """
         for batch in self._batches:
             if self._requests.leaves_evaluation():
-                raise EvaluationLeft
+                raise LeftEarly
             yield batch
 
 

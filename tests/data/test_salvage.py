@@ -15,7 +15,7 @@ from cloudtf.data import records, salvage, tfrecord, verify
 from cloudtf.errors import UserError
 from cloudtf.evaluation.evaluate import EvaluateConfig, evaluate
 from cloudtf.training.config import TrainConfig
-from cloudtf.training.run import train
+from cloudtf.training.train import train
 
 SHARD = "train-00002-of-00004.tfrecord"
 VAL_SHARD = "val-00000-of-00004.tfrecord"

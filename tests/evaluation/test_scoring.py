@@ -113,7 +113,7 @@ import cloudtf
 import tensorflow as tf
 from cloudtf.evaluation import scoring
 from cloudtf.pipeline.dataset import open_dataset
-from cloudtf.training.strategy import make_strategy
+from cloudtf.training.hardware import make_strategy
 
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 4)

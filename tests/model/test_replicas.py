@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 from cloudtf.evaluation import pr_auc, scoring
 from cloudtf.model import losses, network, optimizers, random_layers, saving
-from cloudtf.training import strategy as strategies
+from cloudtf.training import batch_norm, hardware
 
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 4)
@@ -35,7 +35,7 @@ def build(**options):
 first = build().get_weights()
 
 # One for the process: a second one over the same devices repeats the first one's collective keys.
-mirrored = strategies.make_strategy("mirrored")
+mirrored = hardware.make_strategy("mirrored")
 alone = tf.distribute.get_strategy()
 
 def train(strategy, loss_name, optimizer_name, steps, sync_batch_norm=True):
@@ -92,7 +92,7 @@ def averages():
     own = mirrored.experimental_local_results(mirrored.run(lambda: tf.identity(variable)))
     return [value.numpy().tolist() for value in own]
 result["averages_apart"] = averages()
-strategies.replica_averager(mirrored, apart)()
+batch_norm.replica_averager(mirrored, apart)()
 result["averages_merged"] = averages()
 
 # 13 examples in batches of 8, the last one padded, on four replicas.

@@ -16,8 +16,8 @@ from cloudtf.diagnosis.config import DoctorConfig
 from cloudtf.diagnosis.doctor import doctor
 from cloudtf.errors import UserError
 from cloudtf.training.config import TrainConfig
-from cloudtf.training.run import train
 from cloudtf.training.step import TrainStep
+from cloudtf.training.train import train
 
 CACHES = ("none", "encoded", "decoded")
 each_cache = pytest.mark.parametrize("cache", CACHES)

@@ -11,7 +11,7 @@ import tensorflow as tf
 from cloudtf.errors import UsageError
 from cloudtf.training.config import TrainConfig
 from cloudtf.training.profiling import StepProfiler
-from cloudtf.training.run import train
+from cloudtf.training.train import train
 
 
 def traces(run_dir):

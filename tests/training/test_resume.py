@@ -44,7 +44,7 @@ RUNNER = """
 import json, os, signal, sys
 from cloudtf import files
 from cloudtf.commands import app
-from cloudtf.training import pr_auc_callback, run
+from cloudtf.training import pr_auc_callback, train
 
 def hooks(where, at):
     seen = 0

@@ -24,9 +24,9 @@ from cloudtf.evaluation import history, scoring
 from cloudtf.model import saving
 from cloudtf.training import step as step_module
 from cloudtf.training.config import TrainConfig
-from cloudtf.training.run import train
-from cloudtf.training.stage import StageRun
 from cloudtf.training.stopping import Interrupted
+from cloudtf.training.train import train
+from cloudtf.training.trainer import Trainer
 from cloudtf.training.workers import Workers
 
 CLASSES = ("Fish", "Flower", "Gravel", "Sugar")
@@ -131,7 +131,7 @@ def test_every_number_is_in_tensorboard_too(trained_run):
 SESSION = """
 import json, sys
 from cloudtf.training.config import TrainConfig
-from cloudtf.training.run import train
+from cloudtf.training.train import train
 data_dir, run_dir = sys.argv[1:]
 result = {}
 for name, changes in {
@@ -324,7 +324,7 @@ def test_workers_that_do_not_find_the_same_checkpoint_do_not_go_back(
 ):
     """What another worker sees of a shared folder may be older."""
     poisoned(monkeypatch, 3)
-    check_same, restore, asked = Workers.check_same, StageRun._restore, []
+    check_same, restore, asked = Workers.check_same, Trainer._restore, []
 
     def lagging(self, **values):
         check_same(self, **values)
@@ -333,7 +333,7 @@ def test_workers_that_do_not_find_the_same_checkpoint_do_not_go_back(
             raise UserError("Worker 1 has other checkpoints than worker 0")
 
     monkeypatch.setattr(Workers, "check_same", lagging)
-    monkeypatch.setattr(StageRun, "_restore", lambda *_: asked.append("restored") or restore(*_))
+    monkeypatch.setattr(Trainer, "_restore", lambda *_: asked.append("restored") or restore(*_))
     with pytest.raises(UserError, match="Worker 1 has other checkpoints than worker 0"):
         train(config_of(records_dir, tmp_path / "run", **REWINDING))
     assert asked == [2]

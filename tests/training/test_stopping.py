@@ -21,7 +21,7 @@ from cloudtf.model import network, random_layers
 from cloudtf.pipeline.dataset import ImageDataset
 from cloudtf.training import step as step_module
 from cloudtf.training.checkpoints import CheckpointFolder
-from cloudtf.training.stopping import EvaluationLeft, StopRequests, Watched
+from cloudtf.training.stopping import LeftEarly, StopRequests, Watched
 
 
 @pytest.fixture
@@ -134,7 +134,7 @@ def test_a_time_limit_leaves_an_evaluation_only_if_the_start_has_done_a_step():
     requests = StopRequests(max_minutes=0.0)
     assert list(Watched([1, 2], requests)) == [1, 2]
     requests.has_stepped = True
-    with pytest.raises(EvaluationLeft):
+    with pytest.raises(LeftEarly):
         list(Watched([1, 2], requests))
     assert list(Watched([1, 2], StopRequests(None))) == [1, 2]
 

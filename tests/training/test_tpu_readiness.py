@@ -26,11 +26,10 @@ from cloudtf.model.optimizers import make_optimizer
 from cloudtf.pipeline import augment
 from cloudtf.pipeline.augmentations import NAMES, Augmentations
 from cloudtf.pipeline.dataset import ImageDataset, open_dataset
-from cloudtf.training import startup
-from cloudtf.training import strategy as strategies
+from cloudtf.training import hardware
 from cloudtf.training.config import TrainConfig
-from cloudtf.training.run import train
 from cloudtf.training.step import TrainStep
+from cloudtf.training.train import train
 
 EVERY = Augmentations(augmentations=NAMES)
 BATCH, STEPS = 8, 6
@@ -299,7 +298,7 @@ def test_records_are_read_and_decoded_once_for_all_epochs(records_dir, tmp_path)
 @pytest.fixture
 def as_if_on_a_tpu(monkeypatch):
     """What depends on the kind of hardware is decided as on a TPU."""
-    monkeypatch.setattr(strategies, "accelerator", lambda strategy: "TPU")
+    monkeypatch.setattr(hardware, "accelerator", lambda strategy: "TPU")
 
 
 def test_a_run_on_a_tpu_computes_in_bfloat16_augments_there_and_feeds_it_once(
@@ -365,13 +364,13 @@ class FakeTpu:
 def test_a_tpu_which_compiles_every_step_is_not_asked_to(as_if_on_a_tpu):
     config = TrainConfig(data_dir="d", run_dir="r", jit_compile=True, sync_batch_norm=True)
     strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
-    assert startup.jit_compiles(config, strategy) is False
+    assert hardware.jit_compiles(config, strategy) is False
 
 
 @pytest.mark.parametrize("tpu", ["my-tpu", "grpc://10.0.0.2:8470"])
 def test_a_name_or_address_is_connected_to(tpu, monkeypatch):
     fake = FakeTpu(monkeypatch)
-    assert strategies.make_strategy("tpu", tpu) == tpu
+    assert hardware.make_strategy("tpu", tpu) == tpu
     steps = ("resolve", "connect", "initialize", "strategy")
     assert fake.calls == [f"{step} {tpu}" for step in steps]
 
@@ -382,7 +381,7 @@ def test_a_tpu_vm_uses_its_own_by_default(variable, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv(variable, "local")
     fake = FakeTpu(monkeypatch)
-    strategies.make_strategy("auto")
+    hardware.make_strategy("auto")
     assert fake.calls == ["resolve local", "initialize local", "strategy local"]
 
 
@@ -397,10 +396,10 @@ def test_a_tpu_vm_uses_its_own_by_default(variable, monkeypatch):
     ],
 )
 def test_a_tpu_that_cannot_be_reached_is_one_sentence(tpu, error, reason, monkeypatch):
-    """A real `local` without a TPU: see `test_strategy.py`."""
+    """A real `local` without a TPU: see `test_hardware.py`."""
     FakeTpu(monkeypatch, error)
     with pytest.raises(UserError) as caught:
-        strategies.make_strategy("tpu", tpu)
+        hardware.make_strategy("tpu", tpu)
     sentence = str(caught.value)
     assert f"--strategy=tpu: no TPU could be reached as --tpu={tpu} ({reason}" in sentence
     assert "--tpu=local" in sentence and "grpc:// address" in sentence

@@ -22,8 +22,8 @@ from cloudtf.evaluation import history
 from cloudtf.model import network, saving
 from cloudtf.settings import to_flagfile
 from cloudtf.training.config import TrainConfig
-from cloudtf.training.run import train
 from cloudtf.training.stopping import Interrupted, StopRequests
+from cloudtf.training.train import train
 from cloudtf.training.workers import WorkerLost, Workers
 
 pytestmark = pytest.mark.timeout(900)
@@ -56,7 +56,7 @@ import json, os, pathlib, shutil, sys
 import cloudtf
 import numpy as np
 from cloudtf.model import network
-from cloudtf.training import run, step
+from cloudtf.training import step, train
 from cloudtf.training.config import TrainConfig
 from cloudtf.training.stopping import Interrupted
 
@@ -94,7 +94,7 @@ for name, settings, signals in plan:
     settings["augmentations"] = tuple(settings["augmentations"])
     result = {"status": 0}
     try:
-        result["history"] = run.train(TrainConfig(**settings, strategy="multi_worker")).history
+        result["history"] = train.train(TrainConfig(**settings, strategy="multi_worker")).history
     except Interrupted as error:
         result.update(status=error.exit_status, message=str(error))
     except cloudtf.errors.UserError as error:
@@ -387,12 +387,12 @@ def test_a_single_process_is_the_chief_and_talks_to_itself():
 TELL = """
 import json
 import tensorflow as tf
-from cloudtf.training import strategy as strategies
+from cloudtf.training import hardware
 from cloudtf.training.workers import Workers
 
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 7)
-workers = Workers(strategies.make_strategy("mirrored"))
+workers = Workers(hardware.make_strategy("mirrored"))
 workers.count = 2  # The other one says nothing, which adds nothing.
 print("RESULT" + json.dumps(workers.tell(*range(400), 2**48 - 1, 0.1).tolist()))
 """

@@ -1,4 +1,4 @@
-"""Whether and how a run may go on: what must be as it was, and what may differ."""
+"""Where a run refuses to go on: other settings, records, order of examples, or fewer epochs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from cloudtf.model.choices import WEIGHTS
 from cloudtf.pipeline.dataset import ImageDataset
 from cloudtf.training.checkpoints import Progress
 from cloudtf.training.config import TrainConfig
-from cloudtf.training.startup import Stage
 from cloudtf.training.workers import Workers
 
 # Settings that may differ when a run goes on: they change how long or how fast, not what. (`cache`
@@ -127,14 +126,3 @@ def check_order(config: TrainConfig, began: Optional[bool], streamed: bool) -> N
         f"The run in {config.run_dir} {how}, and would go on in another order of the examples; "
         f"{mend}, or give another --run_dir."
     )
-
-
-def reopen(config: TrainConfig, progress: Progress, stages: Sequence[Stage]) -> None:
-    """Lets a run go on that had ended and has been given more patience, epochs or stages."""
-    waited = (progress.callback or {}).get("patience", {}).get("epochs_since_best", 0)
-    if waited < config.early_stopping_patience:
-        progress.stopped_early = False
-    more_stages = any(later.epochs for later in stages[progress.stage + 1 :])
-    more_epochs = progress.epoch < stages[progress.stage].epochs and not progress.stopped_early
-    if more_stages or more_epochs:
-        progress.finished = False

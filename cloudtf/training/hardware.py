@@ -1,21 +1,24 @@
-"""Which hardware a run uses: the choice of the `tf.distribute` strategy."""
+"""Which hardware a run uses, as a `tf.distribute` strategy, and what it does on it.
+
+`make_strategy` chooses among the CPU, one GPU, several, the machines that TF_CONFIG names, and a
+TPU; `augments_on` and `jit_compiles` say what follows for the train step.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import functools
 import json
 import os
-from typing import Any, Callable, Iterator
+from typing import Any, Iterator
 
 import tensorflow as tf
 
 from cloudtf.errors import UsageError, UserError, reason
+from cloudtf.training.config import TrainConfig
 
 # How long another worker may be silent before it counts as lost.
 HEARTBEAT_SECONDS = 100
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # Of malloc.h.
 
 
 def make_strategy(name: str = "auto", tpu: str = "local") -> tf.distribute.Strategy:
@@ -75,69 +78,30 @@ def per_replica_batch(strategy: tf.distribute.Strategy, batch_size: int) -> int:
     return batch_size // replicas
 
 
-def iterate(
-    strategy: tf.distribute.Strategy, make: Callable[[tf.distribute.InputContext], tf.data.Dataset]
-) -> Iterator[Any]:
-    """The batches of all replicas, without end.
+def jit_compiles(config: TrainConfig, strategy: tf.distribute.Strategy) -> bool:
+    """Whether the train step asks XLA to compile it. A TPU compiles all of it by itself.
 
-    Args:
-      strategy: the replicas.
-      make: gives the batches of the input pipeline that its context names, without end.
-
-    Returns:
-      What `strategy.run` takes, batch by batch.
+    Raises:
+      UsageError: replicas would have to speak to each other within what is compiled, which only a
+        TPU's can.
     """
-
-    def endless(context: tf.distribute.InputContext) -> tf.data.Dataset:
-        # Else the workers ask one another before each step whether all have a batch.
-        known = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
-        return make(context).apply(known)
-
-    batches = iter(strategy.distribute_datasets_from_function(endless))
-    _keep_large_memory()
-    return batches
-
-
-def _keep_large_memory() -> None:
-    """Lets malloc keep what is freed (blocks of up to 32 MB), as it learns to by itself.
-
-    A distributed dataset is built on a generator, and with a generator TensorFlow 2.21 forbids it
-    (`ApplyPython311MemoryPatch`): every tensor over 128 KB is then mapped and cleared anew. A step
-    of EfficientNet on a CPU took 1.5 times as long, and the input of an accelerator 1.1 times.
-    """
-    if tuple(map(int, tf.__version__.split(".")[:2])) >= (2, 21):
-        with contextlib.suppress(AttributeError, OSError):  # Where this is not glibc.
-            mallopt = ctypes.CDLL(None).mallopt
-            mallopt(_M_MMAP_THRESHOLD, 1 << 25)
-            mallopt(_M_TRIM_THRESHOLD, 1 << 30)
+    if not config.jit_compile or accelerator(strategy) == "TPU":
+        return False
+    sums = "--sync_batch_norm" if config.sync_batch_norm else f"--loss={config.loss}"
+    over_replicas = config.sync_batch_norm or config.loss in ("dice", "bce_dice")
+    if over_replicas and strategy.num_replicas_in_sync > 1:
+        raise UsageError(
+            f"--jit_compile cannot be had with {sums} on {strategy.num_replicas_in_sync} replicas, "
+            "over which that takes sums; leave one of the two out."
+        )
+    return True
 
 
-def replica_averager(strategy: tf.distribute.Strategy, model: tf.keras.Model) -> Callable[[], None]:
-    """A function that gives every replica the mean of all replicas' batch-norm averages.
-
-    Each replica keeps its own, from its part of the batches; what is saved is their mean. Taken now
-    and then it is the same as taken at the end, since the averages are linear in what they are fed,
-    and training does not use them. Without it each replica would be judged with averages that are
-    not the saved ones, and no two workers would come to the same scores.
-    """
-    own = [
-        variable
-        for variable in model.variables
-        if variable.synchronization == tf.VariableSynchronization.ON_READ
-    ]
-    if strategy.num_replicas_in_sync == 1 or not own:
-        return lambda: None
-
-    @tf.function(autograph=False)
-    def average() -> None:
-        for variable in own:
-            variable.assign(variable.read_value())
-
-    def average_in_scope() -> None:
-        with strategy.scope():
-            average()
-
-    return average_in_scope
+def augments_on(config: TrainConfig, strategy: tf.distribute.Strategy) -> str:
+    """Where images are augmented: `host` or `device`."""
+    if config.augment_on != "auto":
+        return config.augment_on
+    return "host" if accelerator(strategy) == "CPU" else "device"
 
 
 def describe(strategy: tf.distribute.Strategy) -> str:

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from cloudtf.commands import app
 from cloudtf.errors import UsageError, UserError
-from cloudtf.training import strategy as strategies
+from cloudtf.training import hardware
 from cloudtf.training.launch import environments
 from cloudtf.training.workers import Workers
 
@@ -61,8 +61,8 @@ def test_hardware_that_is_not_there_is_one_sentence(
 def test_the_workers_on_one_machine_are_counted(cluster, here, monkeypatch):
     task = {"type": "worker", "index": 0}
     monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": task}))
-    assert strategies.workers_here("multi_worker") == here
-    assert strategies.workers_here("auto") == 1
+    assert hardware.workers_here("multi_worker") == here
+    assert hardware.workers_here("auto") == 1
 
 
 def test_a_tpu_that_is_not_there_is_one_sentence(records_dir, tmp_path):
@@ -100,7 +100,7 @@ def test_a_tpu_that_is_not_there_is_one_sentence(records_dir, tmp_path):
 def test_a_tf_config_that_names_no_worker_is_one_sentence(text, reason, monkeypatch):
     monkeypatch.setenv("TF_CONFIG", text)
     with pytest.raises(UserError) as caught:
-        strategies.make_strategy("multi_worker")
+        hardware.make_strategy("multi_worker")
     assert "TF_CONFIG does not name this worker" in str(caught.value)
     assert reason in str(caught.value)
     assert '{"cluster": {"worker": ["host1:2222", "host2:2222"]}' in str(caught.value)
@@ -108,31 +108,31 @@ def test_a_tf_config_that_names_no_worker_is_one_sentence(text, reason, monkeypa
 
 def test_auto_takes_what_is_there(monkeypatch):
     if not tf.config.list_logical_devices("GPU"):
-        strategy = strategies.make_strategy("auto")
-        assert strategies.describe(strategy) == "1 x CPU (OneDeviceStrategy)"
-        assert strategies.accelerator(strategy) == "CPU"
+        strategy = hardware.make_strategy("auto")
+        assert hardware.describe(strategy) == "1 x CPU (OneDeviceStrategy)"
+        assert hardware.accelerator(strategy) == "CPU"
         assert Workers(strategy).is_chief
     # A TPU VM says so in its environment.
     monkeypatch.setenv("TPU_ACCELERATOR_TYPE", "v5litepod-8")
-    monkeypatch.setattr(strategies, "_tpu_strategy", lambda tpu: f"TPU {tpu}")
-    assert strategies.make_strategy("auto", tpu="mine") == "TPU mine"
-    assert strategies.make_strategy("cpu").num_replicas_in_sync == 1
+    monkeypatch.setattr(hardware, "_tpu_strategy", lambda tpu: f"TPU {tpu}")
+    assert hardware.make_strategy("auto", tpu="mine") == "TPU mine"
+    assert hardware.make_strategy("cpu").num_replicas_in_sync == 1
 
 
 def test_a_batch_that_replicas_cannot_share_is_refused():
     class Three:
         num_replicas_in_sync = 3
 
-    assert strategies.per_replica_batch(Three(), 12) == 4
+    assert hardware.per_replica_batch(Three(), 12) == 4
     with pytest.raises(UsageError, match=r"--batch_size=32 cannot be shared by 3 replicas; .* 30"):
-        strategies.per_replica_batch(Three(), 32)
+        hardware.per_replica_batch(Three(), 32)
     with pytest.raises(UsageError, match="such as 3"):
-        strategies.per_replica_batch(Three(), 2)
+        hardware.per_replica_batch(Three(), 2)
 
 
 def test_an_unknown_strategy_is_a_usage_error():
     with pytest.raises(UsageError, match="--strategy=quantum"):
-        strategies.make_strategy("quantum")
+        hardware.make_strategy("quantum")
 
 
 SCRIPT = """
@@ -141,8 +141,8 @@ import cloudtf
 import tensorflow as tf
 from cloudtf.errors import UsageError
 from cloudtf.model import network
-from cloudtf.training import strategy as strategies
-from cloudtf.training.run import train
+from cloudtf.training import hardware
+from cloudtf.training.train import train
 from cloudtf.training.config import TrainConfig
 
 data_dir, run_dir, kind = sys.argv[1:]
@@ -172,9 +172,9 @@ if kind == "mirrored":
         except UsageError as error:
             result["refused"].append(str(error))
     result["begun"] = os.path.exists(f"{run_dir}/refused")
-    same = strategies.make_strategy("mirrored") is strategies.make_strategy("mirrored")
+    same = hardware.make_strategy("mirrored") is hardware.make_strategy("mirrored")
     result["same"] = same
-    result["described"] = strategies.describe(strategies.make_strategy("mirrored"))
+    result["described"] = hardware.describe(hardware.make_strategy("mirrored"))
 else:
     run("worker", strategy="multi_worker", sync_batch_norm=True)
 print("RESULT" + json.dumps(result))
@@ -251,12 +251,12 @@ def test_replicas_are_described_and_the_strategy_is_made_once(result):
 MEMORY = """
 import ctypes
 import tensorflow as tf
-from cloudtf.training import strategy as strategies
+from cloudtf.training import hardware, inputs
 
 def make(context):
     return tf.data.Dataset.range(1).repeat()
 
-next(strategies.iterate(strategies.make_strategy("cpu"), make))
+next(inputs.iterate(hardware.make_strategy("cpu"), make))
 c = ctypes.CDLL(None)
 c.malloc.restype, c.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
 class Statistics(ctypes.Structure):  # Of glibc's malloc.h.

@@ -1,0 +1,37 @@
+"""The stages of a run: the head alone, then the whole network."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from cloudtf.training.config import TrainConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """A part of a run, with an optimizer and a learning-rate schedule of its own.
+
+    Attributes:
+      index: its position among the stages of the run, from 0.
+      name: what `history.csv` calls it.
+      epochs: the most epochs that it takes; 0 leaves it out.
+      learning_rate: the peak of its schedule.
+      rate_setting: the setting that gives the peak.
+      whole_network: whether all layers are trained, or the head alone.
+    """
+
+    index: int
+    name: str
+    epochs: int
+    learning_rate: float
+    rate_setting: str
+    whole_network: bool
+
+
+def stages(config: TrainConfig) -> tuple[Stage, ...]:
+    """The stages in order; one may have no epochs."""
+    head_epochs, epochs = config.stage_epochs
+    return (
+        Stage(0, "head", head_epochs, config.head_learning_rate, "head_learning_rate", False),
+        Stage(1, "whole", epochs, config.learning_rate, "learning_rate", True),
+    )

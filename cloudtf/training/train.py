@@ -1,0 +1,116 @@
+"""Training: from the settings to a run folder with the best model, resumable at any step."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Optional
+
+from cloudtf import files, settings
+from cloudtf.errors import UserError
+from cloudtf.evaluation import history
+from cloudtf.training import compatibility, hardware, inputs, label_notes
+from cloudtf.training.checkpoints import Progress
+from cloudtf.training.config import TrainConfig
+from cloudtf.training.run import Run, open_run
+from cloudtf.training.sanity import NotFinite
+from cloudtf.training.stopping import LeftEarly
+from cloudtf.training.trainer import Trainer
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainResult:
+    """What a run has come to.
+
+    Attributes:
+      run_dir: its folder.
+      best: the content of `best.json`.
+      history: the rows of `history.csv`.
+    """
+
+    run_dir: str
+    best: dict[str, Any]
+    history: list[dict[str, Any]]
+
+
+def train(config: TrainConfig) -> TrainResult:
+    """Trains a classifier, or goes on with one whose run folder is not finished.
+
+    Raises:
+      UserError: bad input, a run folder in use or made with other settings, or a loss that is not
+        finite.
+      Interrupted: SIGTERM, Ctrl-C or `max_minutes`; the run is saved and can go on.
+    """
+    with open_run(config) as run:
+        progress, weights = _resume(run)
+        if progress.finished:
+            print(f"The run in {config.run_dir} is finished; more --epochs would go on with it.")
+            return _result(run, progress)
+        trainer = Trainer(run, progress, weights)
+        # Also when going on: settings that may change are those of the last start.
+        files.write_text(files.join(run.output_dir, "flags.txt"), settings.to_flagfile(config))
+        _describe(run, progress)
+        with inputs.naming_faults(run):
+            for stage in run.stages[progress.stage :]:
+                if not stage.epochs:
+                    continue
+                trainer.begin(stage)
+                while not trainer.stage_is_over():
+                    try:
+                        logs = trainer.run_steps()
+                        trainer.judge_epoch(logs)
+                    except NotFinite as error:
+                        trainer.rewind(error.what)
+                    except LeftEarly:
+                        pass  # What is left of the epoch is done when the run goes on.
+                    trainer.save()
+                    run.requests.check(config.run_dir)
+        progress.finished = True
+        trainer.save()
+        return _result(run, progress)
+
+
+def _resume(run: Run) -> tuple[Progress, Optional[str]]:
+    """Where the run stands, and the prefix of the weights to go on from; None for a new run.
+
+    Raises:
+      UserError: the run may not go on with these settings, records or workers.
+    """
+    config, latest = run.config, run.folder.latest()
+    weights, progress = latest or (None, Progress())
+    compatibility.check_workers(run.workers, config, progress, run.records)
+    if latest is not None:
+        compatibility.check(config, progress, run.records)
+    progress.records = run.records
+    progress.settings = dataclasses.asdict(config)
+    progress.reopen([stage.epochs for stage in run.stages], config.early_stopping_patience)
+    return progress, weights
+
+
+def _result(run: Run, progress: Progress) -> TrainResult:
+    state = history.from_json(progress.callback or {})
+    best = state.get("best")
+    if best is None:
+        raise UserError(
+            f"The run in {run.config.run_dir} ended without a model to keep: PR-AUC was undefined "
+            "in every epoch, since no class has both positives and negatives in the split "
+            f"{run.val_split!r}."
+        )
+    return TrainResult(run.config.run_dir, best, state["rows"])
+
+
+def _describe(run: Run, progress: Progress) -> None:
+    """Says what is trained, on what, and from where, before the first step."""
+    config, workers, data = run.config, run.workers, run.data
+    print(f"{config.model} on {hardware.describe(run.strategy)}, batch {config.batch_size}")
+    print(f"{run.num_examples} training examples, {run.steps_per_epoch} steps an epoch")
+    print(f"Augmentation on the {run.augment_on}; {data.describe_cache()}")
+    if run.service is not None:
+        print(f"Batches for training come from the data service at {run.service.address}")
+    if workers.count > 1:
+        print(data.describe_share(run.train_splits, workers.index, workers.count))
+    for note in label_notes.label_notes(
+        data.manifest, run.train_splits, run.val_split, config.batch_size
+    ):
+        print(f"Note: {note}")
+    if progress.total_steps:
+        print(f"Going on after step {progress.total_steps} ({progress.total_epochs} epochs done).")

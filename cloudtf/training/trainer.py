@@ -1,0 +1,298 @@
+"""Trains the network of a run stage by stage: steps, judgements, checkpoints, ways back."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from typing import Any, Callable, Iterator, Optional
+
+import tensorflow as tf
+from tqdm import tqdm
+
+from cloudtf import files
+from cloudtf.errors import UserError, reason
+from cloudtf.evaluation import scoring
+from cloudtf.model import losses, network, optimizers
+from cloudtf.training import batch_norm, building, hardware, inputs, sanity
+from cloudtf.training.checkpoints import Progress
+from cloudtf.training.pr_auc_callback import PrAucCallback
+from cloudtf.training.profiling import StepProfiler
+from cloudtf.training.run import Run
+from cloudtf.training.stages import Stage
+from cloudtf.training.step import TrainStep
+from cloudtf.training.stopping import LeftEarly
+
+
+class Trainer:
+    """The network of a run, what judges it, and the steps that train it.
+
+    Args:
+      run: what does not change.
+      progress: where the run stands; changed in place with every step.
+      weights: prefix of the checkpoint to go on from; None begins anew.
+
+    Raises:
+      UserError: the network cannot be built, or the examples would come in another order.
+    """
+
+    # Of the stage under way; set by `begin`.
+    _stage: Stage
+    _optimizer: tf.keras.optimizers.Optimizer
+    _checkpoint: tf.train.Checkpoint
+    _average_replicas: Callable[[], None]
+    _step: TrainStep
+    _batches: Iterator[Any]
+
+    def __init__(self, run: Run, progress: Progress, weights: Optional[str]) -> None:
+        config = run.config
+        self._run, self._progress, self._weights = run, progress, weights
+        self._model = building.build_model(
+            config,
+            run.strategy,
+            len(run.data.classes),
+            run.data.image_shape,
+            None if config.weights == "none" or weights else config.weights,
+        )
+        self._loss = losses.get_loss(config.loss)
+        inputs.settle_order(run, progress)
+        self._callback = _make_callback(run, self._model, self._loss)
+        if progress.callback is not None:
+            self._callback.restore(progress.callback)
+        self._callback.settle()
+        last_step = run.steps_per_epoch * sum(stage.epochs for stage in run.stages)
+        self._profiler = StepProfiler(config.profile_steps, run.output_dir, last_step)
+        self._every_steps, self._every_seconds = _checkpoint_interval(config.checkpoint_every)
+
+    def begin(self, stage: Stage) -> None:
+        """Makes a stage's optimizer and step, from the checkpoint if the stage is under way.
+
+        Raises:
+          UserError: the checkpoint cannot be read, or a new one cannot be written.
+        """
+        run, progress, model, config = self._run, self._progress, self._model, self._run.config
+        is_new = progress.stage != stage.index or progress.total_steps == 0
+        if is_new:
+            progress.begin_stage(stage.index)
+            self._callback.begin_stage(stage.name)
+        network.set_body_trainable(model, stage.whole_network)
+        self._stage = stage
+        self._optimizer = building.make_optimizer(
+            config, run.strategy, model, stage.learning_rate, stage.epochs * run.steps_per_epoch
+        )
+        with run.strategy.scope():
+            model.compile(optimizer=self._optimizer)
+        self._checkpoint = tf.train.Checkpoint(model=model, optimizer=self._optimizer)
+        if self._weights is not None:
+            self._restore(self._weights)
+            self._weights = None
+        self._callback.set_model(model)
+        model.stop_training = False
+        self._average_replicas = batch_norm.replica_averager(run.strategy, model)
+        self._step = TrainStep(
+            model,
+            self._optimizer,
+            self._loss,
+            run.strategy,
+            config.batch_size,
+            seed=2 * config.seed + stage.index,
+            device_augmentations=config if run.augment_on == "device" else None,
+            augment_seed=config.seed,
+            jit_compile=hardware.jit_compiles(config, run.strategy),
+        )
+        if is_new and config.on_nan == "rewind":
+            self.save()  # There must be something to go back to.
+        self._batches = inputs.training_batches(run, progress)
+
+    def stage_is_over(self) -> bool:
+        """Whether all epochs of the stage are done, or patience has ended it."""
+        return self._progress.epoch >= self._stage.epochs or self._progress.stopped_early
+
+    def run_steps(self) -> dict[str, float]:
+        """Runs the steps that the epoch still has, saving when it is due.
+
+        Returns:
+          The epoch's mean `loss`, and `images_per_second` of the steps run here.
+
+        Raises:
+          NotFinite: a loss, or a weight about to be saved, is not finite.
+          LeftEarly: told to stop before the first step.
+          Interrupted: told to stop; the run is saved.
+        """
+        run, progress, config = self._run, self._progress, self._run.config
+        if run.requests.leaves_before_first_step():
+            raise LeftEarly
+        began, first_step = time.perf_counter(), progress.step
+        saved_at, saved_step = began, progress.step
+        bar = tqdm(
+            total=run.steps_per_epoch,
+            initial=progress.step,
+            desc=f"{self._stage.name} {progress.epoch + 1}/{self._stage.epochs}",
+            unit="step",
+            leave=False,
+            dynamic_ncols=True,
+            disable=not run.workers.is_chief,
+        )
+        with bar, self._profiler:
+            while progress.step < run.steps_per_epoch:
+                count = min(config.steps_per_execution, run.steps_per_epoch - progress.step)
+                with self._profiler.steps(progress.total_steps, count):
+                    values = self._step(self._batches, count)
+                sanity.check_losses(values, progress.total_steps)
+                progress.count_steps(values)
+                bar.update(count)
+                bar.set_postfix(loss=f"{progress.mean_loss:.4f}", refresh=False)
+                if not run.requests.has_stepped:
+                    run.requests.has_stepped = True
+                    bar.write(f"First step after {time.perf_counter() - run.began:.1f} s.")
+                    if first_step == 0:
+                        # Speeds leave out the first step, which traces and compiles.
+                        began, first_step = time.perf_counter(), progress.step
+                due = progress.step - saved_step >= self._every_steps
+                if math.isfinite(self._every_seconds):
+                    # Not all workers' clocks agree, and all must save at once.
+                    waited = time.perf_counter() - saved_at
+                    due = bool(run.workers.tell(waited).max() >= self._every_seconds)
+                stopping = run.requests.pending()
+                # An epoch's last step is saved once the epoch is judged, unless time is short.
+                if stopping or (due and progress.step < run.steps_per_epoch):
+                    self._settle_weights()
+                    self.save()
+                    saved_at, saved_step = time.perf_counter(), progress.step
+                    run.requests.check(config.run_dir)
+        seconds = time.perf_counter() - began
+        images = (progress.step - first_step) * config.batch_size
+        return {
+            "loss": progress.mean_loss,
+            "images_per_second": images / seconds if images else math.nan,
+        }
+
+    def judge_epoch(self, logs: dict[str, float]) -> None:
+        """Scores the network and decides what follows: the best model, a lower rate, the end.
+
+        Args:
+          logs: what `run_steps` returned.
+
+        Raises:
+          NotFinite: a weight, a score or the validation loss is not finite.
+          LeftEarly: told to stop; the epoch is judged when the run goes on.
+        """
+        self._settle_weights()  # So that what is judged is what is saved.
+        self._callback.on_epoch_end(self._progress.total_epochs, logs)
+        _print_epoch(self._callback)
+        self._progress.end_epoch(stopped_early=self._model.stop_training)
+
+    def save(self) -> None:
+        """Writes a checkpoint, and only then puts a best model that waits for it in its place.
+
+        No worker goes on, or leaves, before the chief has written all.
+        """
+        self._progress.callback = self._callback.state()
+        self._run.folder.save(self._checkpoint, self._progress)
+        self._callback.place_best()
+        self._run.workers.meet()
+
+    def rewind(self, what: str) -> None:
+        """Goes back to the last checkpoint, at half the rate.
+
+        Args:
+          what: the beginning of a sentence that says what was not finite.
+
+        Raises:
+          UserError: the run is to stop at what was found, or has gone back often enough, or the
+            workers do not find the same checkpoint.
+        """
+        run, progress, stage = self._run, self._progress, self._stage
+        rate, rewinds = optimizers.effective_learning_rate(self._optimizer), progress.rewinds
+        stops = run.config.on_nan == "stop" or len(rewinds) >= sanity.MAX_REWINDS
+        latest = None if stops else run.folder.latest()
+        # A worker may see a shared folder as it was: all must go back to the same place.
+        run.workers.check_same(checkpoints=latest and dataclasses.asdict(latest[1]))
+        if latest is None:
+            flag = f"--{stage.rate_setting}={stage.learning_rate / 10:g}"
+            raise sanity.refusal(what, rate, run.config, len(rewinds), flag)
+        weights, earlier = latest
+        self._restore(weights)
+        progress.go_back_to(earlier)
+        if progress.callback is not None:
+            self._callback.restore(progress.callback)
+        lowered: Any = self._optimizer.learning_rate
+        lowered.assign(lowered * sanity.RATE_FACTOR)
+        progress.rewinds = [
+            *rewinds,
+            {"what": what, "learning_rate": rate, "back_to_step": progress.total_steps},
+        ]
+        print(
+            f"{what} (learning rate {rate:.3g}): back to step {progress.total_steps} at half the "
+            f"rate (rewind {len(progress.rewinds)} of {sanity.MAX_REWINDS}).",
+            flush=True,
+        )
+        self._batches = inputs.training_batches(run, progress)
+
+    def _settle_weights(self) -> None:
+        """Makes all replicas' weights those that would be saved, and looks at them."""
+        self._average_replicas()
+        sanity.check_weights(self._model, self._progress.total_steps)
+
+    def _restore(self, weights: str) -> None:
+        try:
+            status = self._checkpoint.read(weights)
+            status.assert_existing_objects_matched().expect_partial()
+        except Exception as error:  # TensorFlow has many for a damaged file, IndexError among them.
+            raise UserError(
+                f"The checkpoint {files.dirname(weights)} cannot be read "
+                f"({reason(error)}); remove it, and the same command begins anew in "
+                f"{self._run.config.run_dir}."
+            ) from error
+        # The chief's next checkpoint takes this one's place.
+        self._run.workers.meet()
+
+
+def _make_callback(run: Run, model: tf.keras.Model, loss: losses.Loss) -> PrAucCallback:
+    """What judges the network after each epoch."""
+    config, training = run.config, None
+    validation = inputs.evaluation_batches(run, run.val_split)
+    if config.train_metric_examples:
+        training = inputs.evaluation_batches(run, run.train_splits, config.train_metric_examples)
+    return PrAucCallback(
+        validation,
+        run.data.classes,
+        training=training,
+        run_dir=run.output_dir,
+        early_stopping_patience=config.early_stopping_patience,
+        plateau_patience=config.plateau_patience,
+        plateau_factor=config.plateau_factor,
+        loss=loss,
+        scorer=scoring.Scorer(model, run.strategy, divided=run.workers.count > 1),
+        info={
+            "image_height": run.data.image_shape[0],
+            "image_width": run.data.image_shape[1],
+            "model": config.model,
+            "val_split": run.val_split,
+            "data_dir": config.data_dir,
+        },
+        tensorboard=config.tensorboard,
+        best_waits=True,
+    )
+
+
+def _checkpoint_interval(text: str) -> tuple[float, float]:
+    """Steps and seconds between checkpoints; the one not asked for is infinite."""
+    if text.endswith("m"):
+        return math.inf, 60.0 * int(text[:-1])
+    return float(text), math.inf
+
+
+def _print_epoch(callback: PrAucCallback) -> None:
+    row = callback.rows[-1]
+    kept = callback.best is not None and callback.best["epoch"] == row["epoch"]
+    parts = [
+        f"epoch {row['epoch']:>3} {row['stage']}",
+        f"loss {row['loss']:.4f} val {row['val_loss']:.4f}",
+    ]
+    if "train_pr_auc_mean" in row:
+        parts.append(f"PR-AUC {row['train_pr_auc_mean']:.4f} val {row['val_pr_auc_mean']:.4f}")
+    else:
+        parts.append(f"val PR-AUC {row['val_pr_auc_mean']:.4f}")
+    parts.append(f"{row['images_per_second']:.0f} images/s")
+    print("  ".join(parts) + ("  best, kept" if kept else ""), flush=True)
