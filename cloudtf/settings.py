@@ -15,7 +15,7 @@ import dataclasses
 import functools
 import re
 import typing
-from typing import Any, Optional, Sequence
+from typing import Any, Mapping, Optional, Sequence
 
 from cloudtf.errors import UsageError, param
 
@@ -30,6 +30,7 @@ def setting(
     maximum: Optional[float] = None,
     choices: Optional[Sequence[str]] = None,
     topic: str = "main",
+    may_change: bool = False,
 ) -> Any:
     """A dataclass field with what a flag needs to know.
 
@@ -42,6 +43,9 @@ def setting(
       maximum: the largest allowed number (inclusive).
       choices: the allowed words; for a tuple of words, the words allowed in it.
       topic: the heading under which `--help` lists the flag.
+      may_change: whether a run or a conversion that began with one value may go on with another:
+        true for what changes how long, how fast or where something is made, and not what. Also for
+        what is compared in another way, such as files by their checksums.
     """
     metadata = {
         "help": help,
@@ -49,6 +53,7 @@ def setting(
         "maximum": maximum,
         "choices": tuple(choices) if choices is not None else None,
         "topic": topic,
+        "may_change": may_change,
         "required": default is REQUIRED,
     }
     return dataclasses.field(default=None if default is REQUIRED else default, metadata=metadata)
@@ -79,6 +84,36 @@ class Settings:
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
             if "help" in field.metadata:
                 _check(type(self), field, getattr(self, field.name))
+
+
+def lasting(config: Settings) -> dict[str, Any]:
+    """The settings by name, in their order, that must stay for what was begun to go on."""
+    return {
+        field.name: getattr(config, field.name)
+        for field in dataclasses.fields(config)  # type: ignore[arg-type]
+        if "help" in field.metadata and not field.metadata["may_change"]
+    }
+
+
+def changed(config: Settings, before: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """The lasting settings that have another value now than when something was begun.
+
+    Args:
+      config: the settings now.
+      before: the settings then, by name, lists for tuples (as JSON has them). One that is missing
+        did not exist yet: what its default does now was done then.
+
+    Returns:
+      name -> (value before, value now), in the order of the settings.
+    """
+    defaults = {field.name: field.default for field in dataclasses.fields(config)}  # type: ignore[arg-type]
+    found = {}
+    for name, now in lasting(config).items():
+        then = before.get(name, defaults[name])
+        then = tuple(then) if isinstance(then, list) else then
+        if then != now:
+            found[name] = (then, now)
+    return found
 
 
 def help_text(field: dataclasses.Field) -> str:

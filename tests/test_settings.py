@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import math
+import pathlib
 from typing import Optional
 
 import pytest
 
-from cloudtf import errors
+import cloudtf
+from cloudtf import errors, settings
+from cloudtf.data.convert_config import ConvertConfig
 from cloudtf.errors import UsageError
+from cloudtf.evaluation.evaluate import EvaluateConfig
+from cloudtf.evaluation.predict import PredictConfig
 from cloudtf.settings import REQUIRED, Settings, help_text, setting, to_flagfile, value_type
+from cloudtf.training.config import TrainConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,3 +92,79 @@ def test_help_names_settings_as_its_reader_does():
     with errors.naming_flags():
         in_command = help_text(field)
     assert in_command == "Not with --fold, --weights=none or --notensorboard; `10m`: minutes."
+
+
+@dataclasses.dataclass(frozen=True)
+class Newer(Example):
+    """The next version of Example, with a setting that nobody has thought about."""
+
+    where: str = setting("here", "Where to go.", may_change=True)
+    forgotten: int = setting(7, "What is new.")
+
+
+def test_what_was_begun_goes_on_unless_a_lasting_setting_changes():
+    before = {**dataclasses.asdict(Newer("x", words=("a",), where="there")), "words": ["a"]}
+    assert settings.changed(Newer("x", words=("a",)), before) == {}
+    found = settings.changed(Newer("y", words=("b",), rate=2.0), before)
+    assert found == {"name": ("x", "y"), "rate": (0.5, 2.0), "words": (("a",), ("b",))}
+
+
+def test_a_setting_that_says_nothing_of_changes_may_not_change():
+    assert "forgotten" in settings.lasting(Newer("x")) and "where" not in settings.lasting(
+        Newer("x")
+    )
+    before = dataclasses.asdict(Example("x"))  # Of a version that had none.
+    assert settings.changed(Newer("x"), before) == {}
+    assert settings.changed(Newer("x", forgotten=8), before) == {"forgotten": (7, 8)}
+
+
+# With another value of one of these, what has been begun stays what it is: it takes longer or less
+# long, stops or is kept elsewhere, or is compared by its content.
+MAY_CHANGE = {
+    TrainConfig: {
+        "cache", "checkpoint_every", "data_dir", "data_service", "early_stopping_patience",
+        "epochs", "max_minutes", "on_bad_record", "on_nan", "plateau_factor", "plateau_patience",
+        "profile", "resume", "run_dir", "steps_per_execution", "strategy", "tensorboard", "tpu",
+        "train_metric_examples",
+    },
+    ConvertConfig: {
+        "beam_options", "classes", "engine", "images_dir", "label_format", "labels_csv", "on_error",
+        "output_dir", "overwrite", "verify", "workers",
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("config_class", MAY_CHANGE)
+def test_each_setting_of_a_run_and_of_a_conversion_may_change_or_not(config_class):
+    fields = [field for field in dataclasses.fields(config_class) if "help" in field.metadata]
+    free = {field.name for field in fields if field.metadata["may_change"]}
+    assert free == MAY_CHANGE[config_class]
+    given = {"data_dir": "a", "run_dir": "b", "output_dir": "c", "images_dir": "d"}
+    names = {field.name for field in fields}
+    config = config_class(**{name: given[name] for name in given.keys() & names})
+    before = {field.name: getattr(config, field.name) for field in fields}
+    for field in fields:
+        other = {**before, field.name: "another value"}
+        assert set(settings.changed(config, other)) == {field.name} - free
+
+
+def test_a_default_stands_once():
+    """Functions that take a setting as a parameter take its default from where it is declared."""
+    declared = {}
+    for config_class in (TrainConfig, ConvertConfig, EvaluateConfig, PredictConfig):
+        for field in dataclasses.fields(config_class):
+            declared.setdefault(field.name, set()).add(field.default)
+    twice = []
+    for path in pathlib.Path(cloudtf.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.FunctionDef):
+                continue
+            given = [*node.args.posonlyargs, *node.args.args]
+            pairs = list(zip(reversed(given), reversed(node.args.defaults)))
+            pairs += zip(node.args.kwonlyargs, node.args.kw_defaults)
+            for argument, default in pairs:
+                value = getattr(default, "value", None)
+                same = isinstance(default, ast.Constant) and value not in (None, 0, 1, "")
+                if same and value in declared.get(argument.arg, ()):
+                    twice.append(f"{path.name}: {node.name}({argument.arg}={value!r})")
+    assert not twice

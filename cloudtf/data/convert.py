@@ -18,7 +18,7 @@ from typing import Any, Callable, Iterator, Optional
 
 from tqdm import tqdm
 
-from cloudtf import files, machine
+from cloudtf import files, machine, settings
 from cloudtf.data import records, selection, shards, tasks
 from cloudtf.data.convert_config import ConvertConfig
 from cloudtf.data.labels import LabelTable, combination, escaped
@@ -73,28 +73,16 @@ def _settings(
     config: ConvertConfig, table: LabelTable, plans: list[shards.ShardPlan]
 ) -> dict[str, Any]:
     """What another run must agree with to go on from this one: equal settings, equal bytes."""
-    names = (
-        "image_height",
-        "image_width",
-        "jpeg_quality",
-        "num_shards",
-        "val_fraction",
-        "folds",
-        "split_column",
-        "group_column",
-        "max_examples",
-        "seed",
-    )
     assert config.images_dir is not None
-    settings = {name: getattr(config, name) for name in names}
+    found = settings.lasting(config)
     # Not the whole path, so that a set can be moved and is the same on every machine.
-    settings["images_dir"] = escaped(files.basename(_normal(config.images_dir)))
-    settings[PHOTOGRAPHS] = _photographs(config.images_dir, table, plans)
+    found["images_dir"] = escaped(files.basename(_normal(config.images_dir)))
+    found[PHOTOGRAPHS] = _photographs(config.images_dir, table, plans)
     digest = hashlib.sha256(json.dumps([table.classes, table.names]).encode())
     digest.update(table.labels.tobytes())
     digest.update(json.dumps([dataclasses.astuple(plan) for plan in plans]).encode())
-    settings["examples_sha256"] = digest.hexdigest()
-    return settings
+    found["examples_sha256"] = digest.hexdigest()
+    return found
 
 
 def _normal(path: str) -> str:

@@ -12,15 +12,22 @@ from cloudtf.settings import REQUIRED, Settings, setting
 
 @dataclasses.dataclass(frozen=True)
 class ConvertConfig(Settings):
-    """Settings of the converter."""
+    """Settings of the converter.
+
+    What it makes of the labels, and which photographs it reads, is compared by digests.
+    """
 
     labels_csv: Optional[str] = setting(
-        None, "CSV of labels; without it the images go, unlabelled, to a split named test."
+        None,
+        "CSV of labels; without it the images go, unlabelled, to a split named test.",
+        may_change=True,
     )
     images_dir: Optional[str] = setting(
-        None, "Folder of the photographs, JPEG or PNG (not needed to only --verify)."
+        None,
+        "Folder of the photographs, JPEG or PNG (not needed to only --verify).",
+        may_change=True,
     )
-    output_dir: str = setting(REQUIRED, "Folder for the shards and dataset.json.")
+    output_dir: str = setting(REQUIRED, "Folder for the shards and dataset.json.", may_change=True)
     image_height: int = setting(224, "Rows of the images in the records.", minimum=1, maximum=8192)
     image_width: int = setting(
         224, "Columns of the images in the records.", minimum=1, maximum=8192
@@ -38,41 +45,53 @@ class ConvertConfig(Settings):
         "Threads; 0: one a core. With --engine=beam: threads for each shard; 0: one.",
         minimum=0,
         maximum=1024,
+        may_change=True,
     )
     verify: bool = setting(
         False,
         "Re-read everything at the end and check counts, checksums and images. Without "
         "--images_dir: check a set that is there already.",
+        may_change=True,
     )
-    overwrite: bool = setting(False, "Begin anew and replace the shards that are in --output_dir.")
+    overwrite: bool = setting(
+        False, "Begin anew and replace the shards that are in --output_dir.", may_change=True
+    )
 
     engine: str = setting(
         "local",
         "local: threads of this machine. beam: an Apache Beam job (docs/BEAM.md); the same bytes.",
         choices=("local", "beam"),
         topic="machines",
+        may_change=True,
     )
     beam_options: str = setting(
         "",
         "Options of the Beam job on one line, such as '--runner=FlinkRunner "
         "--flink_master=host:8081'; without a runner it is DirectRunner, on this machine.",
         topic="machines",
+        may_change=True,
     )
 
     label_format: str = setting(
-        "auto", "Kind of label CSV.", choices=("auto", *FORMATS), topic="labels"
+        "auto",
+        "Kind of label CSV.",
+        choices=("auto", *FORMATS),
+        topic="labels",
+        may_change=True,
     )
     classes: tuple[str, ...] = setting(
         (),
         "Class names in label order; if not given: as in the header of a one-hot CSV, else "
         "alphabetical.",
         topic="labels",
+        may_change=True,
     )
     on_error: str = setting(
         "fail",
         "What to do about bad rows and images: fail, or skip, count and list them.",
         choices=("fail", "skip"),
         topic="labels",
+        may_change=True,
     )
 
     val_fraction: float = setting(

@@ -17,6 +17,7 @@ from typing import Callable, Iterator, Optional, Sequence, Union
 import numpy as np
 
 from cloudtf.data import rle, tables
+from cloudtf.data.convert_config import ConvertConfig
 from cloudtf.data.csv_rows import Row
 from cloudtf.data.label_builder import TableBuilder, one_spelling
 from cloudtf.data.labels import EXTENSIONS, LabelTable
@@ -30,7 +31,7 @@ _LOOKED_AT = 1000
 
 def read_labels(
     source: Union[str, Table],
-    label_format: str = "auto",
+    label_format: str = ConvertConfig.label_format,
     classes: Sequence[str] = (),
     columns: Sequence[str] = (),
 ) -> LabelTable:

@@ -14,6 +14,7 @@ from typing import Any, Optional
 
 from cloudtf import files
 from cloudtf.data import records, shards, tasks
+from cloudtf.data.convert_config import ConvertConfig
 from cloudtf.errors import UserError
 
 JOURNAL_NAME = ".convert_progress.json"
@@ -147,11 +148,13 @@ class Journal:
             )
 
     def _refuse_others(self, settings: Optional[dict[str, Any]]) -> None:
-        settings = settings or {}
+        # What a set made before a setting existed is like, its default says.
+        before = {field.name: field.default for field in dataclasses.fields(ConvertConfig)}
+        before.update(settings or {})
         names = [
             name
             for name, value in self.settings.items()
-            if name != PHOTOGRAPHS and settings.get(name) != value
+            if name != PHOTOGRAPHS and before.get(name) != value
         ]
         if not names:
             return
@@ -159,7 +162,7 @@ class Journal:
         if name is None:
             difference = "other labels or images"
         else:
-            difference = f"--{name}={settings.get(name)}, not {self.settings[name]}"
+            difference = f"--{name}={before[name]}, not {self.settings[name]}"
         raise UserError(
             f"{self.data_dir} holds a set made with {difference}; choose another --output_dir, "
             "or replace that set with --overwrite."

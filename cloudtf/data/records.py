@@ -18,6 +18,8 @@ from cloudtf.errors import UserError, reason
 
 FORMAT_VERSION = 1
 MANIFEST_NAME = "dataset.json"
+# What a reader does about a damaged record; the first is the default.
+ON_BAD_RECORD = ("fail", "skip")
 # A JPEG cannot be larger.
 _MAX_SIDE = 65_535
 

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any, Optional
 
 from cloudtf import files
+from cloudtf.data.records import ON_BAD_RECORD
 from cloudtf.errors import UsageError, UserError
 from cloudtf.settings import REQUIRED, Settings, setting
 
@@ -32,9 +33,9 @@ class EvaluateConfig(Settings):
     tta: bool = setting(False, "Average over the four flips of each image.")
     batch_size: int = setting(64, "Images a step.", minimum=1)
     on_bad_record: str = setting(
-        "fail",
+        ON_BAD_RECORD[0],
         "Stop at a damaged record, or leave out up to 1% of a split.",
-        choices=("fail", "skip"),
+        choices=ON_BAD_RECORD,
     )
 
     def __post_init__(self) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from cloudtf import files, machine
 from cloudtf.errors import UsageError, UserError
+from cloudtf.evaluation.evaluate import EvaluateConfig, check_matches
 from cloudtf.settings import REQUIRED, Settings, setting
 
 
@@ -27,7 +28,7 @@ class PredictConfig(Settings):
         None, "Folder of photographs to predict, in place of --data_dir."
     )
     tta: bool = setting(False, "Average over the four flips of each image.")
-    batch_size: int = setting(64, "Images a step.", minimum=1)
+    batch_size: int = setting(EvaluateConfig.batch_size, "Images a step.", minimum=1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -46,7 +47,6 @@ def predict(config: PredictConfig) -> int:
         read.
     """
     from cloudtf.evaluation import scoring
-    from cloudtf.evaluation.evaluate import check_matches
     from cloudtf.model import saving
     from cloudtf.pipeline.dataset import open_dataset
     from cloudtf.submission import predictions

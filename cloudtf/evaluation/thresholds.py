@@ -12,14 +12,15 @@ from typing import Optional, Sequence
 import numpy as np
 
 from cloudtf.evaluation import pr_auc
+from cloudtf.evaluation.evaluate import EvaluateConfig
 
 
 def choose(
     labels: np.ndarray,
     scores: np.ndarray,
     class_names: Sequence[str],
-    recall_target: float = 0.94,
-    precision_target: float = 0.90,
+    recall_target: float = EvaluateConfig.recall_target,
+    precision_target: float = EvaluateConfig.precision_target,
 ) -> dict[str, dict[str, dict[str, Optional[float]]]]:
     """Both thresholds of every class, in the structure of `thresholds.json`.
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 # `tiny` is for tests and quick starts: about 9,000 parameters, of no use on real photographs.
 MODELS = (*(f"efficientnetb{i}" for i in range(8)), "tiny")
 
+DEFAULT_MODEL = "efficientnetb2"
+
 # Any other value of `--weights` is the path of a file.
 WEIGHTS = ("imagenet", "noisy-student", "none")
 
 LOSSES = ("bce", "dice", "bce_dice", "categorical_crossentropy")
 
 OPTIMIZERS = ("radam", "adam")
+# Share of a stage's steps in which the learning rate rises, as in tensorflow-addons.
+WARMUP_PROPORTION = 0.1

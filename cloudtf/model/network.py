@@ -16,7 +16,7 @@ import tensorflow as tf
 from cloudtf.errors import UserError
 from cloudtf.model import keras2
 from cloudtf.model import weights as weight_files
-from cloudtf.model.choices import MODELS
+from cloudtf.model.choices import DEFAULT_MODEL, MODELS
 from cloudtf.model.random_layers import FixedDropout
 from cloudtf.model.weights import BODY, HEAD
 
@@ -33,7 +33,7 @@ _DEPTH = dict(zip(MODELS, (1.0, 1.1, 1.2, 1.4, 1.8, 2.2, 2.6, 3.1)))
 
 
 def build_model(
-    name: str = "efficientnetb2",
+    name: str = DEFAULT_MODEL,
     num_classes: int = 4,
     image_shape: tuple[int, int] = (224, 224),
     weights: Optional[str] = None,

@@ -8,7 +8,7 @@ from typing import Optional
 import tensorflow as tf
 
 from cloudtf.errors import UserError
-from cloudtf.model.choices import OPTIMIZERS
+from cloudtf.model.choices import OPTIMIZERS, WARMUP_PROPORTION
 from cloudtf.model.schedule import Scheduled
 
 
@@ -17,7 +17,7 @@ def make_optimizer(
     learning_rate: float,
     total_steps: int,
     *,
-    warmup_proportion: float = 0.1,
+    warmup_proportion: float = WARMUP_PROPORTION,
     min_lr: Optional[float] = None,
 ) -> tf.keras.optimizers.legacy.Optimizer:
     """An optimizer for `total_steps` updates.

@@ -12,6 +12,7 @@ from typing import Any, Optional
 
 import tensorflow as tf
 
+from cloudtf.model.choices import WARMUP_PROPORTION
 from cloudtf.model.schedule import Scheduled
 
 # Makes sqrt(v) + epsilon equal epsilon in float32 for any gradient under 1e7, and stays far from
@@ -43,7 +44,7 @@ class PlainRectifiedAdam(tf.keras.optimizers.legacy.Optimizer):
         amsgrad: bool = False,
         sma_threshold: float = 5.0,
         total_steps: int = 0,
-        warmup_proportion: float = 0.1,
+        warmup_proportion: float = WARMUP_PROPORTION,
         min_lr: float = 0.0,
         name: str = "RectifiedAdam",
         **kwargs: Any,

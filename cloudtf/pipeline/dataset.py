@@ -41,7 +41,10 @@ _FOREVER = 1 << 40
 
 
 def open_dataset(
-    data_dir: str, cache: str = "auto", on_bad_record: str = "fail", sharers: int = 1
+    data_dir: str,
+    cache: str = memory.CACHES[0],
+    on_bad_record: str = records.ON_BAD_RECORD[0],
+    sharers: int = 1,
 ) -> ImageDataset:
     """Opens a folder of records made by `cloudtf convert`.
 
@@ -58,7 +61,7 @@ def open_dataset(
     """
     if cache not in memory.CACHES:
         raise UsageError(f"--cache={cache} is not one of {', '.join(memory.CACHES)}.")
-    if on_bad_record not in ("fail", "skip"):
+    if on_bad_record not in records.ON_BAD_RECORD:
         raise UsageError(f"--on_bad_record={on_bad_record} is not one of fail, skip.")
     manifest = records.read_manifest(data_dir)
     if on_bad_record == "fail":

@@ -7,37 +7,13 @@ import hashlib
 import json
 from typing import Optional, Sequence
 
+from cloudtf import settings
 from cloudtf.errors import UserError
 from cloudtf.model.choices import WEIGHTS
 from cloudtf.pipeline.dataset import ImageDataset
 from cloudtf.training.checkpoints import Progress
 from cloudtf.training.config import TrainConfig
 from cloudtf.training.workers import Workers
-
-# Settings that may differ when a run goes on: they change how long or how fast, not what. (`cache`
-# and `data_service` may where the order of examples stays; see `check_order`. Of the records the
-# fingerprint tells whether they are the same, wherever they are.)
-_MAY_CHANGE = {
-    "cache",
-    "checkpoint_every",
-    "data_dir",
-    "data_service",
-    "early_stopping_patience",
-    "epochs",
-    "max_minutes",
-    "on_bad_record",
-    "on_nan",
-    "plateau_factor",
-    "plateau_patience",
-    "profile",
-    "resume",
-    "run_dir",
-    "steps_per_execution",
-    "strategy",
-    "tensorboard",
-    "tpu",
-    "train_metric_examples",
-}
 
 
 def fingerprint(data: ImageDataset, splits: Sequence[str]) -> str:
@@ -75,11 +51,8 @@ def check(config: TrainConfig, progress: Progress, records: str) -> None:
     # The weights that a run begins with are in its checkpoint: where their file is now, or whether,
     # does not matter. What has a name of its own is told by it, and `flags.txt` must stay true.
     from_a_file = not {config.weights, old.get("weights")} & set(WEIGHTS)
-    may_change = _MAY_CHANGE | ({"weights"} if from_a_file else set())
-    for name, value in dataclasses.asdict(config).items():
-        before = old.get(name)
-        before = tuple(before) if isinstance(before, list) else before
-        if name not in may_change and name in old and before != value:
+    for name, (before, value) in settings.changed(config, old).items() if old else ():
+        if not (name == "weights" and from_a_file):
             raise UserError(
                 f"--{name}={value} differs from the {before} that the run in {config.run_dir} "
                 "began with; give the old value to go on, or another --run_dir."

@@ -6,8 +6,9 @@ import dataclasses
 import re
 from typing import Optional
 
+from cloudtf.data.records import ON_BAD_RECORD
 from cloudtf.errors import UsageError
-from cloudtf.model.choices import LOSSES, MODELS, OPTIMIZERS
+from cloudtf.model.choices import DEFAULT_MODEL, LOSSES, MODELS, OPTIMIZERS, WARMUP_PROPORTION
 from cloudtf.pipeline.augmentations import Augmentations
 from cloudtf.pipeline.memory import CACHES
 from cloudtf.pipeline.servers import parse_address
@@ -21,17 +22,25 @@ STRATEGIES = ("auto", "cpu", "gpu", "mirrored", "multi_worker", "tpu")
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig(Augmentations):
-    """What `cloudtf train` is told; the same names are its flags."""
+    """What `cloudtf train` is told; the same names are its flags.
 
-    data_dir: str = setting(REQUIRED, "Folder of the records, made by `cloudtf convert`.")
-    run_dir: str = setting(REQUIRED, "Folder for all that the run makes. Run again on it to go on.")
+    Of the records a fingerprint tells whether they are the same, wherever they are. `cache` and
+    `data_service` may change where the order of examples stays.
+    """
+
+    data_dir: str = setting(
+        REQUIRED, "Folder of the records, made by `cloudtf convert`.", may_change=True
+    )
+    run_dir: str = setting(
+        REQUIRED, "Folder for all that the run makes. Run again on it to go on.", may_change=True
+    )
     train_split: str = setting("train", "Split to train on; not with --fold.")
     val_split: str = setting("val", "Split to validate on; not with --fold.")
     fold: Optional[int] = setting(
         None, "Validate on split foldN and train on the other folds.", minimum=0
     )
 
-    model: str = setting("efficientnetb2", "Network.", choices=MODELS, topic="model")
+    model: str = setting(DEFAULT_MODEL, "Network.", choices=MODELS, topic="model")
     weights: str = setting(
         "imagenet",
         "Start from imagenet, noisy-student, none (random) or a weights file.",
@@ -63,7 +72,11 @@ class TrainConfig(Augmentations):
         topic="optimization",
     )
     epochs: int = setting(
-        20, "Epochs with the whole network trained.", minimum=0, topic="optimization"
+        20,
+        "Epochs with the whole network trained.",
+        minimum=0,
+        topic="optimization",
+        may_change=True,
     )
     steps_per_epoch: Optional[int] = setting(
         None, "Steps an epoch. Default: as many as the split has.", minimum=1, topic="optimization"
@@ -80,8 +93,8 @@ class TrainConfig(Augmentations):
         "radam", "Rectified Adam or Adam.", choices=OPTIMIZERS, topic="optimization"
     )
     warmup_proportion: float = setting(
-        0.1, "Share of a stage's steps in which the rate rises to its peak.", minimum=0,
-        maximum=1, topic="optimization",
+        WARMUP_PROPORTION, "Share of a stage's steps in which the rate rises to its peak.",
+        minimum=0, maximum=1, topic="optimization",
     )  # fmt: skip
     final_rate: float = setting(
         0.01, "The rate at a stage's end, as a share of its peak.", minimum=0, maximum=1,
@@ -94,18 +107,19 @@ class TrainConfig(Augmentations):
         "the rate, three times at most.",
         choices=("stop", "rewind"),
         topic="optimization",
+        may_change=True,
     )
     early_stopping_patience: int = setting(
         5, "Epochs without a better validation PR-AUC after which a stage ends.", minimum=1,
-        topic="optimization",
+        topic="optimization", may_change=True,
     )  # fmt: skip
     plateau_patience: int = setting(
         3, "Epochs without a better validation PR-AUC after which the rate is lowered.",
-        minimum=1, topic="optimization",
+        minimum=1, topic="optimization", may_change=True,
     )  # fmt: skip
     plateau_factor: float = setting(
         0.5, "Factor by which the rate is lowered.", minimum=0.001, maximum=1,
-        topic="optimization",
+        topic="optimization", may_change=True,
     )  # fmt: skip
 
     augment_on: str = setting(
@@ -113,33 +127,47 @@ class TrainConfig(Augmentations):
         choices=("auto", "host", "device"), topic="input",
     )  # fmt: skip
     cache: str = setting(
-        "auto", "Keep the records in memory: not at all, as JPEG, as pixels, or what fits.",
-        choices=CACHES, topic="input",
+        CACHES[0], "Keep the records in memory: not at all, as JPEG, as pixels, or what fits.",
+        choices=CACHES, topic="input", may_change=True,
     )  # fmt: skip
     data_service: Optional[str] = setting(
         None,
         "Address of a data service, grpc://host:port, whose machines (`cloudtf data-worker`) read, "
         "decode and augment the images for training. They see the same data_dir.",
         topic="input",
+        may_change=True,
     )
     on_bad_record: str = setting(
-        "fail", "Stop at a damaged record; or read all shards once at the start and leave out "
-        "what is damaged, up to 1% of a split.", choices=("fail", "skip"), topic="input",
-    )  # fmt: skip
+        ON_BAD_RECORD[0],
+        "Stop at a damaged record; or read all shards once at the start and leave out what is "
+        "damaged, up to 1% of a split.",
+        choices=ON_BAD_RECORD,
+        topic="input",
+        may_change=True,
+    )
     train_metric_examples: int = setting(
         1000, "Training examples on which PR-AUC is measured each epoch; 0: none.", minimum=0,
-        topic="input",
+        topic="input", may_change=True,
     )  # fmt: skip
 
-    strategy: str = setting("auto", "Hardware to train on.", choices=STRATEGIES, topic="hardware")
-    tpu: str = setting("local", "TPU name or grpc:// address; local on a TPU VM.", topic="hardware")
+    strategy: str = setting(
+        "auto", "Hardware to train on.", choices=STRATEGIES, topic="hardware", may_change=True
+    )
+    tpu: str = setting(
+        "local",
+        "TPU name or grpc:// address; local on a TPU VM.",
+        topic="hardware",
+        may_change=True,
+    )
     mixed_precision: bool = setting(
         False, "Compute in float16 on GPU and bfloat16 on TPU.", topic="hardware"
     )
     jit_compile: bool = setting(
         False, "Compile the train step with XLA (on a TPU it always is).", topic="hardware"
     )
-    steps_per_execution: int = setting(1, "Steps run in one call.", minimum=1, topic="hardware")
+    steps_per_execution: int = setting(
+        1, "Steps run in one call.", minimum=1, topic="hardware", may_change=True
+    )
 
     seed: int = setting(
         0, "Of weights, order, augmentation and dropout.", minimum=0, maximum=2**32 - 1, topic="run"
@@ -149,21 +177,28 @@ class TrainConfig(Augmentations):
     )
     resume: str = setting(
         "auto", "Go on from the run folder's last checkpoint, or refuse to (never).",
-        choices=("auto", "never"), topic="run",
+        choices=("auto", "never"), topic="run", may_change=True,
     )  # fmt: skip
     checkpoint_every: str = setting(
         "500", "Steps between checkpoints, or minutes as in 10m; each epoch ends with one too.",
-        topic="run",
+        topic="run", may_change=True,
     )  # fmt: skip
     max_minutes: Optional[float] = setting(
-        None, "Save and stop after so long; run again to go on.", minimum=0, topic="run"
+        None,
+        "Save and stop after so long; run again to go on.",
+        minimum=0,
+        topic="run",
+        may_change=True,
     )
-    tensorboard: bool = setting(True, "Write every number for TensorBoard too.", topic="run")
+    tensorboard: bool = setting(
+        True, "Write every number for TensorBoard too.", topic="run", may_change=True
+    )
     profile: Optional[str] = setting(
         None,
         "Trace steps with TensorFlow's profiler into the run's tensorboard folder: the first and "
         "the last, as in 100:110, counted from the start of the run.",
         topic="run",
+        may_change=True,
     )
 
     def __post_init__(self) -> None:

@@ -21,7 +21,7 @@ from cloudtf.training.config import TrainConfig
 HEARTBEAT_SECONDS = 100
 
 
-def make_strategy(name: str = "auto", tpu: str = "local") -> tf.distribute.Strategy:
+def make_strategy(name: str, tpu: str = TrainConfig.tpu) -> tf.distribute.Strategy:
     """The strategy for the wanted hardware.
 
     Args:

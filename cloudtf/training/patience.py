@@ -6,6 +6,8 @@ import dataclasses
 import math
 from typing import Any
 
+from cloudtf.training.config import TrainConfig
+
 
 @dataclasses.dataclass(frozen=True)
 class Decision:
@@ -35,7 +37,12 @@ class Patience:
       min_delta: by how much a score must beat the best to count as better.
     """
 
-    def __init__(self, stop_after: int = 5, lower_after: int = 3, min_delta: float = 0.0) -> None:
+    def __init__(
+        self,
+        stop_after: int = TrainConfig.early_stopping_patience,
+        lower_after: int = TrainConfig.plateau_patience,
+        min_delta: float = 0.0,
+    ) -> None:
         self.stop_after = stop_after
         self.lower_after = lower_after
         self.min_delta = min_delta

@@ -13,6 +13,7 @@ from cloudtf.errors import UserError, reason
 from cloudtf.evaluation import history, plots, pr_auc, scoring
 from cloudtf.model import saving
 from cloudtf.model.optimizers import effective_learning_rate
+from cloudtf.training.config import TrainConfig
 from cloudtf.training.patience import Patience
 from cloudtf.training.sanity import NotFinite
 
@@ -66,9 +67,9 @@ class PrAucCallback(tf.keras.callbacks.Callback):
         training: Optional[Iterable] = None,
         run_dir: Optional[str] = None,
         stage: str = "fit",
-        early_stopping_patience: int = 5,
-        plateau_patience: int = 3,
-        plateau_factor: float = 0.5,
+        early_stopping_patience: int = TrainConfig.early_stopping_patience,
+        plateau_patience: int = TrainConfig.plateau_patience,
+        plateau_factor: float = TrainConfig.plateau_factor,
         min_delta: float = 0.0,
         loss: Optional[LossFunction] = None,
         scorer: Optional[scoring.Scorer] = None,

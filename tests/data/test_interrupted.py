@@ -196,6 +196,16 @@ def test_overwrite_begins_anew_even_where_the_manifest_is_damaged(source, made, 
     assert content(made) == content(finished)
 
 
+def test_a_set_made_before_a_setting_existed_was_made_with_its_default(source, made):
+    path = made / "dataset.json"
+    manifest = json.loads(path.read_text())
+    del manifest["settings"]["folds"]
+    path.write_text(json.dumps(manifest))
+    convert(config(source, made))
+    with pytest.raises(UserError, match="holds a set made with --folds=0, not 3; "):
+        convert(config(source, made, folds=3))
+
+
 def test_other_labels_for_the_same_images_are_noticed(source, made, tmp_path):
     text = (source / "labels.csv").read_text()
     other = tmp_path / "labels.csv"
