@@ -31,6 +31,13 @@ class UserError(Exception):
     """Bad input. The message is one sentence naming the file, row or parameter, and the fix.
 
     Commands print the message without a traceback and exit with `exit_status`.
+
+    >>> import cloudtf
+    >>> try:
+    ...     cloudtf.open_dataset("nowhere")
+    ... except cloudtf.UserError as error:
+    ...     print(error)
+    There is no dataset.json in nowhere; ...
     """
 
     exit_status = 1

@@ -7,7 +7,8 @@ import os
 from typing import Any, Optional
 
 from cloudtf import files
-from cloudtf.errors import UserError, reason
+from cloudtf.errors import UserError, param, reason
+from cloudtf.reporter import report
 
 # What `flock` says on file systems that have no locks.
 _NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
@@ -21,17 +22,17 @@ class FolderLock:
     kept out too. Remote folders, and file systems without locks, are not guarded.
 
     Args:
-      folder: to hold; it must be there.
+      folder: the folder to hold; it must be there.
       work: what is done in it, in one word, for the sentence that refuses a second.
-      flag: that chose the folder.
+      setting: the setting that chose the folder, such as `run_dir`; refusals name it.
       keep: leave the file there afterwards.
 
     Raises:
       UserError: from `with`, if another process holds the folder or it cannot be written to.
     """
 
-    def __init__(self, folder: str, work: str, flag: str, keep: bool = True) -> None:
-        self._folder, self._work, self._flag, self._keep = folder, work, flag, keep
+    def __init__(self, folder: str, work: str, setting: str, keep: bool = True) -> None:
+        self._folder, self._work, self._setting, self._keep = folder, work, setting, keep
         self._path = files.join(folder, ".lock")
         self._descriptor: Optional[int] = None
 
@@ -48,17 +49,17 @@ class FolderLock:
                 fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno in _NO_LOCKS:
-                print(f"{self._folder} cannot be locked; start no second {self._work} in it.")
+                report(f"{self._folder} cannot be locked; start no second {self._work} in it.")
                 return self
             self._close()
             if not isinstance(error, BlockingIOError):
                 raise UserError(
                     f"The lock {self._path} cannot be taken ({reason(error)}); give a "
-                    f"{self._flag} that can be written to."
+                    f"{param(self._setting)} that can be written to."
                 ) from error
             raise UserError(
                 f"Another {self._work} is at work in {self._folder}; wait for it, or give another "
-                f"{self._flag}."
+                f"{param(self._setting)}."
             ) from error
         return self
 

@@ -66,7 +66,11 @@ def set_reporter(function: Optional[Reporter]) -> Optional[Reporter]:
 
 @contextlib.contextmanager
 def reporting_to(function: Optional[Reporter]) -> Iterator[None]:
-    """The same as `set_reporter`, for the length of a `with` block."""
+    """The same as `set_reporter`, for the length of a `with` block.
+
+    >>> with reporting_to(None):
+    ...     report("Nobody hears this.")
+    """
     before = set_reporter(function)
     try:
         yield

@@ -167,3 +167,15 @@ def to_flagfile(config: Settings) -> str:
             value = ",".join(value)
         lines.append(f"--{field.name}={value}")
     return "\n".join(lines) + "\n"
+
+
+def from_flagfile(text: str) -> dict[str, str]:
+    """The settings that a flagfile names, with their values as text."""
+    settings = {}
+    for line in text.splitlines():
+        if line.startswith("--"):
+            name, equals, value = line[2:].partition("=")
+            if not equals:  # Someone has edited the file: --name is true, --noname false.
+                name, value = (name[2:], "false") if name.startswith("no") else (name, "true")
+            settings[name] = value
+    return settings

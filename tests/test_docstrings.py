@@ -24,9 +24,16 @@ MODULES = sorted((ROOT / "cloudtf").rglob("*.py"))
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef)
 
 # What has yet to be written.
-WITHOUT_EXAMPLE = set(cloudtf.__all__) - {"SynthesizeConfig", "synthesize"}
+WITHOUT_EXAMPLE = {
+    "ConvertConfig",
+    "PrAucCallback",
+    "TrainConfig",
+    "convert",
+    "open_dataset",
+    "train",
+}
 WITH_STUBS = {
-    "commands", "data", "diagnosis", "evaluation", "locks", "model", "pipeline", "submission",
+    "data", "diagnosis", "pipeline",
     "training",
 }  # fmt: skip
 

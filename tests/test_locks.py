@@ -13,7 +13,7 @@ from cloudtf.locks import FolderLock
 
 
 def lock(folder, keep=True):
-    return FolderLock(str(folder), "run", "--run_dir", keep)
+    return FolderLock(str(folder), "run", "run_dir", keep)
 
 
 @pytest.mark.parametrize("keep", [True, False])
@@ -21,7 +21,7 @@ def test_a_lock_is_held_by_one_and_left_over_ones_are_not_in_the_way(tmp_path, k
     # From before a reboot, or of another machine: whatever process has that number now.
     (tmp_path / ".lock").write_text(f"{os.getpid()} other-machine 1970-01-01\n")
     first, second = lock(tmp_path, keep), lock(tmp_path, keep)
-    with first, pytest.raises(UserError, match="Another run is at work in .* another --run_dir"):
+    with first, pytest.raises(UserError, match="Another run is at work in .* another run_dir"):
         second.__enter__()
     with second:
         pass
@@ -55,5 +55,8 @@ def test_a_file_system_without_locks_is_told_of_and_used(tmp_path, monkeypatch, 
 
 
 def test_a_folder_that_cannot_be_locked_is_one_sentence(tmp_path):
-    with pytest.raises(UserError, match="The lock .* cannot be taken .No such file.* --run_dir"):
+    with pytest.raises(
+        UserError,
+        match="The lock .* cannot be taken .No such file.* run_dir that can be written to",
+    ):
         lock(tmp_path / "nowhere").__enter__()

@@ -16,7 +16,15 @@ from cloudtf.data.convert_config import ConvertConfig
 from cloudtf.errors import UsageError
 from cloudtf.evaluation.evaluate import EvaluateConfig
 from cloudtf.evaluation.predict import PredictConfig
-from cloudtf.settings import REQUIRED, Settings, help_text, setting, to_flagfile, value_type
+from cloudtf.settings import (
+    REQUIRED,
+    Settings,
+    from_flagfile,
+    help_text,
+    setting,
+    to_flagfile,
+    value_type,
+)
 from cloudtf.training.config import TrainConfig
 
 
@@ -80,6 +88,10 @@ def test_the_flagfile_has_a_line_for_each_setting_that_has_a_value():
         "--words=a,b",
         "--fast=true",
     ]
+    assert from_flagfile(to_flagfile(made)) == {
+        "name": "x y", "count": "3", "rate": "1e-05", "kind": "round", "words": "a,b",
+        "fast": "true",
+    }  # fmt: skip
 
 
 def test_help_names_settings_as_its_reader_does():

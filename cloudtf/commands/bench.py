@@ -1,7 +1,7 @@
 """Measure the speed of each part on this machine: input pipeline, limits, train step, conversion.
 
-Takes the flags of `cloudtf train`. Run it on a quiet machine: all take turns, and medians are told.
-tools/scaling.py plans larger machines from its JSON.
+Takes the flags of `cloudtf train`. Run it on a quiet machine: the parts take turns, and medians
+count. tools/scaling.py plans larger machines from its JSON.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ def script(shell: str, commands: Sequence[str]) -> str:
     """What the shell is to read.
 
     Args:
-      shell: one of `SHELLS`.
+      shell: the shell that will read the script, one of `SHELLS`.
       commands: names of command modules.
     """
     flags, values = [], []

@@ -21,7 +21,7 @@ def run(config: ExportConfig) -> None:
         print("jpeg: string [B], the bytes of JPEG files of any size")
     print(f"probabilities: float32 [B, {len(info['classes'])}], {', '.join(info['classes'])}")
     if info["thresholds"] is None:
-        print("No thresholds were found beside the model: make them with `cloudtf evaluate`.")
+        print("There are no thresholds beside the model: make them with `cloudtf evaluate`.")
         return
     print(f"present: bool, probabilities of at least the {info['present_at']} thresholds")
     for name, threshold in info["thresholds"].items():

@@ -51,7 +51,7 @@ def convert(config: ConvertConfig) -> records.Manifest:
         for shard in shards.plan(name, indices, config.num_shards, _record_size(config))
     ]
     files.make_dirs(config.output_dir)
-    with FolderLock(config.output_dir, "conversion", "--output_dir", keep=False):
+    with FolderLock(config.output_dir, "conversion", "output_dir", keep=False):
         journal = Journal(config.output_dir, _settings(config, table, plans), config.overwrite)
         if journal.complete:
             print(f"{config.output_dir} is complete already; --overwrite makes it anew.")

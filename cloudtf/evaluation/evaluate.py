@@ -7,17 +7,22 @@ from typing import Any, Optional
 
 from cloudtf import files
 from cloudtf.data.records import ON_BAD_RECORD
-from cloudtf.errors import UsageError, UserError
-from cloudtf.settings import REQUIRED, Settings, setting
+from cloudtf.errors import UsageError, UserError, param
+from cloudtf.reporter import report
+from cloudtf.settings import REQUIRED, Settings, from_flagfile, setting
 
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateConfig(Settings):
-    """What `cloudtf evaluate` is told."""
+    """Which model to judge on which records, and how.
+
+    >>> EvaluateConfig(run_dir="runs/a", data_dir="records", recall_target=0.99).split is None
+    True
+    """
 
     data_dir: str = setting(REQUIRED, "Folder of the records.")
     run_dir: Optional[str] = setting(None, "Run folder whose best model is judged.")
-    model: Optional[str] = setting(None, "A .keras file to judge, in place of --run_dir.")
+    model: Optional[str] = setting(None, "A .keras file to judge, in place of `run_dir`.")
     split: Optional[str] = setting(
         None, "Split to judge on. Default: the one that the model was validated on."
     )
@@ -41,7 +46,7 @@ class EvaluateConfig(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         if (self.run_dir is None) == (self.model is None):
-            raise UsageError("Give either --run_dir or --model.")
+            raise UsageError(f"Give either {param('run_dir')} or {param('model')}.")
 
 
 def evaluate(config: EvaluateConfig) -> dict[str, Any]:
@@ -56,8 +61,15 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     Raises:
       UserError: the records have no labels, or other classes or another image size than the model,
         or a file is damaged.
+
+    >>> metrics = evaluate(EvaluateConfig(run_dir="runs/a", data_dir="records"))
+    >>> metrics["split"], metrics["examples"]
+    ('val', 12)
+    >>> 0 <= metrics["pr_auc"]["mean"] <= 1
+    True
     """
-    from cloudtf.evaluation import history, plots, pr_auc, report, scoring, thresholds
+    from cloudtf.evaluation import history, plots, pr_auc, scoring, thresholds
+    from cloudtf.evaluation.report import write_report
     from cloudtf.model import saving
     from cloudtf.model import thresholds as thresholds_file
     from cloudtf.pipeline.dataset import open_dataset
@@ -84,7 +96,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     names = data.names(split)
     figures = pr_auc.score(scored.labels, scored.scores, data.classes)
     if figures.undefined:
-        print(figures.warning(f"examples of {split}"))
+        report(figures.warning(f"examples of {split}"))
     chosen = thresholds.choose(
         scored.labels, scored.scores, data.classes, config.recall_target, config.precision_target
     )
@@ -116,8 +128,11 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         plots.pr_curve(plot, name, scored.labels[:, index], scored.scores[:, index], chosen[name])
         pictures[f"Precision and recall of {name}"] = plot
     facts = {"model": path, "records": config.data_dir, "split": split, "tta": str(config.tta)}
-    facts.update(_flags(files.join(files.dirname(path), "flags.txt")))
-    report.write_report(
+    flagfile = files.join(files.dirname(path), "flags.txt")
+    if files.exists(flagfile):
+        given = from_flagfile(files.read_text(flagfile))
+        facts.update({param(name): value for name, value in given.items()})
+    write_report(
         files.join(output, "report.html"),
         f"cloudtf: {info.get('model', 'model')} on {split}",
         metrics,
@@ -139,11 +154,11 @@ def check_matches(
     """Refuses records that a model was not made for.
 
     Args:
-      model_path: for the sentence.
-      info: what the model says of itself.
-      data_dir: for the sentence.
-      classes: of the records; empty for an unlabelled set, which fits any classes.
-      image_shape: of the records.
+      model_path: the model's file, which the refusal names.
+      info: what the file says of its model (see `saving.read_info`).
+      data_dir: the folder of the records, which the refusal names.
+      classes: the records' classes in order; empty for an unlabelled set, which fits any model.
+      image_shape: height and width of the records' images, in pixels.
 
     Raises:
       UserError: classes, their order, or the image size differ.
@@ -151,25 +166,13 @@ def check_matches(
     if classes and list(classes) != list(info["classes"]):
         raise UserError(
             f"The model {model_path} knows the classes {', '.join(info['classes'])}, the records "
-            f"in {data_dir} have {', '.join(classes)}; convert with --classes in the model's order."
+            f"in {data_dir} have {', '.join(classes)}; convert with {param('classes')} in the "
+            "model's order."
         )
     size = (info["image_height"], info["image_width"])
     if tuple(image_shape) != size:
         raise UserError(
             f"The model {model_path} takes images of {size[0]}x{size[1]}, the records in "
             f"{data_dir} have {image_shape[0]}x{image_shape[1]}; convert with "
-            f"--image_height={size[0]} --image_width={size[1]}."
+            f"{param(image_height=size[0])} and {param(image_width=size[1])}."
         )
-
-
-def _flags(path: str) -> dict[str, str]:
-    """The settings in a run's flagfile, by name."""
-    settings = {}
-    lines = files.read_text(path).splitlines() if files.exists(path) else []
-    for line in lines:
-        if line.startswith("--"):
-            name, equals, value = line[2:].partition("=")
-            if not equals:  # Someone has edited the file: --name is true, --noname false.
-                name, value = (name[2:], "false") if name.startswith("no") else (name, "true")
-            settings[f"--{name}"] = value
-    return settings

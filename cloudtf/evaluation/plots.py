@@ -29,6 +29,9 @@ def slug(name: str) -> str:
     """A safe file name part for a class, distinct for distinct classes.
 
     Plain names stay as they are; others get a part of their hash behind what can be kept.
+
+    >>> slug("Fish"), slug("No Finding")
+    ('Fish', 'No_Finding-608277c3')
     """
     kept = re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._-")[:60]
     # A name that merely looks as if it had been changed is hashed as well, to stay distinct.
@@ -47,8 +50,8 @@ def pr_curve(
     """Draws the precision-recall curve of one class with both chosen thresholds.
 
     Args:
-      path: of the PNG.
-      class_name: for the title.
+      path: the PNG file to write, local or remote.
+      class_name: the class, which the title names.
       labels: [N], 0 or 1.
       scores: [N], finite.
       chosen_for_class: the class's entry of `thresholds.choose`.
@@ -100,7 +103,7 @@ def pr_auc_history(path: str, history_rows: Sequence[Mapping[str, Any]]) -> None
     """Draws mean PR-AUC by epoch for training and validation data, with the stages marked.
 
     Args:
-      path: of the PNG.
+      path: the PNG file to write, local or remote.
       history_rows: one mapping an epoch with the columns of `history.csv`; `epoch`, `stage`,
         `train_pr_auc_mean` and `val_pr_auc_mean` are used. Numbers may be text, as read from the
         CSV; what is missing, empty or NaN leaves a gap.
@@ -156,7 +159,7 @@ def preview(path: str, originals: np.ndarray, augmented: np.ndarray, titles: Seq
     """Draws a contact sheet: each original beside its augmented versions, its labels above.
 
     Args:
-      path: of the PNG.
+      path: the PNG file to write, local or remote.
       originals: [N, H, W, 3] uint8.
       augmented: [N, K, H, W, 3] uint8.
       titles: N texts, such as the labels; an empty one reads "no class".

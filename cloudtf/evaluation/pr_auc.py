@@ -51,7 +51,7 @@ class PrAuc:
         """A sentence on the undefined classes, for people; empty if there are none.
 
         Args:
-          examples: what was scored, such as `validation examples`.
+          examples: a name for the examples that were scored, such as `validation examples`.
         """
         if not self.undefined:
             return ""
@@ -67,11 +67,15 @@ def score(labels: np.ndarray, scores: np.ndarray, class_names: Sequence[str]) ->
     Args:
       labels: [N, C], 0 or 1 (any numeric or bool dtype).
       scores: [N, C], finite; a higher score means that the class is more likely present.
-      class_names: C distinct names.
+      class_names: C distinct names, in the order of the columns.
 
     Raises:
       UserError: a score is not finite or a label is neither 0 nor 1.
       ValueError: the shapes do not agree.
+
+    >>> areas = score([[1], [1], [0]], [[0.9], [0.4], [0.6]], ["Fish"])
+    >>> round(areas.average_precision["Fish"], 4), round(areas.pr_auc["Fish"], 4)
+    (0.8333, 0.7917)
     """
     labels, scores = checked(labels, scores, class_names)
     trapezoid, average = {}, {}

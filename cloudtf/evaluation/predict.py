@@ -9,14 +9,18 @@ from typing import Iterator, Optional
 import numpy as np
 
 from cloudtf import files, machine
-from cloudtf.errors import UsageError, UserError
+from cloudtf.errors import UsageError, UserError, param
 from cloudtf.evaluation.evaluate import EvaluateConfig, check_matches
 from cloudtf.settings import REQUIRED, Settings, setting
 
 
 @dataclasses.dataclass(frozen=True)
 class PredictConfig(Settings):
-    """What `cloudtf predict` is told."""
+    """Which images to predict with which model, and where the table goes.
+
+    >>> PredictConfig(model="runs/a", images_dir="photographs/images", output="all.csv").tta
+    False
+    """
 
     model: str = setting(REQUIRED, "The .keras file, or a run folder for its best model.")
     output: str = setting(REQUIRED, "CSV to write: Image, then a probability a class.")
@@ -25,7 +29,7 @@ class PredictConfig(Settings):
         None, "Split of the records. Default: the only one there is, or test."
     )
     images_dir: Optional[str] = setting(
-        None, "Folder of photographs to predict, in place of --data_dir."
+        None, "Folder of photographs to predict, in place of `data_dir`."
     )
     tta: bool = setting(False, "Average over the four flips of each image.")
     batch_size: int = setting(EvaluateConfig.batch_size, "Images a step.", minimum=1)
@@ -33,7 +37,7 @@ class PredictConfig(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         if (self.data_dir is None) == (self.images_dir is None):
-            raise UsageError("Give either --data_dir or --images_dir.")
+            raise UsageError(f"Give either {param('data_dir')} or {param('images_dir')}.")
 
 
 def predict(config: PredictConfig) -> int:
@@ -45,6 +49,9 @@ def predict(config: PredictConfig) -> int:
     Raises:
       UserError: the records do not fit the model, the folder has no images, or an image cannot be
         read.
+
+    >>> predict(PredictConfig(model="runs/a", images_dir="photographs/images", output="all.csv"))
+    60
     """
     from cloudtf.evaluation import scoring
     from cloudtf.model import saving
@@ -87,7 +94,7 @@ def _folder_batches(
     if table.problems:
         first = table.problems[0]
         path = files.join(images_dir, first.file)
-        raise UserError(f"The image {path} cannot be read: {first.reason}; mend or remove it.")
+        raise UserError(f"The image {path} cannot be read: {first.reason}; replace or remove it.")
     names = list(table.names)
 
     def load(name: str) -> np.ndarray:
@@ -96,7 +103,7 @@ def _folder_batches(
             return images.load(files.read_bytes(path), *shape)
         except ValueError as error:
             raise UserError(
-                f"The image {path} cannot be read: {error}; mend or remove it."
+                f"The image {path} cannot be read: {error}; replace or remove it."
             ) from error
 
     with ThreadPoolExecutor(machine.usable_cores()) as pool:

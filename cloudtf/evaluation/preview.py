@@ -10,14 +10,18 @@ from cloudtf.settings import REQUIRED, setting
 
 @dataclasses.dataclass(frozen=True)
 class PreviewConfig(Augmentations):
-    """What `cloudtf preview` is told."""
+    """Which examples to draw, how they are augmented, and where the picture goes.
+
+    >>> PreviewConfig(data_dir="records", output="preview.png", split="val").versions
+    4
+    """
 
     data_dir: str = setting(REQUIRED, "Folder of the records.")
     output: str = setting(REQUIRED, "PNG to write.")
     split: str = setting("train", "Split to show.")
     num_images: int = setting(6, "Images to show.", minimum=1, maximum=64)
     versions: int = setting(4, "Augmented versions of each.", minimum=1, maximum=16)
-    seed: int = setting(0, "Of the augmentation, as in training.", minimum=0)
+    seed: int = setting(0, "Keys the random augmentation, as in training.", minimum=0)
 
 
 def preview(config: PreviewConfig) -> None:
@@ -25,6 +29,8 @@ def preview(config: PreviewConfig) -> None:
 
     Raises:
       UserError: the records are missing or damaged.
+
+    >>> preview(PreviewConfig(data_dir="records", output="preview.png", num_images=2, versions=2))
     """
     import numpy as np
 

@@ -75,11 +75,11 @@ def write_report(
     """Writes the page.
 
     Args:
-      path: of the HTML file.
-      title: the page's heading.
+      path: the HTML file to write, local or remote.
+      title: the heading of the page, and of its window.
       metrics: what `metrics.json` holds: `examples`, and `pr_auc` and `average_precision`, each by
         class and with `mean`; a value that does not exist is None or NaN.
-      chosen_thresholds: what `thresholds.json` holds.
+      chosen_thresholds: the content of `thresholds.json` (see `thresholds.choose`).
       history_rows: one mapping an epoch with the columns of `history.csv`; may be empty.
       images: caption -> path of a PNG file, in the order of the page.
       facts: name -> text, such as the settings of the run.

@@ -138,6 +138,6 @@ def mean_loss(loss: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], scores: Scores)
 
     Args:
       loss: (labels [N, C], probabilities [N, C]) -> [N].
-      scores: of the examples.
+      scores: labels and probabilities of the examples, as `Scorer.dataset` gives them.
     """
     return float(tf.reduce_mean(loss(tf.constant(scores.labels), tf.constant(scores.scores))))

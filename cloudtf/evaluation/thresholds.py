@@ -28,7 +28,7 @@ def choose(
       labels: [N, C], 0 or 1.
       scores: [N, C], probabilities. A float32 score is widened to float64, which is exact, so a
         threshold still compares equal to the score that it came from.
-      class_names: C distinct names.
+      class_names: C distinct names, in the order of the columns.
       recall_target: the wanted recall, 0 to 1.
       precision_target: the wanted precision, 0 to 1.
 

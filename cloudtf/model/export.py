@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Callable, Iterator, Optional
 import numpy as np
 
 from cloudtf import files
-from cloudtf.errors import UserError, reason
+from cloudtf.errors import UserError, param, reason
 from cloudtf.model import thresholds
 from cloudtf.settings import REQUIRED, Settings, setting
 
@@ -46,7 +46,11 @@ _OPSET = 15
 
 @dataclasses.dataclass(frozen=True)
 class ExportConfig(Settings):
-    """What `cloudtf export` is told."""
+    """Which model to write in which format, with which thresholds.
+
+    >>> ExportConfig(model="runs/a", output="clouds.tflite", format="tflite").present_at
+    'recall'
+    """
 
     model: str = setting(REQUIRED, "The .keras file, or a run folder for its best model.")
     output: str = setting(REQUIRED, "File to write; for saved_model the folder, a new one.")
@@ -78,6 +82,13 @@ def export(config: ExportConfig) -> dict[str, Any]:
     Raises:
       UserError: the model or its thresholds are missing, damaged or do not belong together; the
         output cannot be written or is a folder in use; tf2onnx is missing.
+
+    >>> info = export(ExportConfig(model="runs/a", output="exported"))
+    >>> served = tf.saved_model.load("exported").signatures["jpeg"]
+    >>> with open("photographs/images/photo_00.jpg", "rb") as file:
+    ...     outputs = served(jpeg=tf.constant([file.read()]))
+    >>> outputs["probabilities"].shape == (1, len(info["classes"]))
+    True
     """
     if config.format == "onnx":
         _import_tf2onnx()
@@ -87,7 +98,7 @@ def export(config: ExportConfig) -> dict[str, Any]:
         output = output.rstrip("/") or output
         _check_new(output)
     elif files.is_dir(output) or output.endswith("/"):
-        raise UserError(f"--output={output} is a folder; name a file in it.")
+        raise UserError(f"{param(output=output)} is a folder; name a file in it.")
 
     import tensorflow as tf
 
@@ -128,7 +139,7 @@ def _describe(path: str, info: dict[str, Any], config: ExportConfig) -> dict[str
         if set(chosen) != set(classes):
             raise UserError(
                 f"The classes of {path} ({', '.join(classes)}) and of {source} "
-                f"({', '.join(chosen)}) differ; give the --thresholds of this model."
+                f"({', '.join(chosen)}) differ; give the {param('thresholds')} of this model."
             )
         by_class = {name: chosen[name][config.present_at]["threshold"] for name in classes}
     return {
@@ -249,7 +260,7 @@ def _import_tf2onnx() -> Any:
         import tf2onnx.convert
     except Exception as error:  # A version of onnx that does not fit raises others.
         raise UserError(
-            f"--format=onnx needs the package tf2onnx ({error}); install it with: "
+            f"{param(format='onnx')} needs the package tf2onnx ({reason(error)}); install it with: "
             'pip install tf2onnx; beside TensorFlow 2.15 with: pip install tf2onnx "onnx<1.19".'
         ) from error
     return tf2onnx
@@ -257,7 +268,7 @@ def _import_tf2onnx() -> Any:
 
 def _check_new(path: str) -> None:
     if files.exists(path) and not (files.is_dir(path) and not files.list_dir(path)):
-        raise UserError(f"--output={path} is there already; remove it, or name a new folder.")
+        raise UserError(f"{param(output=path)} is there already; remove it, or name a new folder.")
 
 
 @contextlib.contextmanager

@@ -26,8 +26,8 @@ def decode(encoded: tf.Tensor, height: int, width: int) -> tf.Tensor:
 
     Args:
       encoded: string [B], the bytes of JPEG files.
-      height: rows of the result.
-      width: columns.
+      height: rows of pixels in the result.
+      width: columns of pixels in the result.
 
     Returns:
       uint8 [B, height, width, 3], RGB, upright.
@@ -85,10 +85,10 @@ def _in_smaller_blocks(image: tf.Tensor, side: int, scale: int, stored: tf.Tenso
     """What libjpeg does at scales of n/8: the lowest n x n frequencies of each block are kept.
 
     Args:
-      image: uint8 [h, w, 3], blocks of side x side pixels.
-      side: see there.
-      scale: n, less than `side`.
-      stored: int32 [2], the size in full.
+      image: uint8 [h, w, 3], decoded so that each block of the file is `side` x `side` pixels.
+      side: pixels along a decoded block: 2, 4 or 8.
+      scale: n, the pixels along a block of the result, less than `side`.
+      stored: int32 [2], the height and width of the whole photograph.
     """
     cosines, fewer = _cosines(side), _cosines(scale)
     change = tf.constant((scale / side) ** 0.5 * fewer.T @ cosines[:scale], tf.float32)
@@ -106,8 +106,8 @@ def _in_smaller_blocks(image: tf.Tensor, side: int, scale: int, stored: tf.Tenso
 
 def _cosines(size: int) -> np.ndarray:
     """The orthonormal discrete cosine transform (DCT-II), float64 [size, size]."""
-    frequency, place = np.mgrid[:size, :size]
-    matrix = np.cos(np.pi * frequency * (2 * place + 1) / (2 * size)) * (2 / size) ** 0.5
+    frequency, position = np.mgrid[:size, :size]
+    matrix = np.cos(np.pi * frequency * (2 * position + 1) / (2 * size)) * (2 / size) ** 0.5
     matrix[0] /= 2**0.5
     return matrix
 
@@ -120,9 +120,9 @@ def _resized(image: tf.Tensor, extent: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
     """See `images.resize`: uint8 [h, w, 3] to uint8 [*size, 3].
 
     Args:
-      image: the pixels.
+      image: uint8 [h, w, 3], the photograph in its top left corner.
       extent: float32 [2], the rows and columns of them that are photograph.
-      size: int32 [2].
+      size: int32 [2], height and width of the result.
     """
     shrinking = extent / tf.cast(size, tf.float32)
     whole = tf.reduce_all(tf.equal(extent, tf.cast(tf.shape(image)[:2], tf.float32)))
@@ -209,6 +209,6 @@ def _of_tiff(tiff: tf.Tensor) -> tf.Tensor:
 
 def _number(content: tf.Tensor, size: int, little: tf.Tensor) -> tf.Tensor:
     """Two or four bytes, uint8 [..., size], as int32 [...] (which may overflow)."""
-    places = tf.constant([1 << 24, 1 << 16, 1 << 8, 1][4 - size :])
-    places = tf.where(little, places[::-1], places)
-    return tf.reduce_sum(tf.cast(content, tf.int32) * places, axis=-1)
+    factors = tf.constant([1 << 24, 1 << 16, 1 << 8, 1][4 - size :])
+    factors = tf.where(little, factors[::-1], factors)
+    return tf.reduce_sum(tf.cast(content, tf.int32) * factors, axis=-1)

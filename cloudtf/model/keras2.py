@@ -10,7 +10,7 @@ from cloudtf.errors import UserError
 
 
 def require() -> None:
-    """Checks what `tf.keras` is, and names the mend where it is Keras 3.
+    """Checks what `tf.keras` is, and names the fix where it is Keras 3.
 
     Raises:
       UserError: the package tf_keras is missing, or Keras 3 was chosen before cloudtf was imported.

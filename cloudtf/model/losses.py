@@ -27,10 +27,21 @@ def get_loss(name: str) -> Loss:
 
     `bce` is binary cross-entropy; `dice` is 1 - dice coefficient of the whole batch; `bce_dice` is
     their sum, as in the original notebook (docs/ORIGINAL.md). `categorical_crossentropy` is what
-    that notebook trained with; it is for classes that exclude one another, and a warning says so.
+    that one trained with; it is for classes that exclude one another, and a warning says so.
+
+    Args:
+      name: the loss, one of `LOSSES`.
+
+    Returns:
+      A function of labels float32 [B, C], 0 or 1, and probabilities float32 [B, C] in [0, 1] that
+      gives float32 [B], the loss of each example.
 
     Raises:
       UserError: there is no such loss.
+
+    >>> bce = get_loss("bce")
+    >>> bce(tf.constant([[1.0, 0.0]]), tf.constant([[0.5, 0.5]])).numpy().round(4)
+    array([0.6931], dtype=float32)
     """
     functions = {
         "bce": binary_crossentropy,

@@ -13,7 +13,7 @@ from typing import Any, Callable, Optional
 
 import tensorflow as tf
 
-from cloudtf.errors import UserError
+from cloudtf.errors import UserError, param
 from cloudtf.model import keras2
 from cloudtf.model import weights as weight_files
 from cloudtf.model.choices import DEFAULT_MODEL, MODELS
@@ -52,25 +52,43 @@ def build_model(
 
     Args:
       name: one of `MODELS`. `tiny` is a network of about 9,000 parameters for tests.
-      num_classes: outputs, at least 1.
-      image_shape: height and width, each at least 32.
+      num_classes: labels, each of which is present or not whatever the others are; at least 1.
+      image_shape: height and width of the images in pixels, each at least 32.
       weights: None or `none` (random), `imagenet`, `noisy-student`, or the path of a file (see
         `cloudtf.model.weights.load`).
-      dropout: share of the body's features dropped before the head.
-      batch_norm_momentum: of all batch-norm averages; None leaves the network's own 0.99. A run
-        of a few hundred steps needs about 0.9, or the averages lag behind the weights.
+      dropout: share of the body's features dropped before the head, from 0 to under 1.
+      batch_norm_momentum: how slowly all batch-norm averages follow, from 0 to under 1; None leaves
+        the network's own 0.99. A run of a few hundred steps needs about 0.9, or the averages lag
+        behind the weights.
       sync_batch_norm: average batch statistics over replicas.
       num_channels: 3, or another number with random weights.
 
     Raises:
       UserError: an unknown name, or a value out of range, or weights that cannot be had or do
         not fit.
+
+    >>> model = build_model("efficientnetb0", num_classes=4, image_shape=(64, 96))
+    >>> model.input_shape, model.output_shape
+    ((None, 64, 96, 3), (None, 4))
+    >>> images = np.zeros([8, 64, 96, 3], np.uint8)
+    >>> model.predict(images, verbose=0).shape
+    (8, 4)
+
+    Trained like any Keras model:
+
+    >>> data = cloudtf.open_dataset("records")
+    >>> model = build_model("tiny", len(data.classes), data.image_shape)
+    >>> model.compile("adam", "binary_crossentropy")
+    >>> history = model.fit(data.batches("train", 8, training=True), steps_per_epoch=6, verbose=0)
+    >>> len(history.history["loss"])
+    1
     """
     keras2.require()
     height, width = _check(name, num_classes, image_shape, dropout, batch_norm_momentum)
     if num_channels != 3 and weights not in (None, "none"):
         raise UserError(
-            f"The weights {weights} are for 3 channels, not {num_channels}; use weights none."
+            f"{param(weights=weights)} is for 3 channels, not {num_channels}; use "
+            f"{param(weights='none')}."
         )
     batch_norm = functools.partial(
         tf.keras.layers.BatchNormalization,
@@ -128,9 +146,11 @@ def _check(
             f"{MINIMUM_SIZE} pixels."
         )
     if not 0 <= dropout < 1:
-        raise UserError(f"The dropout {dropout} must be at least 0 and under 1.")
+        raise UserError(f"{param(dropout=dropout)} must be at least 0 and under 1.")
     if batch_norm_momentum is not None and not 0 <= batch_norm_momentum < 1:
-        raise UserError(f"batch_norm_momentum {batch_norm_momentum} must be at least 0, under 1.")
+        raise UserError(
+            f"{param(batch_norm_momentum=batch_norm_momentum)} must be at least 0 and under 1."
+        )
     return int(image_shape[0]), int(image_shape[1])
 
 

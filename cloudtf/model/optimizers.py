@@ -7,7 +7,7 @@ from typing import Optional
 
 import tensorflow as tf
 
-from cloudtf.errors import UserError
+from cloudtf.errors import UserError, param
 from cloudtf.model.choices import OPTIMIZERS, WARMUP_PROPORTION
 from cloudtf.model.schedule import Scheduled
 
@@ -33,21 +33,27 @@ def make_optimizer(
 
     Raises:
       UserError: a value out of range.
+
+    >>> optimizer = make_optimizer("radam", 0.002, total_steps=1000)
+    >>> round(effective_learning_rate(optimizer), 8)  # The first of 100 steps of warm-up.
+    2e-05
     """
     if name not in OPTIMIZERS:
         raise UserError(
             f"There is no optimizer {name!r}; the optimizers are {', '.join(OPTIMIZERS)}."
         )
     if isinstance(total_steps, bool) or not isinstance(total_steps, int) or total_steps < 1:
-        raise UserError(f"total_steps must be a whole number of at least 1, not {total_steps!r}.")
+        raise UserError(f"{param(total_steps=total_steps)} must be an integer of at least 1.")
     if not (math.isfinite(learning_rate) and learning_rate > 0):
-        raise UserError(f"The learning rate {learning_rate} must be a number above 0.")
+        raise UserError(f"{param(learning_rate=learning_rate)} must be a number above 0.")
     if not 0 <= warmup_proportion <= 1:
-        raise UserError(f"warmup_proportion {warmup_proportion} must be from 0 to 1.")
+        raise UserError(f"{param(warmup_proportion=warmup_proportion)} must be from 0 to 1.")
     if min_lr is None:
         min_lr = learning_rate / 100
     if not 0 <= min_lr <= learning_rate:
-        raise UserError(f"min_lr {min_lr} must be from 0 to the learning rate, {learning_rate}.")
+        raise UserError(
+            f"{param(min_lr=min_lr)} must be from 0 to {param(learning_rate=learning_rate)}."
+        )
     if name == "radam":
         # Late, since it imports tensorflow-addons.
         from cloudtf.model.rectified_adam import RectifiedAdam

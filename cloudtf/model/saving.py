@@ -46,6 +46,11 @@ def save_model(model: tf.keras.Model, path: str, info: dict[str, Any]) -> None:
 
     Raises:
       UserError: the file cannot be written, or its name does not end in `.keras`.
+
+    >>> model = cloudtf.build_model("tiny", 2, (32, 32))
+    >>> save_model(model, "mine.keras", {"classes": ["Fish", "Flower"]})
+    >>> read_info("mine.keras")["classes"]
+    ['Fish', 'Flower']
     """
     import tensorflow as tf
 
@@ -71,11 +76,18 @@ def load_model(path: str, in_float32: bool = False) -> tf.keras.Model:
     """Reads a `.keras` file (local or remote) as an uncompiled model.
 
     Args:
-      path: of the file.
+      path: the `.keras` file, local or remote.
       in_float32: compute in float32 what was trained in mixed precision.
 
     Raises:
       UserError: the file is missing, damaged, not a `.keras` file, or carries code.
+
+    >>> model = load_model("runs/a/best.keras")
+    >>> data = cloudtf.open_dataset("records")
+    >>> images, labels, *_ = next(iter(data.batches("val", 12)))
+    >>> probabilities = model.predict(images, verbose=0)
+    >>> probabilities.shape == (12, len(data.classes))
+    True
     """
     import tensorflow as tf
 
@@ -86,7 +98,7 @@ def load_model(path: str, in_float32: bool = False) -> tf.keras.Model:
     custom_objects = {
         "FixedDropout": FixedDropout,
         "swish": tf.nn.swish,
-        # A file names its place in Keras's source, which differs between the stacks.
+        # A file names the module of Keras that has it, which differs between the stacks.
         "Functional": tf.keras.Sequential.__base__,
     }
     # Not Keras's load_model: it seeks in the archive, which switches off zipfile's check of the
@@ -131,10 +143,10 @@ def check_fits(path: str, model: tf.keras.Model, info: dict[str, Any]) -> None:
 
 
 def read_info(path: str, required: Sequence[str] = ()) -> dict[str, Any]:
-    """What `save_model` was told about a model. Does not load TensorFlow for a local file.
+    """What `save_model` was given as `info`. Does not load TensorFlow for a local file.
 
     Args:
-      path: of the file.
+      path: the `.keras` file, local or remote.
       required: those of `CLASSIFIER` that must be there, and sound.
 
     Raises:
@@ -242,7 +254,7 @@ def _without_policy(config: dict[str, Any]) -> Any:
 
 
 class _Layers(list[Any]):
-    """The layers of a network, which Keras goes through until each has found its inputs.
+    """The layers of a network, which Keras goes through until each has its inputs.
 
     In a damaged file one may wait for another for ever: only so many turns are given out.
     """

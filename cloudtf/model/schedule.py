@@ -30,9 +30,9 @@ class Scheduled:
     """Mixed in before a legacy Keras optimizer, it multiplies the learning rate by the factor.
 
     Args:
-      *args: the optimizer's.
+      *args: positional arguments of the optimizer.
       schedule: `total_steps`, `warmup_proportion` and `last_factor`; None is a constant rate.
-      **kwargs: the optimizer's.
+      **kwargs: keyword arguments of the optimizer.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """What a model file may hold: the parts of an image classifier, and numbers for them.
 
 A `.keras` file is able to name any Python function to call (Lambda layers), modules to import and
-files to read (look-up layers), and its HDF5 part to take the place of any file of this machine
+files to read (look-up layers), and its HDF5 part to name any file of this machine as its own
 (external storage) or more memory than there is. So nothing is allowed but what is listed here.
 """
 
@@ -40,8 +40,8 @@ def check_config(config: Any, path: str) -> None:
     """Checks what a model's config names, before Keras sees it.
 
     Args:
-      config: the JSON value.
-      path: of the model, for the sentence.
+      config: the content of the model's `config.json`, as JSON was parsed.
+      path: the model's file, which the refusal names.
 
     Raises:
       UserError: it names anything but Keras's layers for images and cloudtf's own.
@@ -85,8 +85,8 @@ def check_weights(local: str, path: str) -> None:
     """Checks a weights file before Keras reads it.
 
     Args:
-      local: the HDF5 file.
-      path: of the model, for the sentence.
+      local: path of the HDF5 file on this machine.
+      path: the model's file, which the refusal names.
 
     Raises:
       UserError: it is damaged, refers to other files, or declares more numbers than it holds.

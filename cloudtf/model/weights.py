@@ -13,7 +13,7 @@ from efficientnet import weights as published
 from tqdm import tqdm
 
 from cloudtf import files
-from cloudtf.errors import UserError, reason
+from cloudtf.errors import UserError, param, reason
 from cloudtf.model import saving
 
 # Keras's own cache, under the names that the efficientnet package uses: shared with it.
@@ -36,7 +36,7 @@ def load(
         - an `.h5` file of the network without its top, as the efficientnet package publishes, or
           a `.weights.h5` file of the body;
         - a `.keras` model of cloudtf: its body, and its head if it has as many classes.
-      cache_dir: for downloads; `~/.keras/models` by default.
+      cache_dir: where downloads are kept; `~/.keras/models` by default.
 
     Returns:
       The parts that were filled: `["body"]` or `["body", "probabilities"]`.
@@ -48,7 +48,8 @@ def load(
         weights = fetch(name, weights, cache_dir)
     elif not files.exists(weights):
         raise UserError(
-            f"--weights={weights} is neither imagenet, noisy-student, none nor a file that exists."
+            f"{param(weights=weights)} is neither imagenet, noisy-student, none nor a file that "
+            "exists."
         )
     if weights.endswith(".keras"):
         return _copy_parts(model, saving.load_model(weights), name, weights)
@@ -78,14 +79,15 @@ def fetch(name: str, weights: str, cache_dir: Optional[str] = None) -> str:
     folder = os.path.expanduser(cache_dir or CACHE)
     path = os.path.join(folder, files.basename(url))
     files.make_dirs(folder)
-    by_hand = f"download {url} yourself and pass --weights=PATH"
+    by_hand = f"download {url} yourself and pass {param(weights='PATH')}"
     with files.replacing(path) as temporary:
         try:
             _download(url, temporary)
         except (OSError, http.client.HTTPException) as error:
-            reason = getattr(error, "reason", None) or error
+            cause = getattr(error, "reason", None) or error
+            why = reason(cause) if isinstance(cause, BaseException) else cause
             raise UserError(
-                f"The {weights} weights of {name} cannot be downloaded ({reason}); {by_hand}."
+                f"The {weights} weights of {name} cannot be downloaded ({why}); {by_hand}."
             ) from error
         if _digest(temporary, expected) != expected:
             raise UserError(
@@ -121,7 +123,7 @@ def source(name: str, weights: str) -> tuple[str, str]:
         hashes, folder = published.NS_WEIGHTS_HASHES, published.NS_WEIGHTS_PATH
         file_name = f"{network}_noisy-student_notop.h5"
     if network not in hashes:
-        raise UserError(f"There are no {weights} weights for {name}; use --weights=none.")
+        raise UserError(f"There are no {weights} weights for {name}; use {param(weights='none')}.")
     return folder + file_name, hashes[network][1]
 
 

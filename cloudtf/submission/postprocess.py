@@ -14,8 +14,9 @@ from collections import Counter
 from typing import Optional
 
 from cloudtf import files
-from cloudtf.errors import UserError
+from cloudtf.errors import UserError, param
 from cloudtf.model import thresholds
+from cloudtf.reporter import report
 from cloudtf.settings import REQUIRED, Settings, setting
 from cloudtf.submission import predictions
 
@@ -24,7 +25,15 @@ COLUMNS = ["Image_Label", "EncodedPixels"]
 
 @dataclasses.dataclass(frozen=True)
 class PostprocessConfig(Settings):
-    """What to clean, with what, and where the result goes."""
+    """What to clean, with what, and where the result goes.
+
+    >>> config = PostprocessConfig(
+    ...     submission="submission.csv",
+    ...     predictions="predictions.csv",
+    ...     thresholds="runs/a/thresholds.json",
+    ...     output="cleaned.csv",
+    ... )
+    """
 
     submission: str = setting(
         REQUIRED, "The submission CSV to clean, with the columns Image_Label,EncodedPixels."
@@ -66,12 +75,28 @@ def postprocess(config: PostprocessConfig) -> PostprocessResult:
       UserError: the output is one of the inputs; an input is missing or malformed; the classes of
         predictions and thresholds differ; the submission has a row twice, a malformed Image_Label,
         or one that names a class or an image without predictions.
+
+    >>> metrics = cloudtf.evaluate(cloudtf.EvaluateConfig(run_dir="runs/a", data_dir="records"))
+    >>> names, scores, class_names = predictions.read("runs/a/predictions_val.csv")
+    >>> rows = [(f"{name}_{kind}", "1 5") for name in names for kind in class_names]
+    >>> predictions.write_table("submission.csv", COLUMNS, rows)
+    >>> config = PostprocessConfig(
+    ...     submission="submission.csv",
+    ...     predictions="runs/a/predictions_val.csv",
+    ...     thresholds="runs/a/thresholds.json",
+    ...     output="cleaned.csv",
+    ... )
+    >>> result = postprocess(config)
+    class ...
+    Wrote cleaned.csv.
+    >>> result.masks == {kind: len(names) for kind in class_names}
+    True
     """
     for name in ("submission", "predictions", "thresholds"):
         if _same_file(config.output, getattr(config, name)):
             raise UserError(
-                f"--output={config.output} is the file of --{name}, which is never written over; "
-                "choose another name."
+                f"{param(output=config.output)} is the file of {param(name)}, which is never "
+                "written over; choose another name."
             )
     names, scores, class_names = predictions.read(config.predictions)
     lowest = _recall_thresholds(config, class_names)
@@ -119,9 +144,9 @@ def postprocess(config: PostprocessConfig) -> PostprocessResult:
     if not config.dry_run:
         predictions.write_table(config.output, COLUMNS, cleaned)
     width = shutil.get_terminal_size().columns
-    print(describe(result, width))
+    report(describe(result, width))
     done = f"Wrote {config.output}." if not config.dry_run else "Dry run: nothing was written."
-    print(done)
+    report(done)
     return result
 
 

@@ -26,7 +26,7 @@ def write(path: str, names: Sequence[str], scores: np.ndarray, class_names: Sequ
     """Writes a prediction table whole or not at all.
 
     Args:
-      path: of the CSV.
+      path: the CSV to write, local or remote.
       names: N distinct image names, extension included.
       scores: [N, C] probabilities; float32 is widened to float64 first, which is exact.
       class_names: C distinct names, none of them `Image`.
@@ -99,7 +99,7 @@ def read_table(path: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
         rows = [(reader.line_num, cells) for cells in reader if cells]
     except csv.Error as error:
         raise UserError(
-            f"Line {reader.line_num} of {path} is not CSV ({error}); mend it or make it again."
+            f"Line {reader.line_num} of {path} is not CSV ({error}); correct it or make it again."
         ) from error
     finally:
         csv.field_size_limit(limit)

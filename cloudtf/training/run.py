@@ -110,7 +110,7 @@ def open_run(config: TrainConfig) -> Iterator[Run]:
             # others write is thrown away.
             output_dir = stack.enter_context(tempfile.TemporaryDirectory())
         files.make_dirs(output_dir)
-        stack.enter_context(FolderLock(output_dir, "run", "--run_dir"))
+        stack.enter_context(FolderLock(output_dir, "run", "run_dir"))
         requests = stack.enter_context(StopRequests(config.max_minutes, workers))
         files.remove_leftovers(output_dir)
         train_splits, val_split = choose_splits(config, data)

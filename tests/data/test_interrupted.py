@@ -218,8 +218,8 @@ def test_other_labels_for_the_same_images_are_noticed(source, made, tmp_path):
 def test_two_conversions_do_not_share_a_folder(source, made, finished):
     (made / "dataset.json").unlink()
     with (
-        FolderLock(str(made), "conversion", "--output_dir"),
-        pytest.raises(UserError, match="Another conversion is at work in .* another --output_dir"),
+        FolderLock(str(made), "conversion", "output_dir"),
+        pytest.raises(UserError, match="Another conversion is at work in .* another output_dir"),
     ):
         convert(config(source, made, overwrite=True))
     assert (made / ".lock").exists(), "as a killed conversion leaves it"

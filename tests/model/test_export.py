@@ -273,7 +273,7 @@ def classify(folder, images=PIXELS):
 
 def test_without_thresholds_there_is_no_present(small, tmp_path, capsys):
     assert app.main(["export", f"--model={small}", f"--output={tmp_path}/saved"]) == 0
-    assert "No thresholds were found beside the model" in capsys.readouterr().out
+    assert "There are no thresholds beside the model" in capsys.readouterr().out
     assert set(classify(tmp_path / "saved")) == {"probabilities", "classes"}
     info = files.read_json(f"{tmp_path}/saved/assets.extra/cloudtf.json")
     assert info["thresholds"] is None and info["present_at"] is None

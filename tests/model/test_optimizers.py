@@ -300,13 +300,13 @@ def test_a_restored_checkpoint_keeps_the_rate_but_not_an_old_schedule(name, tmp_
     ("arguments", "message"),
     [
         ({"name": "sgd"}, "no optimizer 'sgd'; the optimizers are radam, adam"),
-        ({"total_steps": 0}, "total_steps must be a whole number of at least 1, not 0"),
-        ({"total_steps": 10.0}, "total_steps must be a whole number"),
-        ({"total_steps": True}, "total_steps must be a whole number"),
-        ({"learning_rate": 0.0}, "learning rate 0.0 must be a number above 0"),
-        ({"learning_rate": math.nan}, "learning rate nan"),
-        ({"warmup_proportion": 1.5}, "warmup_proportion 1.5"),
-        ({"min_lr": 0.1}, "min_lr 0.1 must be from 0 to the learning rate, 0.001"),
+        ({"total_steps": 0}, "total_steps=0 must be an integer of at least 1"),
+        ({"total_steps": 10.0}, "total_steps=10.0 must be an integer"),
+        ({"total_steps": True}, "total_steps=True must be an integer"),
+        ({"learning_rate": 0.0}, "learning_rate=0.0 must be a number above 0"),
+        ({"learning_rate": math.nan}, "learning_rate=nan"),
+        ({"warmup_proportion": 1.5}, "warmup_proportion=1.5"),
+        ({"min_lr": 0.1}, "min_lr=0.1 must be from 0 to learning_rate=0.001"),
     ],
 )
 def test_bad_settings_are_named(arguments, message):

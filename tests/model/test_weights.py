@@ -230,9 +230,9 @@ def test_damaged_files_are_named(tiny, tmp_path):
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ("imagent", "--weights=imagent is neither imagenet, noisy-student, none nor a file"),
-        ("nothing.h5", "--weights=nothing.h5 is neither"),
-        ("imagenet", "no imagenet weights for tiny; use --weights=none"),
+        ("imagent", "weights='imagent' is neither imagenet, noisy-student, none nor a file"),
+        ("nothing.h5", "weights='nothing.h5' is neither"),
+        ("imagenet", "no imagenet weights for tiny; use weights='none'"),
         (__file__, "must be an .h5 or a .keras file"),
     ],
 )

@@ -244,7 +244,7 @@ def test_an_input_is_never_written_over_under_any_of_its_names(files, name):
         files.folder / "link",
         files.folder / "hard",
     ):
-        with pytest.raises(UserError, match=f"is the file of --{name}, which is never written"):
+        with pytest.raises(UserError, match=f"is the file of {name}, which is never written"):
             run_postprocess(files.config(output=str(other)))
     assert target.read_bytes() == before
 
