@@ -135,7 +135,7 @@ def test_what_cannot_be_predicted_is_one_sentence(
             ask(images_dir=str(images))
     os.remove(images / "b.jpg")
     os.mkfifo(images / "b.jpg")
-    with pytest.raises(UserError, match=r"b\.jpg cannot be read: the image is not a file; replace or"):
+    with pytest.raises(UserError, match=r"cannot be read: the image is not a file; replace or"):
         ask(images_dir=str(images))
     os.remove(images / "b.jpg")
     os.symlink(f"{photographs_dir}/images/photo_01.jpg", images / "b.jpg")
