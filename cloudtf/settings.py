@@ -99,7 +99,7 @@ def changed(config: Settings, before: Mapping[str, Any]) -> dict[str, tuple[Any,
     """The lasting settings that have another value now than when something was begun.
 
     Args:
-      config: the settings now.
+      config: the settings that were given now.
       before: the settings then, by name, lists for tuples (as JSON has them). One that is missing
         did not exist yet: what its default does now was done then.
 
