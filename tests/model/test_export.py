@@ -387,10 +387,10 @@ def test_what_cannot_be_exported_is_one_sentence(small, run_dir, tmp_path):
     saving.save_model(network.build_model("tiny", 3, (32, 32)), f"{tmp_path}/three.keras", SMALL)
     refused("has 3 outputs .* names 2 classes", model=f"{tmp_path}/three.keras")
     refused("is a folder; name a file in it", output=str(tmp_path), format="tflite")
-    refused("new/ is a folder; name a file in it", output=f"{tmp_path}/new/", format="tflite")
+    refused("new/' is a folder; name a file in it", output=f"{tmp_path}/new/", format="tflite")
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "file").write_text("x")
-    refused("used is there already; remove it, or name a new folder", output=f"{tmp_path}/used")
+    refused("used' is there already; remove it, or name a new folder", output=f"{tmp_path}/used")
     refused("file cannot be made", output=f"{tmp_path}/used/file/out")
     refused(r"no/m.tflite cannot be written", output=f"{tmp_path}/no/m.tflite", format="tflite")
     assert sorted(os.listdir(tmp_path)) == ["three.keras", "used"]
