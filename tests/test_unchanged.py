@@ -35,6 +35,7 @@ import cloudtf
 from cloudtf import settings
 from cloudtf.pipeline import augment, randomness
 from cloudtf.pipeline.augmentations import NAMES, Augmentations
+from cloudtf.pipeline.order import Share, permutation
 
 # How the tests below reach what they record; the only part to follow a name that changes.
 
@@ -42,7 +43,8 @@ from cloudtf.pipeline.augmentations import NAMES, Augmentations
 def training_batches(data, seed=0, start=0, share=(0, 1, 1), augmentations=(), batch_size=4):
     """Endless (images, labels, keys)."""
     return data.batches(
-        "train", batch_size, training=True, seed=seed, start=start, share=share, with_keys=True,
+        "train", batch_size, training=True, seed=seed, start=start, share=Share(*share),
+        with_keys=True,
         augmentations=Augmentations(augmentations=augmentations, augment_probability=0.75),
     )  # fmt: skip
 
@@ -51,13 +53,15 @@ def batch_by_number(data, seed=0, start=0, share=(0, 1, 1), augmentations=(), ba
     """A function from a number to (images, labels, keys)."""
     augmentations = Augmentations(augmentations=augmentations, augment_probability=0.75)
     return data.numbered_batches(
-        "train", batch_size, "host", augmentations, seed, start, share
+        "train", batch_size, "host", augmentations, seed, start, Share(*share)
     ).make_one()
 
 
 def evaluation_batches(data, split, batch_size, share=(0, 1, 1), max_examples=None):
     """(images, labels, mask, keys), each with `batch_size` rows."""
-    return data.batches(split, batch_size, share=share, max_examples=max_examples, with_keys=True)
+    return data.batches(
+        split, batch_size, share=Share(*share), max_examples=max_examples, with_keys=True
+    )
 
 
 # What they have in common.
@@ -292,7 +296,7 @@ def test_the_random_numbers_of_an_example():
 def test_the_permutation_of_an_epoch():
     found = {}
     for seed, epoch, count in PERMUTATIONS:
-        order = randomness.permutation(seed, tf.constant(epoch, tf.int64), count)
+        order = permutation(seed, tf.constant(epoch, tf.int64), count)
         found[seed, epoch, count] = digest(order)
     assert found == PERMUTATIONS
 

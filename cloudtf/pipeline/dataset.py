@@ -1,9 +1,6 @@
 """The input pipeline: from a folder of records to batches for training or evaluation.
 
-The order of examples and their augmentation are pure functions of (seed, epoch, position), so a
-position in the stream is one number and a resumed run sees what the interrupted one would have.
-There are two such orders: what is kept in memory is shuffled as a whole, what is streamed from disk
-shard by shard and in a buffer; see `ImageDataset.streams`.
+Which example comes when is decided in `order.py`.
 """
 
 from __future__ import annotations
@@ -17,27 +14,20 @@ import tensorflow as tf
 
 from cloudtf import machine
 from cloudtf.data import records, salvage
-from cloudtf.data.shards import READERS
 from cloudtf.errors import UsageError, UserError
 from cloudtf.pipeline import (
     augment,
     damage,
     memory,
     numbered,
-    randomness,
+    order,
     reading,
-    sharing,
     tables,
 )
 from cloudtf.pipeline.augmentations import Augmentations
 
-# Encoded records held by the shuffle of a split that is streamed from disk: about 130 MB at 16 KB.
-SHUFFLE_BUFFER = 8192
 SplitNames = Union[str, Sequence[str]]
 Batch = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
-
-# Far beyond any run; tf.data's range wants an end.
-_FOREVER = 1 << 40
 
 
 def open_dataset(
@@ -113,7 +103,7 @@ class ImageDataset:
         augmentations: Augmentations = Augmentations(),  # noqa: B008 - frozen
         seed: int = 0,
         start: int = 0,
-        share: tuple[int, int, int] = (0, 1, 1),
+        share: order.Share = order.ALONE,
         max_examples: Optional[int] = None,
         with_keys: bool = False,
         cores: Optional[int] = None,
@@ -136,12 +126,8 @@ class ImageDataset:
           augmentations: which augmentations, and how strong.
           seed: of the order and the augmentation.
           start: for training: how many examples of the endless stream to pass over.
-          share: for several workers: (this worker, workers, batches a step each takes). With as
-            many shards as workers or more, each trains on examples of its own, in an order of its
-            own, and reads only their shards. With fewer, of each `workers * batches` consecutive
-            batches a worker gets its own consecutive ones, so that all together see what one worker
-            would. For evaluation each gets consecutive examples; in the workers' order they are all
-            examples.
+          share: for several workers: which one this is. For training see `order.py`. For evaluation
+            each gets consecutive examples; in the workers' order they are all examples.
           max_examples: for evaluation: only the first so many. The converter shuffles records
             across shards, so these are a random sample.
           with_keys: adds a last element, int32 [B, 2]: epoch and number of each example in the
@@ -181,7 +167,7 @@ class ImageDataset:
         augmentations: Augmentations,
         seed: int,
         start: int = 0,
-        share: tuple[int, int, int] = (0, 1, 1),
+        share: order.Share = order.ALONE,
     ) -> numbered.NumberedBatches:
         """The batches for training of a split kept in memory, each to be made from its number.
 
@@ -189,7 +175,7 @@ class ImageDataset:
         """
         return numbered.NumberedBatches(
             data_dir=self.data_dir,
-            plan=sharing.plan(self._spec(split), seed, start, share),
+            order=order.training_order(self._spec(split), seed, start, share),
             batch_size=batch_size,
             num_classes=len(self.classes),
             image_shape=self.image_shape,
@@ -233,32 +219,31 @@ class ImageDataset:
         parts = [f"{name} {memory.WORDS[choice]}" for name, choice in self.caches.items()]
         return "; ".join(parts)
 
-    def describe_share(self, split: SplitNames, worker: int, workers: int) -> str:
+    def describe_share(self, split: SplitNames, share: order.Share) -> str:
         """What one of several workers reads of a split in training, in one line."""
-        return sharing.describe(self._spec(split), worker, workers)
+        return order.describe(self._spec(split), share)
 
     def keep_on_disk(self, split: SplitNames) -> None:
         """Keeps a split out of memory: other machines make its batches for training."""
         self._on_disk.update(self._spec(split).shards)
 
     def settle_cache(
-        self, split: SplitNames, worker: int, workers: int, least: Callable[[int], int]
+        self, split: SplitNames, share: order.Share, least: Callable[[int], int]
     ) -> None:
         """Makes all workers keep what they train on alike: the cache decides on the order.
 
         Args:
           split: to be trained on.
-          worker: which one this is.
-          workers: how many; all must call this.
+          share: which worker this is; all must call this.
           least: the least of a number over all workers.
         """
-        spec = self._own(split, worker, workers)
+        spec = self._own(split, share)
         chosen = memory.CACHES.index(self._cache_of(spec))
         self.caches[spec.name] = memory.CACHES[least(chosen)]
 
-    def streams(self, split: SplitNames, worker: int, workers: int) -> bool:
+    def streams(self, split: SplitNames, share: order.Share) -> bool:
         """Whether a worker reads a split from disk each epoch, which is an order of its own."""
-        return self._cache_of(self._own(split, worker, workers)) == "none"
+        return self._cache_of(self._own(split, share)) == "none"
 
     def _cache_of(self, spec: records.Split) -> str:
         if spec.name not in self.caches:
@@ -269,9 +254,9 @@ class ImageDataset:
             self.caches[spec.name] = choice
         return self.caches[spec.name]
 
-    def _own(self, split: SplitNames, worker: int, workers: int) -> records.Split:
+    def _own(self, split: SplitNames, share: order.Share) -> records.Split:
         """What one worker reads of a split in training."""
-        return sharing.plan(self._spec(split), 0, 0, (worker, workers, 1)).part.shards
+        return order.training_order(self._spec(split), 0, 0, share).part.shards
 
     def _spec(self, split: SplitNames) -> records.Split:
         """One split, or several as if they were one."""
@@ -312,75 +297,27 @@ class ImageDataset:
         batch_size: int,
         seed: int,
         start: int,
-        share: tuple[int, int, int],
+        share: order.Share,
         cores: int,
     ) -> tf.data.Dataset:
-        plan = sharing.plan(spec, seed, start, share)
-        part = plan.part
-        first_epoch, passed = divmod(plan.start, part.count)
-        epochs = tf.data.Dataset.range(first_epoch, _FOREVER)
-        cache = self._cache_of(part.shards)
-
-        def remaining(epoch: tf.Tensor) -> tf.Tensor:
-            return tf.where(tf.equal(epoch, first_epoch), tf.constant(passed, tf.int64), 0)
-
-        @reading.plain
-        def positions(epoch: tf.Tensor) -> tf.data.Dataset:
-            order = randomness.permutation(plan.seed, epoch, part.count)[remaining(epoch) :]
-            start = numbered.position(epoch) + part.start
-            return tf.data.Dataset.from_tensor_slices(start + order)
-
+        stream = order.training_order(spec, seed, start, share)
+        cache = self._cache_of(stream.part.shards)
         if cache == "none":
-            dataset = self._streamed(part, plan.seed, epochs, remaining)
-            fetch = self._decoded
+            dataset, fetch = stream.streamed_batches(self.data_dir, batch_size), self._decoded
         else:
-            dataset, fetch = epochs.flat_map(positions), self._fetched(part, cache)
-        dataset = sharing.own_examples(dataset, batch_size, plan.share)
-        dataset = dataset.batch(batch_size, drop_remainder=True)
+            rows = self._fetched(stream.part, cache)
+            dataset = stream.batches(batch_size)
+            fetch = reading.plain(lambda _, packed: rows(packed))
         return dataset.map(fetch, num_parallel_calls=self._calls(cores, batch_size))
 
-    def _streamed(
-        self,
-        part: sharing.Part,
-        seed: int,
-        epochs: tf.data.Dataset,
-        remaining: Callable[[tf.Tensor], tf.Tensor],
-    ) -> tf.data.Dataset:
-        """Endless (position, record), shuffled within a bounded buffer."""
-        shards = len(part.shards.shards)
-        readers = min(shards, READERS)
-
-        @reading.plain
-        def epoch_records(epoch: tf.Tensor) -> tf.data.Dataset:
-            # The seed of this function's graph: without one, shuffle would mix in the process's.
-            # (Beside a seed of zero it refuses a tensor.)
-            tf.random.set_seed(1 + seed % (2**31 - 2))
-            order = randomness.permutation(seed, epoch, shards)
-            first = numbered.position(epoch) + part.first
-            dataset = reading.stream(self.data_dir, part.shards, order, readers, first)
-            if part.count < part.shards.num_examples:
-                start = numbered.position(epoch) + part.start
-                stop = start + part.count
-                dataset = dataset.filter(
-                    reading.plain(lambda position, _: (position >= start) & (position < stop))
-                )
-            dataset = dataset.shuffle(
-                min(SHUFFLE_BUFFER, part.count),
-                seed=epoch,
-                reshuffle_each_iteration=False,
-            )
-            return dataset.skip(remaining(epoch))
-
-        return epochs.flat_map(epoch_records)
-
-    def _fetched(self, part: sharing.Part, cache: str) -> Callable[[tf.Tensor], Batch]:
-        """From positions [B], B static, to images, labels and keys."""
+    def _fetched(self, part: order.Part, cache: str) -> Callable[[tf.Tensor], Batch]:
+        """From packed keys [B], B static, to images, labels and keys."""
         table = self._table(part.shards, cache)
 
         @reading.plain
-        def fetch(positions: tf.Tensor) -> Batch:
-            keys = numbered.keys(positions)
-            rows = keys[:, 1] - part.first
+        def fetch(packed: tf.Tensor) -> Batch:
+            keys = order.unpack(packed)
+            rows = keys[:, 1] - part.offset
             if table.decoded is not None:
                 images = tf.gather(table.decoded, rows)
             else:
@@ -391,13 +328,13 @@ class ImageDataset:
         return fetch
 
     @reading.plain
-    def _decoded(self, positions: tf.Tensor, serialized: tf.Tensor) -> Batch:
-        """From positions [B] and records [B], B static, to images, labels and keys."""
+    def _decoded(self, packed: tf.Tensor, serialized: tf.Tensor) -> Batch:
+        """From packed keys [B] and records [B], B static, to images, labels and keys."""
         parsed = reading.parse(serialized, len(self.classes))
         return (
             reading.decode_batch(parsed["encoded"], *self.image_shape),
             parsed["label"],
-            numbered.keys(positions),
+            order.unpack(packed),
         )
 
     def _augmented(
@@ -425,16 +362,15 @@ class ImageDataset:
         spec: records.Split,
         batch_size: int,
         max_examples: Optional[int],
-        share: tuple[int, int, int],
+        share: order.Share,
         cores: int,
     ) -> tf.data.Dataset:
-        worker, workers, _ = share
         count = min(max_examples or spec.num_examples, spec.num_examples)
-        part = sharing.own_part(spec, worker, workers, count)
+        part = order.own_part(spec, share, count)
         cache = self._cache_of(part.shards)
         fetch = self._decoded if cache == "none" else self._fetched(part, cache)
         # The padding's row in the table.
-        last = part.first + part.shards.num_examples
+        last = part.offset + part.shards.num_examples
         padding = reading.black_record(*self.image_shape, len(self.classes))
 
         @reading.plain
@@ -455,15 +391,15 @@ class ImageDataset:
         @reading.plain
         def batch(*padded: tf.Tensor) -> tuple[tf.Tensor, ...]:
             images, labels, keys = fetch(*padded)
-            present = keys[:, 1] < part.stop
+            present = keys[:, 1] < part.end
             keys = tf.where(present[:, None], keys, [0, -1])
             return images, labels, tf.cast(present, tf.float32), keys
 
         if cache == "none":
-            dataset = reading.stream(self.data_dir, part.shards, None, 1, part.first)
-            dataset = dataset.skip(part.start - part.first).take(part.count)
+            dataset = reading.stream(self.data_dir, part.shards, None, 1, part.offset)
+            dataset = dataset.skip(part.first - part.offset).take(part.count)
         else:
-            dataset = tf.data.Dataset.range(part.start, part.stop)
+            dataset = tf.data.Dataset.range(part.first, part.end)
         dataset = dataset.batch(batch_size).map(padded)
         return dataset.map(batch, num_parallel_calls=self._calls(cores, batch_size))
 

@@ -18,27 +18,9 @@ import tensorflow as tf
 from cloudtf import files
 from cloudtf.data import records, tfrecord
 from cloudtf.errors import UserError
-from cloudtf.pipeline import augment, damage, randomness, reading, sharing
+from cloudtf.pipeline import augment, damage, reading
 from cloudtf.pipeline.augmentations import Augmentations
-
-# The epoch of which an order is known, and the order: what a sequence of batches carries along.
-State = tuple[tf.Tensor, tf.Tensor]
-
-
-def position(epoch: tf.Tensor) -> tf.Tensor:
-    """Where an epoch begins in the endless stream of examples: their positions count on from it.
-
-    One number says epoch and example: a map that joins two for each record takes longer than
-    reading it.
-    """
-    return tf.bitwise.left_shift(epoch, 32)
-
-
-def keys(positions: tf.Tensor) -> tf.Tensor:
-    """int32 [B, 2], epoch and number of each example, from positions int64 [B]."""
-    numbers = tf.bitwise.bitwise_and(positions, (1 << 32) - 1)
-    epochs = tf.bitwise.right_shift(positions, 32)
-    return tf.cast(tf.stack([epochs, numbers], axis=1), tf.int32)
+from cloudtf.pipeline.order import Order, unpack
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +29,7 @@ class NumberedBatches:
 
     Attributes:
       data_dir: the folder of the records.
-      plan: which examples in which order.
+      order: which examples in which order.
       batch_size: images a batch, B.
       num_classes: C.
       image_shape: (height, width).
@@ -56,7 +38,7 @@ class NumberedBatches:
     """
 
     data_dir: str
-    plan: sharing.Plan
+    order: Order
     batch_size: int
     num_classes: int
     image_shape: tuple[int, int]
@@ -79,19 +61,14 @@ class NumberedBatches:
         make = self._maker
 
         @reading.plain
-        def positions(state: State, number: tf.Tensor) -> tuple[State, tuple]:
-            state, found = self.positions(state, number)
-            return state, (number, found)
-
-        @reading.plain
-        def batch(number: tf.Tensor, found: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            return (number, *make(found))
+        def batch(index: tf.Tensor, packed: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            return (index, *make(packed))
 
         options = tf.data.Options()
         # The machine that makes the batches is not this one: the number of threads is left to it.
         options.threading.max_intra_op_parallelism = 1
         options.autotune.ram_budget = 1 << 30
-        dataset = tf.data.Dataset.range(1 << 40).scan(self.no_order(), positions)
+        dataset = self.order.batches(self.batch_size)
         return dataset.map(batch, num_parallel_calls=tf.data.AUTOTUNE).with_options(options)
 
     def make_one(self) -> tf.types.experimental.GenericFunction:
@@ -104,7 +81,7 @@ class NumberedBatches:
 
         @tf.function(input_signature=[tf.TensorSpec([], tf.int64)], autograph=False)
         def one(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            return make(self.positions(self.no_order(), number)[1])
+            return make(self.order.batch(self.order.nothing_shuffled(), number, self.batch_size)[1])
 
         return one
 
@@ -114,7 +91,7 @@ class NumberedBatches:
         Raises:
           UserError: they are in this process's memory, or a copy without damage is in use here.
         """
-        names = [shard.name for shard in self.plan.part.shards.shards]
+        names = [shard.name for shard in self.order.part.shards.shards]
         if self.data_dir.startswith("ram://"):
             raise UserError(
                 f"--data_service: the records in {self.data_dir} are in this process's memory; put "
@@ -136,45 +113,13 @@ class NumberedBatches:
             tf.TensorSpec([batch, 2], tf.int32),
         )
 
-    def no_order(self) -> State:
-        """The state of who has made no batch yet."""
-        return tf.constant(-1, tf.int64), tf.zeros([self.plan.part.count], tf.int64)
-
-    def positions(self, state: State, number: tf.Tensor) -> tuple[State, tf.Tensor]:
-        """The positions of a batch's examples, int64 [B], and the order last used.
-
-        Ordering an epoch takes time with its length; neighbouring batches mostly share one.
-        """
-        plan, count = self.plan, self.plan.part.count
-        worker, workers, each = plan.share
-        group, place = number // each, number % each
-        batch = (group * workers + worker) * each + place
-        places = plan.start + batch * self.batch_size + tf.range(self.batch_size, dtype=tf.int64)
-        epochs, ranks = places // count, places % count
-
-        def another(epoch: tf.Tensor, known: State, found: tf.Tensor) -> tuple:
-            order = tf.cond(
-                tf.equal(epoch, known[0]),
-                lambda: known[1],
-                lambda: randomness.permutation(plan.seed, epoch, count),
-            )
-            found = tf.where(tf.equal(epochs, epoch), tf.gather(order, ranks), found)
-            return epoch + 1, (epoch, order), found
-
-        _, state, found = tf.while_loop(
-            lambda epoch, *_: epoch <= epochs[-1],
-            another,
-            (epochs[0], state, tf.zeros_like(ranks)),
-        )
-        return state, position(epochs) + plan.part.start + found
-
 
 class _Maker:
-    """From positions int64 [B] to images, labels and keys."""
+    """From packed keys int64 [B] to images, labels and keys."""
 
     def __init__(self, batches: NumberedBatches) -> None:
         self._batches = batches
-        shards = [shard for shard in batches.plan.part.shards.shards if shard.num_examples]
+        shards = [shard for shard in batches.order.part.shards.shards if shard.num_examples]
         paths = [files.join(batches.data_dir, shard.name) for shard in shards]
         with concurrent.futures.ThreadPoolExecutor(16) as pool:
             offsets = list(pool.map(index_shard, paths, shards))
@@ -190,17 +135,17 @@ class _Maker:
         longest = max(int(np.max(end - o)) for end, o in zip(ends, offsets))
         self._buffer_bytes = tf.constant(longest, tf.int64)
 
-    def __call__(self, positions: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    def __call__(self, packed: tf.Tensor) -> tuple[tf.Tensor, ...]:
         batches = self._batches
-        found = keys(positions)
-        rows = tf.cast(found[:, 1], tf.int64) - batches.plan.part.first
+        keys = unpack(packed)
+        rows = tf.cast(keys[:, 1], tf.int64) - batches.order.part.offset
         parsed = reading.parse(self._read(rows), batches.num_classes)
         images = reading.decode_batch(parsed["encoded"], *batches.image_shape)
         if batches.augmentations is not None and batches.augmentations.augmentations:
             images = augment.augment(
-                images, found, ops=batches.augmentations, seed=batches.augment_seed
+                images, keys, ops=batches.augmentations, seed=batches.augment_seed
             )
-        return images, parsed["label"], found
+        return images, parsed["label"], keys
 
     def _read(self, rows: tf.Tensor) -> tf.Tensor:
         """The records string [B] in rows int64 [B] of the shards."""

@@ -46,18 +46,3 @@ def uniforms(seed: int, keys: tf.Tensor, count: int) -> tf.Tensor:
     # 24 bits fill the float32 mantissa, so that 1.0 cannot come out by rounding.
     bits = tf.bitwise.right_shift(bits, tf.constant(8, tf.uint32))
     return tf.cast(tf.cast(bits, tf.int32), tf.float32) * (1.0 / (1 << 24))
-
-
-def permutation(seed: int, epoch: tf.Tensor, count: int) -> tf.Tensor:
-    """The order of the examples in one epoch.
-
-    Args:
-      seed: the run's seed.
-      epoch: int64 scalar.
-      count: examples in the split.
-
-    Returns:
-      int64 [count], each of 0..count-1 once.
-    """
-    key = tf.stack([tf.constant(seed, tf.int64), tf.cast(epoch, tf.int64)])
-    return tf.random.experimental.stateless_shuffle(tf.range(count, dtype=tf.int64), seed=key)

@@ -8,6 +8,7 @@ from typing import Any, Callable, Iterable, Iterator, Optional, Sequence, Union
 import tensorflow as tf
 
 from cloudtf import machine
+from cloudtf.pipeline.order import Share
 from cloudtf.training import compatibility, hardware, malloc
 from cloudtf.training.checkpoints import Progress
 from cloudtf.training.run import Run
@@ -23,11 +24,11 @@ def settle_order(run: Run, progress: Progress) -> None:
     Raises:
       UserError: the settings or this machine's memory would give another order.
     """
-    data, splits, index, count = run.data, run.train_splits, run.workers.index, run.workers.count
+    data, splits, share = run.data, run.train_splits, Share(run.workers.index, run.workers.count)
     if progress.streamed and run.config.cache == "auto":
         data.keep_on_disk(splits)  # Whatever memory is free now.
-    data.settle_cache(splits, index, count, lambda mine: int(run.workers.tell(mine).min()))
-    streamed = run.service is None and data.streams(splits, index, count)
+    data.settle_cache(splits, share, lambda mine: int(run.workers.tell(mine).min()))
+    streamed = run.service is None and data.streams(splits, share)
     compatibility.check_order(run.config, progress.streamed, streamed)
     progress.streamed = streamed
 
@@ -43,7 +44,7 @@ def training_batches(run: Run, progress: Progress) -> Iterator[Any]:
             "augmentations": run.config,
             "seed": run.config.seed,
             "start": start,
-            "share": (context.input_pipeline_id, context.num_input_pipelines, replicas),
+            "share": Share(context.input_pipeline_id, context.num_input_pipelines, replicas),
         }
         if run.service is not None:
             numbered = run.data.numbered_batches(run.train_splits, run.replica_batch, **options)
@@ -76,7 +77,7 @@ def evaluation_batches(
         splits,
         max(run.config.batch_size // workers, _LEAST_EVALUATION_BATCH * replicas),
         max_examples=max_examples,
-        share=(run.workers.index, workers, 1),
+        share=Share(run.workers.index, workers),
     )
     # Among several workers the others would wait for the one that leaves.
     return Watched(batches, run.requests) if workers == 1 else batches

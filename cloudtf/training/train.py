@@ -8,6 +8,7 @@ from typing import Any, Optional
 from cloudtf import files, settings
 from cloudtf.errors import UserError
 from cloudtf.evaluation import history
+from cloudtf.pipeline.order import Share
 from cloudtf.training import compatibility, hardware, inputs, label_notes
 from cloudtf.training.checkpoints import Progress
 from cloudtf.training.config import TrainConfig
@@ -107,7 +108,7 @@ def _describe(run: Run, progress: Progress) -> None:
     if run.service is not None:
         print(f"Batches for training come from the data service at {run.service.address}")
     if workers.count > 1:
-        print(data.describe_share(run.train_splits, workers.index, workers.count))
+        print(data.describe_share(run.train_splits, Share(workers.index, workers.count)))
     for note in label_notes.label_notes(
         data.manifest, run.train_splits, run.val_split, config.batch_size
     ):

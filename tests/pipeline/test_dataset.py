@@ -13,6 +13,7 @@ from cloudtf.data import records
 from cloudtf.errors import UsageError, UserError
 from cloudtf.pipeline import memory, reading
 from cloudtf.pipeline.augmentations import NAMES, Augmentations
+from cloudtf.pipeline.order import Share
 
 N, N_VAL = 48, 12
 CACHES = ("none", "encoded", "decoded")
@@ -186,7 +187,7 @@ def test_workers_without_shards_of_their_own_together_see_what_one_would(opened,
     # Five workers, four shards; two replicas each, 3 images a replica: 30 a step.
     one = training(opened[cache], 30, batch_size=3, start=start)
     shares = [
-        training(opened[cache], 6, batch_size=3, start=start, share=(worker, 5, 2))
+        training(opened[cache], 6, batch_size=3, start=start, share=Share(worker, 5, 2))
         for worker in range(5)
     ]
     merged = []

@@ -1,4 +1,4 @@
-"""The random numbers behind order and augmentation."""
+"""The random numbers behind the augmentation."""
 
 import numpy as np
 import pytest
@@ -70,32 +70,3 @@ def test_an_examples_numbers_depend_on_nothing_but_its_key_and_the_seed():
     for jit in (False, True):
         compiled = tf.function(lambda k: randomness.uniforms(7, k, 19), jit_compile=jit)
         np.testing.assert_array_equal(compiled(keys), whole)
-
-
-def test_permutation_holds_every_example_once_and_changes_with_epoch_and_seed():
-    orders = {}
-    for seed in (0, 1, 2**40):
-        for epoch in (0, 1, 2, 1_000_000):
-            order = randomness.permutation(seed, tf.constant(epoch, tf.int64), 100).numpy()
-            assert order.dtype == np.int64
-            assert sorted(order) == list(range(100))
-            orders[seed, epoch] = tuple(order)
-    assert len(set(orders.values())) == len(orders)
-
-
-def test_permutation_is_pure():
-    epoch = tf.constant(3, tf.int64)
-    expected = randomness.permutation(5, epoch, 50).numpy()
-    tf.random.set_seed(1234)
-    np.testing.assert_array_equal(randomness.permutation(5, epoch, 50), expected)
-    in_pipeline = tf.data.Dataset.range(3, 4).map(lambda e: randomness.permutation(5, e, 50))
-    np.testing.assert_array_equal(next(iter(in_pipeline)), expected)
-
-
-def test_permutation_favours_no_place():
-    places = np.zeros((8, 8))
-    for epoch in range(800):
-        order = randomness.permutation(1, tf.constant(epoch, tf.int64), 8).numpy()
-        places[np.arange(8), order] += 1
-    chi_square = ((places - 100) ** 2 / 100).sum()
-    assert 15 < chi_square < 105  # 49 degrees of freedom

@@ -22,6 +22,7 @@ from cloudtf.data import records
 from cloudtf.errors import UsageError, UserError
 from cloudtf.pipeline import numbered, servers, service
 from cloudtf.pipeline.augmentations import Augmentations
+from cloudtf.pipeline.order import ALONE, Share
 from cloudtf.pipeline.service import DataService
 
 # Of `records_dir`.
@@ -85,7 +86,7 @@ def data(records_dir):
     return cloudtf.open_dataset(records_dir, "encoded")
 
 
-def numbered_of(data, start=0, share=(0, 1, 1), augment_on="host"):
+def numbered_of(data, start=0, share=ALONE, augment_on="host"):
     return data.numbered_batches("train", BATCH, augment_on, Augmentations(), 3, start, share)
 
 
@@ -98,7 +99,7 @@ def same(one, other):
     return all(np.array_equal(a, b) for a, b in zip(one, other))
 
 
-@pytest.mark.parametrize("share", [(0, 1, 1), (1, 2, 1), (2, 5, 2)])
+@pytest.mark.parametrize("share", [ALONE, Share(1, 2), Share(2, 5, 2)])
 @pytest.mark.parametrize("start", [0, 40, 1000])
 def test_a_batch_made_from_its_number_is_the_one_of_a_split_in_memory(data, share, start):
     batches = numbered_of(data, start, share)
@@ -289,12 +290,12 @@ def test_records_that_only_this_process_has_are_refused(data):
     for change in ({"data_dir": "ram://records"}, {}):
         batches = dataclasses.replace(numbered_of(data), **change)
         if not change:
-            shards = batches.plan.part.shards
+            shards = batches.order.part.shards
             copy = dataclasses.replace(shards.shards[0], name="/tmp/x/train-0.tfrecord")
             shards = dataclasses.replace(shards, shards=(copy, *shards.shards[1:]))
-            part = dataclasses.replace(batches.plan.part, shards=shards)
-            plan = dataclasses.replace(batches.plan, part=part)
-            batches = dataclasses.replace(batches, plan=plan)
+            part = dataclasses.replace(batches.order.part, shards=shards)
+            order = dataclasses.replace(batches.order, part=part)
+            batches = dataclasses.replace(batches, order=order)
         with pytest.raises(UserError, match="^--data_service: "):
             batches.check_shared()
 

@@ -1,4 +1,4 @@
-"""Workers with shards of their own: who reads what, and that together they read everything once."""
+"""Which example comes when: permutations, starts, and what each of several workers reads."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import shutil
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import cloudtf
 from cloudtf.data import records
-from cloudtf.pipeline import sharing
+from cloudtf.pipeline import order
+from cloudtf.pipeline.order import ALONE, Share
 
 # As `records_dir` has them: four shards of 12 and of 3.
 N, N_VAL, SHARDS = 48, 12, 4
@@ -55,10 +57,10 @@ def scored(data, split, share, batch_size=5, **options):
 @each_cache
 @pytest.mark.parametrize("workers", [2, 3])
 def test_each_example_comes_once_an_epoch_over_the_workers(opened, cache, workers):
-    whole = {number: rest for number, *rest in scored(opened(cache), "train", (0, 1, 1))}
+    whole = {number: rest for number, *rest in scored(opened(cache), "train", ALONE)}
     epochs, orders = {}, []
     for worker in range(workers):
-        found = trained_on(opened(cache), (worker, workers, 1), 3 * N // workers)
+        found = trained_on(opened(cache), Share(worker, workers), 3 * N // workers)
         for epoch, number, image, label in found:
             epochs.setdefault(epoch, []).append(number)
             np.testing.assert_array_equal(image, whole[number][0])
@@ -75,8 +77,8 @@ def test_each_example_comes_once_an_epoch_over_the_workers(opened, cache, worker
 @each_cache
 def test_a_worker_goes_on_in_its_own_stream(opened, cache):
     # 21 steps of 2 x 4 examples, beyond the first of its epochs of 24.
-    all_of_it = trained_on(opened(cache), (1, 2, 1), 100)
-    rest = trained_on(opened(cache), (1, 2, 1), 100 - 84, start=21 * 8)
+    all_of_it = trained_on(opened(cache), Share(1, 2), 100)
+    rest = trained_on(opened(cache), Share(1, 2), 100 - 84, start=21 * 8)
     assert [key[:2] for key in rest] == [key[:2] for key in all_of_it[84:]]
 
 
@@ -91,7 +93,7 @@ def test_a_worker_reads_its_own_shards_only(
             path = folder / f"{split}-{number:05d}-of-{SHARDS:05d}.tfrecord"
             path.write_bytes(bytes(os.path.getsize(path)))
     data = opened(cache, str(folder))
-    share = (worker, workers, 1)
+    share = Share(worker, workers)
     assert len(trained_on(data, share, 2 * N // workers)) == 2 * N // workers
     assert len(scored(data, "val", share)) == N_VAL // workers
 
@@ -100,9 +102,9 @@ def test_a_worker_reads_its_own_shards_only(
 @pytest.mark.parametrize("workers", [3, 13])
 def test_evaluation_is_divided_without_loss_and_in_order(opened, cache, workers):
     for split, options in (("val", {}), ("train", {"max_examples": 10})):
-        whole = scored(opened(cache), split, (0, 1, 1), **options)
+        whole = scored(opened(cache), split, ALONE, **options)
         parts = [
-            scored(opened(cache), split, (worker, workers, 1), **options)
+            scored(opened(cache), split, Share(worker, workers), **options)
             for worker in range(workers)
         ]
         sizes = [len(part) for part in parts]
@@ -124,38 +126,40 @@ def split_of(*counts):
 def test_parts_are_even_whatever_the_shards(counts, workers):
     spec = split_of(*counts)
     parts = [
-        sharing.own_part(spec, worker, workers, spec.num_examples) for worker in range(workers)
+        order.own_part(spec, Share(worker, workers), spec.num_examples) for worker in range(workers)
     ]
     sizes = [part.count for part in parts]
     assert sum(sizes) == sum(counts) and max(sizes) - min(sizes) <= 1
-    assert [part.start for part in parts[1:]] == [part.stop for part in parts[:-1]]
+    assert [part.first for part in parts[1:]] == [part.end for part in parts[:-1]]
     for part in parts:
-        assert part.first <= part.start <= part.stop <= part.first + part.shards.num_examples
+        assert part.offset <= part.first <= part.end <= part.offset + part.shards.num_examples
         assert part.shards.num_examples == sum(shard.num_examples for shard in part.shards.shards)
 
 
 def test_a_border_near_that_of_a_shard_is_moved_there():
     # As the converter makes them of 4437 examples; the first four hold two more than half.
     spec = split_of(555, 555, 555, 555, 555, 554, 554, 554)
-    parts = [sharing.own_part(spec, worker, 2, 4437) for worker in range(2)]
-    assert [(part.start, part.stop) for part in parts] == [(0, 2220), (2220, 4437)]
+    parts = [order.own_part(spec, Share(worker, 2), 4437) for worker in range(2)]
+    assert [(part.first, part.end) for part in parts] == [(0, 2220), (2220, 4437)]
     assert [len(part.shards.shards) for part in parts] == [4, 4]
     # Of the first 1000, whose half is far from any border, both need one shard or two.
-    parts = [sharing.own_part(spec, worker, 2, 1000) for worker in range(2)]
-    assert [(part.start, part.stop) for part in parts] == [(0, 500), (500, 1000)]
+    parts = [order.own_part(spec, Share(worker, 2), 1000) for worker in range(2)]
+    assert [(part.first, part.end) for part in parts] == [(0, 500), (500, 1000)]
 
 
 def test_where_there_are_fewer_shards_or_examples_than_workers_they_are_not_divided():
-    assert sharing.by_shards(split_of(5, 5), 2)
-    assert not sharing.by_shards(split_of(5, 5), 3)
-    assert not sharing.by_shards(split_of(1, 0, 1), 3)
-    assert not sharing.by_shards(split_of(5, 5), 1)
+    assert order.has_own_shards(split_of(5, 5), 2)
+    assert not order.has_own_shards(split_of(5, 5), 3)
+    assert not order.has_own_shards(split_of(1, 0, 1), 3)
+    assert not order.has_own_shards(split_of(5, 5), 1)
 
 
 def test_each_worker_says_what_it_reads(opened):
     data = opened("none")
-    assert data.describe_share("train", 1, 2) == "Worker 1 of 2 reads its own 2 of the 4 shards"
-    assert data.describe_share("train", 4, 5) == (
+    assert (
+        data.describe_share("train", Share(1, 2)) == "Worker 1 of 2 reads its own 2 of the 4 shards"
+    )
+    assert data.describe_share("train", Share(4, 5)) == (
         "Worker 4 of 5 takes its share of all records: 4 shards are too few to divide"
     )
 
@@ -163,13 +167,78 @@ def test_each_worker_says_what_it_reads(opened):
 @pytest.mark.parametrize("workers", [1, 2, 5])
 def test_workers_keep_what_they_train_on_alike(opened, workers):
     for worker in range(workers):
+        share = Share(worker, workers)
         data = opened("decoded")
-        data.settle_cache("train", worker, workers, lambda mine: min(mine, 1))
-        assert data.streams("train", worker, workers)
+        data.settle_cache("train", share, lambda mine: min(mine, 1))
+        assert data.streams("train", share)
         assert list(data.caches.values()) == ["none"]
         data = opened("decoded")
-        data.settle_cache("train", worker, workers, lambda mine: min(mine, 3))
-        assert not data.streams("train", worker, workers)
-        batches = data.batches("train", 2, training=True, share=(worker, workers, 1))
+        data.settle_cache("train", share, lambda mine: min(mine, 3))
+        assert not data.streams("train", share)
+        batches = data.batches("train", 2, training=True, share=share)
         assert len(next(iter(batches))) == 2
         assert list(data.caches.values()) == ["decoded"]
+
+
+def test_permutation_holds_every_example_once_and_changes_with_epoch_and_seed():
+    orders = {}
+    for seed in (0, 1, 2**40):
+        for epoch in (0, 1, 2, 1_000_000):
+            found = order.permutation(seed, tf.constant(epoch, tf.int64), 100).numpy()
+            assert found.dtype == np.int64
+            assert sorted(found) == list(range(100))
+            orders[seed, epoch] = tuple(found)
+    assert len(set(orders.values())) == len(orders)
+
+
+def test_permutation_is_pure():
+    epoch = tf.constant(3, tf.int64)
+    expected = order.permutation(5, epoch, 50).numpy()
+    tf.random.set_seed(1234)
+    np.testing.assert_array_equal(order.permutation(5, epoch, 50), expected)
+    in_pipeline = tf.data.Dataset.range(3, 4).map(lambda e: order.permutation(5, e, 50))
+    np.testing.assert_array_equal(next(iter(in_pipeline)), expected)
+
+
+def test_permutation_favours_no_position():
+    counts = np.zeros((8, 8))
+    for epoch in range(800):
+        found = order.permutation(1, tf.constant(epoch, tf.int64), 8).numpy()
+        counts[np.arange(8), found] += 1
+    chi_square = ((counts - 100) ** 2 / 100).sum()
+    assert 15 < chi_square < 105  # 49 degrees of freedom
+
+
+def test_a_packed_key_is_unpacked_again():
+    epochs = tf.constant([0, 0, 5, 2**31 - 1], tf.int64)
+    numbers = tf.constant([0, 7, 2**31 - 1, 1], tf.int64)
+    keys = order.unpack(order.pack(epochs, numbers))
+    assert keys.dtype == tf.int32
+    np.testing.assert_array_equal(keys, np.stack([epochs, numbers], axis=1))
+
+
+@pytest.mark.parametrize(("start", "first_epoch", "skipped"), [(0, 0, 0), (9, 0, 9), (25, 2, 5)])
+def test_what_comes_before_the_start_is_skipped_in_its_epoch_only(start, first_epoch, skipped):
+    stream = order.training_order(split_of(4, 6), seed=0, start=start, share=ALONE)
+    assert stream.first_epoch == first_epoch
+    found = [
+        int(stream.num_skipped(tf.constant(epoch, tf.int64)))
+        for epoch in range(first_epoch, first_epoch + 3)
+    ]
+    assert found == [skipped, 0, 0]
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 10, 23])
+def test_any_batch_can_be_had_by_its_index_with_whatever_was_carried(batch_size):
+    stream = order.training_order(split_of(4, 6), seed=3, start=7, share=ALONE)
+    batches = list(itertools.islice(stream.batches(batch_size).as_numpy_iterator(), 8))
+    assert [index for index, _ in batches] == list(range(8))
+    carried = stream.nothing_shuffled()
+    for index in (5, 0, 7, 6):
+        carried, packed = stream.batch(carried, tf.constant(index, tf.int64), batch_size)
+        np.testing.assert_array_equal(packed, batches[index][1])
+    keys = order.unpack(np.concatenate([packed for _, packed in batches])).numpy()
+    positions = 7 + np.arange(len(keys))
+    np.testing.assert_array_equal(keys[:, 0], positions // 10)
+    expected = [order.permutation(3, tf.constant(p // 10, tf.int64), 10)[p % 10] for p in positions]
+    np.testing.assert_array_equal(keys[:, 1], expected)
