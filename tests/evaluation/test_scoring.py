@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -13,6 +9,7 @@ import tensorflow as tf
 from cloudtf.errors import UserError
 from cloudtf.evaluation import scoring
 from cloudtf.model import losses
+from tests import programs
 
 
 def position_model():
@@ -106,44 +103,8 @@ def test_the_loss_is_the_mean_over_all_examples(images, labels):
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
-SCRIPT = """
-import json, sys
-import numpy as np
-import cloudtf
-import tensorflow as tf
-from cloudtf.evaluation import scoring
-from cloudtf.pipeline.dataset import open_dataset
-from cloudtf.training.hardware import make_strategy
-
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 4)
-data_dir, model_path = sys.argv[1:]
-strategy = make_strategy("mirrored")
-with strategy.scope():
-    model = cloudtf.load_model(model_path)
-alone = cloudtf.load_model(model_path)
-data = open_dataset(data_dir)
-result = {"replicas": strategy.num_replicas_in_sync}
-for name, scorer in (("four", scoring.Scorer(model, strategy)), ("one", scoring.Scorer(alone))):
-    # 13 examples in batches of 8, and in batches that four replicas cannot share evenly.
-    for size in (8, 6):
-        batches = data.batches("train", size, max_examples=13, with_keys=True)
-        scored = scorer.dataset(batches)
-        result[f"{name} {size}"] = [
-            scored.numbers.tolist(), scored.labels.tolist(), scored.scores.tolist()]
-print("RESULT" + json.dumps(result))
-"""
-
-
 def test_four_replicas_score_thirteen_examples_once_each(records_dir, trained_run):
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, records_dir, f"{trained_run}/best.keras"],
-        capture_output=True,
-        encoding="utf-8",
-        timeout=200,
-    )
-    assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout.split("RESULT")[1])
+    result = programs.answer("score_on_replicas", records_dir, f"{trained_run}/best.keras")
     assert result["replicas"] == 4
     one = result["one 8"]
     assert one[0] == list(range(13))

@@ -26,34 +26,11 @@ from cloudtf.model import network, saving
 from cloudtf.model.export import ExportConfig, export, smallest_passing
 from cloudtf.pipeline.dataset import open_dataset
 from cloudtf.submission import predictions
+from tests import programs
 
 ROOT = pathlib.Path(__file__).parents[2]
 CLASSES = ["Fish", "Flower", "Gravel", "Sugar"]
 SMALL = {"classes": ["a", "b"]}
-
-# What a stranger would write: reads a SavedModel and a TFLite file, and gives what they answer.
-USE = """
-import sys
-for name in ("cloudtf", "efficientnet", "tensorflow_addons", "tf_keras"):
-    sys.modules[name] = None
-import numpy as np
-import tensorflow as tf
-given, folder, lite, answers = sys.argv[1:]
-given = np.load(given)
-saved = tf.saved_model.load(folder).signatures
-found = {}
-for name, value in saved["images"](images=tf.constant(given["images"])).items():
-    found["images_" + name] = value.numpy()
-jpeg = [given["jpeg"][start:end].tobytes() for start, end in given["places"]]
-for name, value in saved["jpeg"](jpeg=tf.constant(jpeg)).items():
-    found["jpeg_" + name] = value.numpy()
-runner = tf.lite.Interpreter(lite).get_signature_runner("images")
-for name, value in runner(images=given["images"]).items():
-    found["lite_" + name] = value
-for one in (given["images"][:1],):
-    found["lite_one"] = runner(images=one)["probabilities"]
-np.savez(answers, **{k: v.astype(str) if v.dtype == object else v for k, v in found.items()})
-"""
 
 
 def use(python, folder, jpeg, images, saved, lite):
@@ -64,7 +41,7 @@ def use(python, folder, jpeg, images, saved, lite):
     content = np.frombuffer(b"".join(jpeg), np.uint8)
     np.savez(given, images=images, jpeg=content, places=places)
     done = subprocess.run(
-        [python, "-c", USE, given, saved, lite, answers],
+        [python, *programs.command("use_exports", given, saved, lite, answers)[1:]],
         capture_output=True,
         encoding="utf-8",
         timeout=250,

@@ -1,5 +1,4 @@
 import json
-import subprocess
 import sys
 import zipfile
 
@@ -10,6 +9,7 @@ import tensorflow as tf
 from cloudtf import files
 from cloudtf.errors import UserError
 from cloudtf.model import network, saving
+from tests import programs
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
 INFO = {"classes": ["Fish", "Zucker ü"], "epoch": 3, "pr_auc": {"mean": 0.1 + 0.2, "Fish": None}}
@@ -63,23 +63,9 @@ def test_a_new_process_predicts_the_same_to_the_bit_with_and_without_cloudtf(b0,
     path = str(tmp_path / "b0.keras")
     saving.save_model(b0, path, INFO)
     np.save(tmp_path / "images.npy", IMAGES)
-    load = {
-        "cloudtf": f"from cloudtf.model import saving; model = saving.load_model({path!r})",
-        "keras": f"""
-import sys
-sys.modules["cloudtf"] = None
-import tensorflow as tf
-import efficientnet.tfkeras
-model = tf.keras.models.load_model({path!r}, compile=False)
-""",
-    }
-    code = f"""
-import numpy as np
-{load[loader]}
-np.save({str(tmp_path / "found.npy")!r}, model(np.load({str(tmp_path / "images.npy")!r})))
-"""
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=200, capture_output=True)
-    np.testing.assert_array_equal(np.load(tmp_path / "found.npy"), b0(IMAGES))
+    predictions = tmp_path / "found.npy"
+    programs.run("predict_saved_model", loader, path, tmp_path / "images.npy", predictions)
+    np.testing.assert_array_equal(np.load(predictions), b0(IMAGES))
 
 
 @needs_zip_seeks
@@ -117,17 +103,9 @@ def test_a_model_of_the_other_stack_loads(saved, tiny, tmp_path):
 
 
 def test_what_is_known_of_a_model_is_read_without_tensorflow(saved):
-    code = f"""
-import sys
-from cloudtf.model import saving
-print(saving.read_info({saved!r})["classes"])
-assert "tensorflow" not in sys.modules
-"""
-    result = subprocess.run(
-        [sys.executable, "-c", code], check=True, timeout=60, capture_output=True, encoding="utf-8"
-    )
-    assert result.stdout.strip() == str(INFO["classes"])
-    assert saving.read_info(saved) == INFO
+    info, tensorflow_was_imported = programs.answer("read_model_info", saved)
+    assert info == INFO == saving.read_info(saved)
+    assert not tensorflow_was_imported
 
 
 def test_numbers_that_are_not_finite_become_null(tiny, tmp_path):
