@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 # `tiny` is for tests and quick starts: about 9,000 parameters, of no use on real photographs.
-MODELS = (*(f"efficientnetb{i}" for i in range(8)), "tiny")
+MODELS = (
+    *(f"efficientnetb{i}" for i in range(8)),
+    *(f"efficientnetlite{i}" for i in range(5)),
+    "tiny",
+)
 
 DEFAULT_MODEL = "efficientnetb2"
 

