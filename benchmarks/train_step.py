@@ -54,7 +54,7 @@ def train_loop(records_dir: str, model: str, batch_size: int, steps: int) -> har
 
     # Not measured: validation, history and checkpoints, which come once an epoch.
     trainer.PrAucCallback.on_epoch_end = at_epoch_end
-    trainer._print_epoch = lambda callback: None
+    trainer._report_epoch = lambda callback: None
     trainer.Trainer.save = lambda self: None
     run_dir = tempfile.mkdtemp()
     config = TrainConfig(

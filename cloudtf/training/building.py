@@ -7,7 +7,7 @@ from typing import Iterator, Optional
 
 import tensorflow as tf
 
-from cloudtf.errors import UsageError
+from cloudtf.errors import UsageError, param
 from cloudtf.model import network, optimizers
 from cloudtf.training import hardware
 from cloudtf.training.config import TrainConfig
@@ -87,8 +87,8 @@ def precision(mixed: bool, strategy: tf.distribute.Strategy) -> Iterator[None]:
         return
     if accelerator not in policies:
         raise UsageError(
-            "--mixed_precision is for GPUs and TPUs: on a CPU half precision is emulated and "
-            "slower; leave it out."
+            f"{param(mixed_precision=True)} is for GPUs and TPUs: on a CPU half precision is "
+            "emulated and slower; leave it out."
         )
     before = tf.keras.mixed_precision.global_policy()
     tf.keras.mixed_precision.set_global_policy(policies[accelerator])

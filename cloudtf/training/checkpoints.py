@@ -25,7 +25,7 @@ import numpy as np
 import tensorflow as tf
 
 from cloudtf import files
-from cloudtf.errors import UserError, reason
+from cloudtf.errors import UserError, param, reason
 
 _STATE = "state.json"
 # `step-000000500-active`; `step-000000500.2-active` is a second one of the same step.
@@ -172,8 +172,8 @@ class CheckpointFolder:
                     return files.join(folder, "weights"), Progress(**raw)
                 except TypeError as error:
                     raise UserError(
-                        f"{folder}/{_STATE} is not of this version of cloudtf ({error}); train "
-                        "with --resume=never in a new --run_dir."
+                        f"{folder}/{_STATE} is not of this version of cloudtf "
+                        f"({reason(error)}); begin anew in another {param('run_dir')}."
                     ) from error
         return None
 

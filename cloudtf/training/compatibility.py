@@ -8,7 +8,7 @@ import json
 from typing import Optional, Sequence
 
 from cloudtf import settings
-from cloudtf.errors import UserError
+from cloudtf.errors import UserError, param
 from cloudtf.model.choices import WEIGHTS
 from cloudtf.pipeline.dataset import ImageDataset
 from cloudtf.training.checkpoints import Progress
@@ -25,7 +25,7 @@ def fingerprint(data: ImageDataset, splits: Sequence[str]) -> str:
 
 
 def check_workers(workers: Workers, config: TrainConfig, progress: Progress, records: str) -> None:
-    """Compares what the workers of a run were told and have found. Folders may have other names.
+    """Compares settings, records and checkpoints of all workers. Folders may have other names.
 
     Raises:
       UserError: on all workers, naming one that has other flags, records or another checkpoint.
@@ -39,35 +39,36 @@ def check(config: TrainConfig, progress: Progress, records: str) -> None:
     """Compares a run folder's last checkpoint with what is now asked for.
 
     Raises:
-      UserError: the run may not go on: `--resume=never`, another setting, other records, or fewer
+      UserError: the run may not go on: `resume="never"`, another setting, other records, or fewer
         epochs than it has done.
     """
     old = progress.settings or {}
     if config.resume == "never":
         raise UserError(
-            f"{config.run_dir} holds a run already; drop --resume=never to go on with it, or "
-            "give another --run_dir."
+            f"{config.run_dir} holds a run already; drop {param(resume='never')} to go on with it, "
+            f"or give another {param('run_dir')}."
         )
     # The weights that a run begins with are in its checkpoint: where their file is now, or whether,
-    # does not matter. What has a name of its own is told by it, and `flags.txt` must stay true.
+    # does not matter. Those that have a name must keep it, for `flags.txt` must stay true.
     from_a_file = not {config.weights, old.get("weights")} & set(WEIGHTS)
     for name, (before, value) in settings.changed(config, old).items() if old else ():
         if not (name == "weights" and from_a_file):
             raise UserError(
-                f"--{name}={value} differs from the {before} that the run in {config.run_dir} "
-                "began with; give the old value to go on, or another --run_dir."
+                f"{param(**{name: value})} differs from the {before} that the run in "
+                f"{config.run_dir} began with; give the old value to go on, or another "
+                f"{param('run_dir')}."
             )
     if progress.records not in (None, records):
         raise UserError(
             f"The records in {config.data_dir} are not those that the run in {config.run_dir} "
-            "began with; put the old ones back to go on, or give another --run_dir."
+            f"began with; put the old ones back to go on, or give another {param('run_dir')}."
         )
-    flag = ("head_epochs", "epochs")[progress.stage]
+    name = ("head_epochs", "epochs")[progress.stage]
     asked, needed = config.stage_epochs[progress.stage], max(progress.epoch, 1)
     if asked < needed:
         raise UserError(
-            f"--{flag}={asked} is behind where the run in {config.run_dir} stands; give "
-            f"--{flag}={needed} or more to go on, or another --run_dir."
+            f"{param(**{name: asked})} is behind where the run in {config.run_dir} stands; give "
+            f"{param(**{name: needed})} or more to go on, or another {param('run_dir')}."
         )
 
 
@@ -87,15 +88,17 @@ def check_order(config: TrainConfig, began: Optional[bool], streamed: bool) -> N
         return
     if not began:
         how = "kept its records in memory"
-        mend = (
-            "give --cache=encoded, which takes what memory there is"
-            if config.cache == "auto"
-            else "give --cache=encoded or --cache=decoded"
-        )
+        fix = f"give {param(cache='encoded')}"
+        if config.cache == "auto":
+            fix += ", which takes what memory there is"
+        else:
+            fix += f" or {param(cache='decoded')}"
     else:
         how = "read its records from disk each epoch"
-        mend = "leave out --data_service" if config.data_service else "give --cache=none"
+        fix = f"give {param(cache='none')}"
+        if config.data_service:
+            fix = f"leave out {param('data_service')}"
     raise UserError(
         f"The run in {config.run_dir} {how}, and would go on in another order of the examples; "
-        f"{mend}, or give another --run_dir."
+        f"{fix}, or give another {param('run_dir')}."
     )

@@ -7,7 +7,7 @@ import re
 from typing import Optional
 
 from cloudtf.data.records import ON_BAD_RECORD
-from cloudtf.errors import UsageError
+from cloudtf.errors import UsageError, param
 from cloudtf.model.choices import DEFAULT_MODEL, LOSSES, MODELS, OPTIMIZERS, WARMUP_PROPORTION
 from cloudtf.pipeline.augmentations import Augmentations
 from cloudtf.pipeline.memory import CACHES
@@ -22,7 +22,7 @@ STRATEGIES = ("auto", "cpu", "gpu", "mirrored", "multi_worker", "tpu")
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig(Augmentations):
-    """What `cloudtf train` is told; the same names are its flags.
+    """The settings of a run; `cloudtf train` has a flag of the same name for each.
 
     Of the records a fingerprint tells whether they are the same, wherever they are. `cache` and
     `data_service` may change where the order of examples stays.
@@ -34,8 +34,8 @@ class TrainConfig(Augmentations):
     run_dir: str = setting(
         REQUIRED, "Folder for all that the run makes. Run again on it to go on.", may_change=True
     )
-    train_split: str = setting("train", "Split to train on; not with --fold.")
-    val_split: str = setting("val", "Split to validate on; not with --fold.")
+    train_split: str = setting("train", "Split to train on; not with `fold`.")
+    val_split: str = setting("val", "Split to validate on; not with `fold`.")
     fold: Optional[int] = setting(
         None, "Validate on split foldN and train on the other folds.", minimum=0
     )
@@ -67,7 +67,7 @@ class TrainConfig(Augmentations):
     )
     head_epochs: Optional[int] = setting(
         None,
-        "Epochs with only the head trained, first. Default: 3, or 0 with --weights=none.",
+        "Epochs with only the head trained, first. Default: 3, or 0 with `weights='none'`.",
         minimum=0,
         topic="optimization",
     )
@@ -205,19 +205,22 @@ class TrainConfig(Augmentations):
         super().__post_init__()
         if not re.fullmatch(r"[1-9]\d*m?", self.checkpoint_every):
             raise UsageError(
-                f"--checkpoint_every={self.checkpoint_every} must be a number of steps such as "
-                "500, or of minutes such as 10m."
+                f"{param(checkpoint_every=self.checkpoint_every)} must be a number of steps such "
+                "as 500, or of minutes such as 10m."
             )
         first, last = self.profile_steps or (1, 1)
         if not 1 <= first <= last:
             raise UsageError(
-                f"--profile={self.profile} must be the first and the last step to trace, such as "
-                "100:110."
+                f"{param(profile=self.profile)} must be the first and the last step to trace, such "
+                "as 100:110."
             )
         if self.data_service is not None:
             parse_address("data_service", self.data_service)
         if self.stage_epochs == (0, 0):
-            raise UsageError("--head_epochs and --epochs are both 0: there is nothing to train.")
+            raise UsageError(
+                f"{param('head_epochs')} and {param('epochs')} are both 0: there is nothing to "
+                "train."
+            )
 
     @property
     def stage_epochs(self) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from typing import Any, Iterator
 
 import tensorflow as tf
 
-from cloudtf.errors import UsageError, UserError, reason
+from cloudtf.errors import UsageError, UserError, param, reason
 from cloudtf.training.config import TrainConfig
 
 # How long another worker may be silent before it counts as lost.
@@ -47,20 +47,20 @@ def make_strategy(name: str, tpu: str = TrainConfig.tpu) -> tf.distribute.Strate
     if name == "gpu":
         if not gpus:
             raise UserError(
-                "--strategy=gpu: TensorFlow sees no GPU here; choose a GPU runtime, or install the "
-                "classic-gpu or current-gpu extra and the NVIDIA driver, or train with "
-                "--strategy=cpu."
+                f"{param(strategy='gpu')}: TensorFlow sees no GPU here; choose a GPU runtime, or "
+                "install the classic-gpu or current-gpu extra and the NVIDIA driver, or train with "
+                f"{param(strategy='cpu')}."
             )
         return tf.distribute.OneDeviceStrategy(gpus[0].name)
     if name == "mirrored":
         devices = gpus or tf.config.list_logical_devices("CPU")
         if len(devices) < 2:
             raise UserError(
-                f"--strategy=mirrored needs two GPUs or more, and TensorFlow sees {len(gpus)}; "
-                "use --strategy=gpu or --strategy=cpu."
+                f"{param(strategy='mirrored')} needs two GPUs or more, and TensorFlow sees "
+                f"{len(gpus)}; use {param(strategy='gpu')} or {param(strategy='cpu')}."
             )
         return _mirrored_strategy(tuple(device.name for device in devices))
-    raise UsageError(f"--strategy={name} is not a strategy.")
+    raise UsageError(f"{param(strategy=name)} is not a strategy.")
 
 
 def per_replica_batch(strategy: tf.distribute.Strategy, batch_size: int) -> int:
@@ -72,8 +72,8 @@ def per_replica_batch(strategy: tf.distribute.Strategy, batch_size: int) -> int:
     replicas = strategy.num_replicas_in_sync
     if batch_size % replicas:
         raise UsageError(
-            f"--batch_size={batch_size} cannot be shared by {replicas} replicas; use a multiple "
-            f"such as {max(batch_size // replicas, 1) * replicas}."
+            f"{param(batch_size=batch_size)} cannot be shared by {replicas} replicas; use a "
+            f"multiple such as {max(batch_size // replicas, 1) * replicas}."
         )
     return batch_size // replicas
 
@@ -87,12 +87,13 @@ def jit_compiles(config: TrainConfig, strategy: tf.distribute.Strategy) -> bool:
     """
     if not config.jit_compile or accelerator(strategy) == "TPU":
         return False
-    sums = "--sync_batch_norm" if config.sync_batch_norm else f"--loss={config.loss}"
+    sums = param(sync_batch_norm=True) if config.sync_batch_norm else param(loss=config.loss)
     over_replicas = config.sync_batch_norm or config.loss in ("dice", "bce_dice")
     if over_replicas and strategy.num_replicas_in_sync > 1:
         raise UsageError(
-            f"--jit_compile cannot be had with {sums} on {strategy.num_replicas_in_sync} replicas, "
-            "over which that takes sums; leave one of the two out."
+            f"{param(jit_compile=True)} cannot be had with {sums} on "
+            f"{strategy.num_replicas_in_sync} replicas, over which that takes sums; leave one of "
+            "the two out."
         )
     return True
 
@@ -136,7 +137,7 @@ def _multi_worker_strategy() -> tf.distribute.Strategy:
             return tf.distribute.MultiWorkerMirroredStrategy()
     except (tf.errors.OpError, ValueError, TypeError) as error:
         raise UserError(
-            "--strategy=multi_worker: this worker cannot start as TF_CONFIG says "
+            f"{param(strategy='multi_worker')}: this worker cannot start as TF_CONFIG says "
             f"({reason(error)}); check its address, and that no other process uses the port."
         ) from error
 
@@ -171,7 +172,7 @@ def workers_here(choice: str) -> int:
     """How many workers of a run are on this machine, this one with them.
 
     Args:
-      choice: `--strategy`.
+      choice: the `strategy` of the settings.
 
     Raises:
       UserError: it is `multi_worker`, and TF_CONFIG does not say.
@@ -196,7 +197,8 @@ def _tf_config() -> dict[str, Any]:
     )
     if not text:
         raise UserError(
-            f"--strategy=multi_worker needs the environment variable TF_CONFIG, such as {example}."
+            f"{param(strategy='multi_worker')} needs the environment variable TF_CONFIG, such as "
+            f"{example}."
         )
     try:
         config = json.loads(text)
@@ -222,8 +224,8 @@ def _tpu_strategy(tpu: str) -> tf.distribute.Strategy:
         tf.tpu.experimental.initialize_tpu_system(resolver)
     except Exception as error:
         raise UserError(
-            f"--strategy=tpu: no TPU could be reached as --tpu={tpu} ({reason(error)}); on a TPU "
-            "VM with a TPU build of TensorFlow use --tpu=local, elsewhere give its name or grpc:// "
-            "address."
+            f"{param(strategy='tpu')}: no TPU could be reached as {param(tpu=tpu)} "
+            f"({reason(error)}); on a TPU VM with a TPU build of TensorFlow use "
+            f"{param(tpu='local')}, elsewhere give its name or grpc:// address."
         ) from error
     return tf.distribute.TPUStrategy(resolver)

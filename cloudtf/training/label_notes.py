@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Sequence
 
 from cloudtf.data import records
+from cloudtf.errors import param
 
 # Under so many, one example more or less moves PR-AUC by several hundredths.
 _FEW = 10
@@ -27,7 +28,7 @@ def label_notes(
     if 0 < examples < batch_size:
         notes.append(
             f"{examples} training examples are fewer than a batch of {batch_size}: a step sees "
-            f"some of them more than once; --batch_size={examples} would not."
+            f"some of them more than once; {param(batch_size=examples)} would not."
         )
     counts = {c: sum(s.class_counts.get(c, 0) for s in training) for c in manifest.classes}
     notes += _one_sided("training", counts, examples, "nothing can be learnt about")
@@ -50,7 +51,7 @@ def _one_sided(where: str, counts: dict[str, int], examples: int, so: str) -> li
         return []
     notes = []
     for words, count in (("no example", 0), ("every example", examples)):
-        names = [name for name, found in counts.items() if found == count]
+        names = [name for name, shown in counts.items() if shown == count]
         if names:
             notes.append(f"In {where} {words} shows {', '.join(names)}: {so} {_them(names)}.")
     return notes

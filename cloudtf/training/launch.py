@@ -45,7 +45,7 @@ _LINE = re.compile(r"([^\r\n]*)(\r?\n|\r(?=[^\n]))")
 
 @dataclasses.dataclass(frozen=True)
 class LaunchConfig(Settings):
-    """What `cloudtf launch` is told."""
+    """The settings of `cloudtf launch`."""
 
     workers: int = setting(2, "Worker processes on this machine.", minimum=1, maximum=64)
     restarts: int = setting(

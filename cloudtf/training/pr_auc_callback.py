@@ -9,10 +9,11 @@ import numpy as np
 import tensorflow as tf
 
 from cloudtf import files
-from cloudtf.errors import UserError, reason
+from cloudtf.errors import UserError, param, reason
 from cloudtf.evaluation import history, plots, pr_auc, scoring
 from cloudtf.model import saving
 from cloudtf.model.optimizers import effective_learning_rate
+from cloudtf.reporter import report
 from cloudtf.training.config import TrainConfig
 from cloudtf.training.patience import Patience
 from cloudtf.training.sanity import NotFinite
@@ -121,7 +122,7 @@ class PrAucCallback(tf.keras.callbacks.Callback):
         if "images_per_second" in logs:
             row["images_per_second"] = float(logs["images_per_second"])
         if figures.undefined and not self._warned:
-            print(figures.warning("validation examples"))
+            report(figures.warning("validation examples"))
             self._warned = True
         self.rows.append(row)
         decision = self.patience.update(figures.mean_pr_auc)
@@ -235,7 +236,7 @@ class PrAucCallback(tf.keras.callbacks.Callback):
         except tf.errors.OpError as error:
             raise UserError(
                 f"The summaries in {folder} cannot be written "
-                f"({reason(error)}); make room, or train with --notensorboard."
+                f"({reason(error)}); make room, or train with {param(tensorboard=False)}."
             ) from error
 
 

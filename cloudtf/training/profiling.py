@@ -8,7 +8,8 @@ from typing import Any, Iterator, Optional
 import tensorflow as tf
 
 from cloudtf import files
-from cloudtf.errors import UsageError, UserError, reason
+from cloudtf.errors import UsageError, UserError, param, reason
+from cloudtf.reporter import report
 
 
 class StepProfiler:
@@ -29,9 +30,9 @@ class StepProfiler:
         self._began: Optional[int] = None
         self._done = 0
         self._wanted = window is not None
-        self._flag = f"--profile={self._first}:{self._last}"
+        self._given = param(profile=f"{self._first}:{self._last}")
         if self._first > last_step:
-            raise UsageError(f"{self._flag}: the run has only {last_step} steps.")
+            raise UsageError(f"{self._given}: the run has only {last_step} steps.")
 
     def __enter__(self) -> StepProfiler:
         return self
@@ -57,22 +58,21 @@ class StepProfiler:
     def _start(self, done: int) -> None:
         if done >= self._last:
             self._wanted = False
-            print(f"{self._flag}: these steps are over; nothing is traced.")
+            report(f"{self._given}: these steps are over; nothing is traced.")
             return
         try:
             tf.profiler.experimental.start(self._folder)
         except tf.errors.OpError as error:
             raise UserError(
-                f"{self._flag}: TensorFlow's profiler does not start ({reason(error)}); train "
+                f"{self._given}: TensorFlow's profiler does not start ({reason(error)}); train "
                 "without it."
             ) from error
         self._began = done + 1
 
     def _stop(self) -> None:
         tf.profiler.experimental.stop()
-        print(
+        report(
             f"Steps {self._began} to {self._done} are traced. To see them: pip install "
-            f"tensorboard-plugin-profile; tensorboard --logdir={self._folder}; Profile.",
-            flush=True,
+            f"tensorboard-plugin-profile; tensorboard --logdir={self._folder}; Profile."
         )
         self._began, self._wanted = None, False

@@ -1,4 +1,4 @@
-"""Numbers that are not finite: found before anything of them is kept, and what to do then."""
+"""Numbers that are not finite: noticed before anything of them is kept, and what to do then."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from cloudtf.errors import UserError
+from cloudtf.errors import UserError, param
 from cloudtf.training.config import TrainConfig
 
 # Divergence sets in within a small factor of a rate that works, so that halving it, up to three
@@ -52,20 +52,24 @@ def check_weights(model: tf.keras.Model, step: int) -> None:
             raise NotFinite(f"{variable.name} is not finite at step {step}")
 
 
-def refusal(what: str, rate: float, config: TrainConfig, rewinds: int, flag: str) -> UserError:
+def refusal(what: str, rate: float, config: TrainConfig, rewinds: int, lower: str) -> UserError:
     """The error that ends a run.
 
     Args:
-      what: was found.
-      rate: the learning rate in effect.
-      config: of the run.
+      what: the beginning of the sentence, such as `The loss is nan at step 3`.
+      rate: the learning rate in effect, which is named.
+      config: the settings of the run.
       rewinds: how often the run has gone back already.
-      flag: a lower rate for another run.
+      lower: the setting of a lower rate for another run, as `param` writes it.
     """
-    changes = flag + (" or without --mixed_precision" if config.mixed_precision else "")
+    changes = lower
+    if config.mixed_precision:
+        changes += f" or without {param(mixed_precision=True)}"
     sentence = f"{what} (learning rate {rate:.3g}); nothing of it was saved; "
     if rewinds >= MAX_REWINDS:
         sentence += f"the rate was halved {rewinds} times already, so "
     else:
-        sentence += "run the same command with --on_nan=rewind to go on at half the rate, or "
-    return UserError(f"{sentence}begin another --run_dir with {changes}.")
+        sentence += (
+            f"run the same command with {param(on_nan='rewind')} to go on at half the rate, or "
+        )
+    return UserError(f"{sentence}begin another {param('run_dir')} with {changes}.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Iterable
 
-from cloudtf.errors import UserError
+from cloudtf.errors import UserError, param
 from cloudtf.pipeline.dataset import ImageDataset
 from cloudtf.training.config import TrainConfig
 
@@ -21,7 +21,7 @@ def split_names(config: TrainConfig, present: Iterable[str]) -> tuple[tuple[str,
     """
     if config.fold is None:
         if config.train_split == config.val_split:
-            raise UserError("--train_split and --val_split are the same.")
+            raise UserError(f"{param('train_split')} and {param('val_split')} are the same.")
         return (config.train_split,), config.val_split
     held_out = f"fold{config.fold}"
     others = tuple(name for name in present if name.startswith("fold") and name != held_out)
@@ -39,7 +39,7 @@ def choose_splits(config: TrainConfig, data: ImageDataset) -> tuple[tuple[str, .
     if not data.classes:
         raise UserError(
             f"The records in {config.data_dir} have no labels; convert the photographs with "
-            "--labels_csv to train on them."
+            f"{param('labels_csv')} to train on them."
         )
     others, held_out = split_names(config, data.splits)
     for name in (*others, held_out):
@@ -56,6 +56,6 @@ def choose_splits(config: TrainConfig, data: ImageDataset) -> tuple[tuple[str, .
         raise UserError(
             f"No class has both positives and negatives in the split {held_out!r} of "
             f"{config.data_dir}, so PR-AUC is undefined and no model could be chosen; convert "
-            "with a larger --val_fraction, or name another split."
+            f"with a larger {param('val_fraction')}, or name another split."
         )
     return others, held_out

@@ -9,7 +9,7 @@ import threading
 import time
 from typing import Any, Iterable, Iterator, Optional
 
-from cloudtf.errors import UserError
+from cloudtf.errors import UserError, param
 from cloudtf.training.workers import Workers
 
 # Beside the signals' numbers, and less than any: the time limit.
@@ -32,8 +32,8 @@ class Watched:
     """Batches to evaluate, left half way by a run that is to stop.
 
     Args:
-      batches: to be gone through, as often as wanted.
-      requests: to stop.
+      batches: what is gone through, as often as wanted.
+      requests: the run's stop requests, looked at before each batch.
     """
 
     def __init__(self, batches: Iterable, requests: StopRequests) -> None:
@@ -54,15 +54,15 @@ class Watched:
 class StopRequests:
     """Turns SIGTERM, Ctrl-C and a time limit into a clean stop between two steps.
 
-    Of several workers, what one is told all hear, and stop at the same step: they must all ask at
-    the same points.
+    A request to one of several workers reaches all, which stop at the same step: they must all ask
+    at the same points.
 
     Args:
-      max_minutes: the time limit, from now.
-      workers: of the run; without them there is only this process.
+      max_minutes: the time limit from now on; None for none.
+      workers: all that take part in the run; without them there is only this process.
 
     Attributes:
-      has_stepped: whether a step has been run since the start; told by the loop.
+      has_stepped: whether a step has been run since the start; set by the loop over the steps.
     """
 
     def __init__(self, max_minutes: Optional[float], workers: Optional[Workers] = None) -> None:
@@ -119,15 +119,15 @@ class StopRequests:
         Raises:
           Interrupted: with exit status 143 (SIGTERM), 130 (Ctrl-C) or 75 (time limit).
         """
-        found = self._reason()
-        if not found:
+        number = self._reason()
+        if not number:
             return
         reasons = {
             signal.SIGTERM: ("told to stop (SIGTERM)", 143),
             signal.SIGINT: ("interrupted", 130),
-            _TIME: ("--max_minutes is over", 75),
+            _TIME: (f"{param('max_minutes')} is over", 75),
         }
-        reason, status = reasons[found]
+        reason, status = reasons[number]
         raise Interrupted(
             f"{reason}; all is saved in {run_dir}, run the same command to go on.", status
         )

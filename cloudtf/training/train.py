@@ -6,9 +6,10 @@ import dataclasses
 from typing import Any, Optional
 
 from cloudtf import files, settings
-from cloudtf.errors import UserError
+from cloudtf.errors import UserError, param
 from cloudtf.evaluation import history
 from cloudtf.pipeline.order import Share
+from cloudtf.reporter import report
 from cloudtf.training import compatibility, hardware, inputs, label_notes
 from cloudtf.training.checkpoints import Progress
 from cloudtf.training.config import TrainConfig
@@ -44,7 +45,10 @@ def train(config: TrainConfig) -> TrainResult:
     with open_run(config) as run:
         progress, weights = _resume(run)
         if progress.finished:
-            print(f"The run in {config.run_dir} is finished; more --epochs would go on with it.")
+            report(
+                f"The run in {config.run_dir} is finished; more {param('epochs')} would go on with "
+                "it."
+            )
             return _result(run, progress)
         trainer = Trainer(run, progress, weights)
         # Also when going on: settings that may change are those of the last start.
@@ -102,16 +106,16 @@ def _result(run: Run, progress: Progress) -> TrainResult:
 def _describe(run: Run, progress: Progress) -> None:
     """Says what is trained, on what, and from where, before the first step."""
     config, workers, data = run.config, run.workers, run.data
-    print(f"{config.model} on {hardware.describe(run.strategy)}, batch {config.batch_size}")
-    print(f"{run.num_examples} training examples, {run.steps_per_epoch} steps an epoch")
-    print(f"Augmentation on the {run.augment_on}; {data.describe_cache()}")
+    report(f"{config.model} on {hardware.describe(run.strategy)}, batch {config.batch_size}")
+    report(f"{run.num_examples} training examples, {run.steps_per_epoch} steps an epoch")
+    report(f"Augmentation on the {run.augment_on}; {data.describe_cache()}")
     if run.service is not None:
-        print(f"Batches for training come from the data service at {run.service.address}")
+        report(f"Batches for training come from the data service at {run.service.address}")
     if workers.count > 1:
-        print(data.describe_share(run.train_splits, Share(workers.index, workers.count)))
+        report(data.describe_share(run.train_splits, Share(workers.index, workers.count)))
     for note in label_notes.label_notes(
         data.manifest, run.train_splits, run.val_split, config.batch_size
     ):
-        print(f"Note: {note}")
+        report(f"Note: {note}")
     if progress.total_steps:
-        print(f"Going on after step {progress.total_steps} ({progress.total_epochs} epochs done).")
+        report(f"Going on after step {progress.total_steps} ({progress.total_epochs} epochs done).")

@@ -11,9 +11,10 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from cloudtf import files
-from cloudtf.errors import UserError, reason
+from cloudtf.errors import UserError, param, reason
 from cloudtf.evaluation import scoring
 from cloudtf.model import losses, network, optimizers
+from cloudtf.reporter import report
 from cloudtf.training import batch_norm, building, hardware, inputs, sanity
 from cloudtf.training.checkpoints import Progress
 from cloudtf.training.pr_auc_callback import PrAucCallback
@@ -116,8 +117,8 @@ class Trainer:
 
         Raises:
           NotFinite: a loss, or a weight about to be saved, is not finite.
-          LeftEarly: told to stop before the first step.
-          Interrupted: told to stop; the run is saved.
+          LeftEarly: a stop is requested before the first step.
+          Interrupted: a stop was requested; the run is saved.
         """
         run, progress, config = self._run, self._progress, self._run.config
         if run.requests.leaves_before_first_step():
@@ -144,7 +145,7 @@ class Trainer:
                 bar.set_postfix(loss=f"{progress.mean_loss:.4f}", refresh=False)
                 if not run.requests.has_stepped:
                     run.requests.has_stepped = True
-                    bar.write(f"First step after {time.perf_counter() - run.began:.1f} s.")
+                    report(f"First step after {time.perf_counter() - run.began:.1f} s.")
                     if first_step == 0:
                         # Speeds leave out the first step, which traces and compiles.
                         began, first_step = time.perf_counter(), progress.step
@@ -175,11 +176,11 @@ class Trainer:
 
         Raises:
           NotFinite: a weight, a score or the validation loss is not finite.
-          LeftEarly: told to stop; the epoch is judged when the run goes on.
+          LeftEarly: a stop is requested; the epoch is judged when the run goes on.
         """
         self._settle_weights()  # So that what is judged is what is saved.
         self._callback.on_epoch_end(self._progress.total_epochs, logs)
-        _print_epoch(self._callback)
+        _report_epoch(self._callback)
         self._progress.end_epoch(stopped_early=self._model.stop_training)
 
     def save(self) -> None:
@@ -199,8 +200,8 @@ class Trainer:
           what: the beginning of a sentence that says what was not finite.
 
         Raises:
-          UserError: the run is to stop at what was found, or has gone back often enough, or the
-            workers do not find the same checkpoint.
+          UserError: the run is to stop at it, or has gone back often enough, or the workers do not
+            see the same checkpoint.
         """
         run, progress, stage = self._run, self._progress, self._stage
         rate, rewinds = optimizers.effective_learning_rate(self._optimizer), progress.rewinds
@@ -209,8 +210,8 @@ class Trainer:
         # A worker may see a shared folder as it was: all must go back to the same place.
         run.workers.check_same(checkpoints=latest and dataclasses.asdict(latest[1]))
         if latest is None:
-            flag = f"--{stage.rate_setting}={stage.learning_rate / 10:g}"
-            raise sanity.refusal(what, rate, run.config, len(rewinds), flag)
+            lower = param(**{stage.rate_setting: float(f"{stage.learning_rate / 10:g}")})
+            raise sanity.refusal(what, rate, run.config, len(rewinds), lower)
         weights, earlier = latest
         self._restore(weights)
         progress.go_back_to(earlier)
@@ -222,10 +223,9 @@ class Trainer:
             *rewinds,
             {"what": what, "learning_rate": rate, "back_to_step": progress.total_steps},
         ]
-        print(
+        report(
             f"{what} (learning rate {rate:.3g}): back to step {progress.total_steps} at half the "
-            f"rate (rewind {len(progress.rewinds)} of {sanity.MAX_REWINDS}).",
-            flush=True,
+            f"rate (rewind {len(progress.rewinds)} of {sanity.MAX_REWINDS})."
         )
         self._batches = inputs.training_batches(run, progress)
 
@@ -283,7 +283,7 @@ def _checkpoint_interval(text: str) -> tuple[float, float]:
     return float(text), math.inf
 
 
-def _print_epoch(callback: PrAucCallback) -> None:
+def _report_epoch(callback: PrAucCallback) -> None:
     row = callback.rows[-1]
     kept = callback.best is not None and callback.best["epoch"] == row["epoch"]
     parts = [
@@ -295,4 +295,4 @@ def _print_epoch(callback: PrAucCallback) -> None:
     else:
         parts.append(f"val PR-AUC {row['val_pr_auc_mean']:.4f}")
     parts.append(f"{row['images_per_second']:.0f} images/s")
-    print("  ".join(parts) + ("  best, kept" if kept else ""), flush=True)
+    report("  ".join(parts) + ("  best, kept" if kept else ""))

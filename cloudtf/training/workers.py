@@ -107,8 +107,7 @@ class Workers:
             text = json.dumps(value, sort_keys=True, default=str)
             # 48 bits are exact in float64, also in a sum with zeros.
             digests.append(int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big"))
-        told = self.tell(*digests)
-        for name, column in zip(values, told.T):
+        for name, column in zip(values, self.tell(*digests).T):
             other = np.flatnonzero(column != column[0])
             if len(other):
                 raise UserError(

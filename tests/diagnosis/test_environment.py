@@ -57,12 +57,12 @@ def test_keras_3_in_place_of_2_is_wrong(monkeypatch, capsys):
 def test_hardware_that_is_not_there_is_wrong(capsys):
     sheet, strategy, text = hardware(capsys, strategy="gpu")
     assert strategy is None and sheet.wrong_count == 1
-    assert "wrong --strategy=gpu: TensorFlow sees no GPU here" in text
+    assert "wrong strategy='gpu': TensorFlow sees no GPU here" in text
 
 
 def test_half_precision_on_a_cpu_is_wrong(capsys):
     sheet, strategy, text = hardware(capsys, strategy="cpu", mixed_precision=True)
-    assert strategy is None and "wrong --mixed_precision is for GPUs" in text
+    assert strategy is None and "wrong mixed_precision=True is for GPUs" in text
 
 
 def test_a_gpu_that_tensorflow_does_not_see_is_wrong_unless_the_cpu_is_wanted(

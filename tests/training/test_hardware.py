@@ -124,14 +124,14 @@ def test_a_batch_that_replicas_cannot_share_is_refused():
         num_replicas_in_sync = 3
 
     assert hardware.per_replica_batch(Three(), 12) == 4
-    with pytest.raises(UsageError, match=r"--batch_size=32 cannot be shared by 3 replicas; .* 30"):
+    with pytest.raises(UsageError, match=r"batch_size=32 cannot be shared by 3 replicas; .* 30"):
         hardware.per_replica_batch(Three(), 32)
     with pytest.raises(UsageError, match="such as 3"):
         hardware.per_replica_batch(Three(), 2)
 
 
 def test_an_unknown_strategy_is_a_usage_error():
-    with pytest.raises(UsageError, match="--strategy=quantum"):
+    with pytest.raises(UsageError, match="strategy='quantum'"):
         hardware.make_strategy("quantum")
 
 
@@ -236,9 +236,9 @@ def test_replicas_may_have_their_step_compiled(result):
 
 def test_a_compiled_step_with_sums_over_replicas_is_refused_before_anything_is_made(result):
     assert result["refused"] == [
-        f"--jit_compile cannot be had with {sums} on 2 replicas, over which that takes sums; "
+        f"jit_compile=True cannot be had with {sums} on 2 replicas, over which that takes sums; "
         "leave one of the two out."
-        for sums in ("--sync_batch_norm", "--loss=dice", "--loss=bce_dice")
+        for sums in ("sync_batch_norm=True", "loss='dice'", "loss='bce_dice'")
     ]
     assert not result["begun"]
 

@@ -84,15 +84,15 @@ def test_the_trace_ends_with_an_error(calls):
 def test_a_resumed_run_past_the_window_says_so_once(calls, capsys):
     run_steps(StepProfiler((3, 4), "run", 9), calls, 5, 7)
     assert calls == [5, 6, 7]
-    assert capsys.readouterr().out == "--profile=3:4: these steps are over; nothing is traced.\n"
+    assert capsys.readouterr().out == "profile='3:4': these steps are over; nothing is traced.\n"
 
 
 def test_a_window_beyond_the_end_is_refused_at_the_start():
-    with pytest.raises(UsageError, match="--profile=7:8: the run has only 6 steps"):
+    with pytest.raises(UsageError, match="profile='7:8': the run has only 6 steps"):
         StepProfiler((7, 8), "run", 6)
 
 
 @pytest.mark.parametrize("text", ["", "9", "0:4", "5:4", "a:b", "1:2:3", "-1:2"])
 def test_what_is_no_window_is_refused(text):
-    with pytest.raises(UsageError, match=f"--profile={text} must be the first and the last"):
+    with pytest.raises(UsageError, match=f"profile={text!r} must be the first and the last"):
         TrainConfig(data_dir="a", run_dir="b", profile=text)

@@ -238,8 +238,8 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_nothing_of_it_is_kept(
         train(config_of(records_dir, run_dir, **changes))
     assert str(caught.value) == (
         "The loss is nan at step 10 (learning rate 3.05e-05); nothing of it was saved; run the "
-        "same command with --on_nan=rewind to go on at half the rate, or begin another --run_dir "
-        "with --learning_rate=3e-05."
+        "same command with on_nan='rewind' to go on at half the rate, or begin another run_dir "
+        "with learning_rate=3e-05."
     )
     assert [path.name for path in (run_dir / "checkpoints").iterdir()] == ["step-000000008-active"]
     assert_all_that_was_kept_is_finite(run_dir)
@@ -299,7 +299,7 @@ def test_the_fourth_number_that_is_not_finite_ends_a_run_also_over_several_start
     run_dir = tmp_path / "run"
     config = config_of(records_dir, run_dir, **REWINDING)
     poisoned(monkeypatch, 3)
-    with pytest.raises(UserError, match="nan at step 4 .*--on_nan=rewind"):
+    with pytest.raises(UserError, match="nan at step 4 .*on_nan='rewind'"):
         train(dataclasses.replace(config, on_nan="stop"))
     # Found as the run is told to stop: it goes back first, and what it saves is sane.
     monkeypatch.undo()
@@ -311,10 +311,10 @@ def test_the_fourth_number_that_is_not_finite_ends_a_run_also_over_several_start
     poisoned(monkeypatch, *range(100))
     with pytest.raises(UserError) as caught:
         train(config)
-    assert "the rate was halved 3 times already, so begin another --run_dir with " in str(
+    assert "the rate was halved 3 times already, so begin another run_dir with " in str(
         caught.value
     )
-    assert "--head_learning_rate=0.0001." in str(caught.value)
+    assert "head_learning_rate=0.0001." in str(caught.value)
     assert [rewind["back_to_step"] for rewind in rewinds_of(run_dir)] == [2, 2, 2]
     assert_all_that_was_kept_is_finite(run_dir)
 
@@ -461,7 +461,7 @@ def test_records_without_labels_are_refused(photographs_dir, tmp_path):
 def test_splits_that_are_not_there_or_the_same_are_refused(records_dir, tmp_path):
     with pytest.raises(UserError, match="There is no split 'dev'.*train, val"):
         train(config_of(records_dir, tmp_path / "run", val_split="dev"))
-    with pytest.raises(UserError, match="--train_split and --val_split are the same"):
+    with pytest.raises(UserError, match="train_split and val_split are the same"):
         train(config_of(records_dir, tmp_path / "run", val_split="train"))
     with pytest.raises(UserError, match=r"There is no dataset\.json in"):
         train(config_of(tmp_path, tmp_path / "run"))
@@ -475,7 +475,7 @@ def test_a_rate_of_zero_is_a_usage_error(records_dir, tmp_path, capsys, flag):
 
 
 def test_half_precision_is_refused_where_it_is_emulated(records_dir, tmp_path):
-    with pytest.raises(UsageError, match="--mixed_precision is for GPUs and TPUs"):
+    with pytest.raises(UsageError, match="mixed_precision=True is for GPUs and TPUs"):
         train(config_of(records_dir, tmp_path / "run", mixed_precision=True, strategy="cpu"))
 
 
@@ -542,9 +542,9 @@ def test_other_records_in_the_place_of_the_old_ones_are_refused(small, photograp
 @pytest.mark.parametrize(
     ("began", "then", "sentence"),
     [
-        ("none", "encoded", r"read its records from disk each epoch.*; give --cache=none, or"),
-        ("decoded", "none", r"kept its records in memory.*; give --cache=encoded or --cache=deco"),
-        ("decoded", "auto", r"kept its records in memory.*; give --cache=encoded, which takes"),
+        ("none", "encoded", r"read its records from disk each epoch.*; give cache='none', or"),
+        ("decoded", "none", r"kept its records in memory.*; give cache='encoded' or cache='deco"),
+        ("decoded", "auto", r"kept its records in memory.*; give cache='encoded', which takes"),
     ],
 )
 def test_another_order_of_the_examples_is_refused(
@@ -601,8 +601,8 @@ def test_fewer_epochs_than_a_run_has_done_are_refused(photographs_dir, tmp_path)
         with pytest.raises(UserError) as caught:
             train(config_of(data_dir, run_dir, head_epochs=1, epochs=epochs))
         assert str(caught.value) == (
-            f"--epochs={epochs} is behind where the run in {run_dir} stands; give "
-            f"--epochs={needed} or more to go on, or another --run_dir."
+            f"epochs={epochs} is behind where the run in {run_dir} stands; give "
+            f"epochs={needed} or more to go on, or another run_dir."
         )
 
     train(config_of(data_dir, run_dir, head_epochs=1, epochs=0))
@@ -631,7 +631,7 @@ def test_a_run_goes_on_without_the_weights_that_it_began_with(small, tmp_path):
     os.remove(weights)
     longer = {"head_epochs": 0, "epochs": 2}
     for name in ("none", "imagenet"):
-        sentence = f"--weights={name} differs from the .*weights.keras that the run"
+        sentence = f"weights={name!r} differs from the .*weights.keras that the run"
         with pytest.raises(UserError, match=sentence):
             train(config_of(data_dir, other, weights=name, **longer))
     # Where the file is, or whether, no longer matters.

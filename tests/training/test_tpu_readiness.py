@@ -401,8 +401,8 @@ def test_a_tpu_that_cannot_be_reached_is_one_sentence(tpu, error, reason, monkey
     with pytest.raises(UserError) as caught:
         hardware.make_strategy("tpu", tpu)
     sentence = str(caught.value)
-    assert f"--strategy=tpu: no TPU could be reached as --tpu={tpu} ({reason}" in sentence
-    assert "--tpu=local" in sentence and "grpc:// address" in sentence
+    assert f"strategy='tpu': no TPU could be reached as tpu={tpu!r} ({reason}" in sentence
+    assert "tpu='local'" in sentence and "grpc:// address" in sentence
     assert "\n" not in sentence and "more" not in sentence
 
 
