@@ -25,7 +25,8 @@ from cloudtf.data import shards, tasks
 from cloudtf.data.labels import LabelTable
 from cloudtf.data.progress import Journal
 from cloudtf.data.recipe import Recipe, one_thread_an_image
-from cloudtf.errors import UsageError, UserError, reason
+from cloudtf.errors import UsageError, UserError, param, reason
+from cloudtf.reporter import report
 
 _DIRECT = "DirectRunner"
 # Beam's own choice for DirectRunner first downloads a server from GitHub.
@@ -38,7 +39,7 @@ def parse_options(text: str) -> PipelineOptions:
     """Beam's options from one line, quoted as for a shell.
 
     Raises:
-      UsageError: Beam refuses them, or does not know one that no other program could know.
+      UsageError: Beam refuses them, or DirectRunner is given one that Beam does not know.
     """
     said = io.StringIO()
     try:
@@ -47,13 +48,13 @@ def parse_options(text: str) -> PipelineOptions:
             known = options.get_all_options()
     except (SystemExit, ValueError) as error:
         complaint = said.getvalue().strip().rpartition("\n")[2].rstrip(".") or reason(error)
-        raise UsageError(f"--beam_options={text} cannot be used: {complaint}.") from error
+        raise UsageError(f"{param(beam_options=text)} cannot be used: {complaint}.") from error
     standard = options.view_as(StandardOptions)
     standard.runner = standard.runner or _DIRECT
     unknown = sorted(options.get_all_options(retain_unknown_options=True).keys() - known.keys())
     # Other runners pass on what Beam's Python does not know.
     if unknown and standard.runner == _DIRECT:
-        raise UsageError(f"--beam_options: {_DIRECT} has no option --{unknown[0]}.")
+        raise UsageError(f"{param('beam_options')}: {_DIRECT} has no option {unknown[0]!r}.")
     return options
 
 
@@ -69,13 +70,13 @@ def write(
     """Makes the shards that are not in place yet.
 
     Args:
-      data_dir: their folder, which all workers must see by this name.
-      table: what the indices of `plans` mean.
+      data_dir: the folder of the shards; all workers of the job reach it by this path.
+      table: the images that the indices in `plans` stand for.
       plans: all shards of the set.
-      recipe: how records are made; its folder, too, must be seen by all.
-      threads: that make the records of one shard.
-      options: of the job, its runner among them.
-      journal: gets the shards.
+      recipe: how records are made; all workers reach its folder, too, by its path.
+      threads: threads that make the records of one shard, at least 1.
+      options: Beam's options for the job, its runner among them.
+      journal: notes each shard that is in place.
 
     Raises:
       UserError: the job failed, or a photograph cannot be used; the other shards are in place.
@@ -84,7 +85,7 @@ def write(
     recipe = dataclasses.replace(recipe, images_dir=_everywhere(recipe.images_dir))
     todo = [plan for plan in plans if plan.name not in journal.written]
     runner = options.view_as(StandardOptions).runner
-    print(f"{runner}: {len(todo)} of {len(plans)} shards to make.")
+    report(f"{runner}: {len(todo)} of {len(plans)} shards to make.")
     tasks.prepare(data_dir)
     with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
         list(pool.map(lambda plan: tasks.hand_out(data_dir, plan, table), todo))

@@ -1,10 +1,10 @@
 """The converter: photographs and a label CSV to TFRecord shards and `dataset.json`.
 
-Labels give a table, the table gives splits, splits give a plan of shards; then threads turn image
-bytes into record bytes (`recipe.make_record`, a pure function) and the shards are written in order.
-The same inputs and settings give the same bytes, whatever the number of threads and however often
-the conversion was interrupted. Threads suffice: decoding, resizing and encoding all leave Python's
-lock.
+The CSV gives a table of labels (`selection.examples`), the table gives splits (`selection.divide`),
+each split a plan of shards (`shards.plan`); then threads turn image bytes into record bytes
+(`recipe.make_record`, a pure function), and the shards are written in order. The same inputs and
+settings give the same bytes, whatever the number of threads and however often the conversion was
+interrupted. Threads suffice: decoding, resizing and encoding all release Python's lock.
 """
 
 from __future__ import annotations
@@ -24,18 +24,38 @@ from cloudtf.data.convert_config import ConvertConfig
 from cloudtf.data.labels import LabelTable, combination, escaped
 from cloudtf.data.progress import PHOTOGRAPHS, Journal
 from cloudtf.data.recipe import Recipe, one_thread_an_image
-from cloudtf.errors import UserError
+from cloudtf.errors import UserError, param
 from cloudtf.locks import FolderLock
+from cloudtf.reporter import report
 
 
 def convert(config: ConvertConfig) -> records.Manifest:
-    """Makes, or goes on making, a set of records.
+    """Makes a set of records, or finishes one whose conversion was interrupted.
 
-    Prints what was made; a progress bar goes to stderr. With `config.verify` and no images, only
+    Reports what was made; a progress bar goes to stderr. With `config.verify` and no images, only
     checks the set that is in `config.output_dir`.
 
+    >>> manifest = cloudtf.convert(
+    ...     cloudtf.ConvertConfig(
+    ...         labels_csv="photographs/labels.csv",
+    ...         images_dir="photographs/images",
+    ...         output_dir="converted",
+    ...         image_height=64,
+    ...         image_width=64,
+    ...     )
+    ... )
+    split       examples  shards       MB
+    train             48       6      0.1
+    val               12       1      0.0
+    class         train      val
+    Fish ...
+    >>> manifest.classes
+    ('Fish', 'Flower', 'Gravel', 'Sugar')
+    >>> manifest.splits["train"].shards[0].name
+    'train-00000-of-00006.tfrecord'
+
     Returns:
-      The manifest, as in `dataset.json`.
+      The content of `dataset.json`.
 
     Raises:
       UserError: bad rows or images (unless they are skipped), a folder that holds another set or in
@@ -54,49 +74,51 @@ def convert(config: ConvertConfig) -> records.Manifest:
     with FolderLock(config.output_dir, "conversion", "output_dir", keep=False):
         journal = Journal(config.output_dir, _settings(config, table, plans), config.overwrite)
         if journal.complete:
-            print(f"{config.output_dir} is complete already; --overwrite makes it anew.")
+            report(
+                f"{config.output_dir} is complete already; {param(overwrite=True)} makes it anew."
+            )
             manifest = records.read_manifest(config.output_dir)
         else:
             write(config, table, plans, journal)
             manifest = _manifest(config, table, plans, journal)
             journal.finish(manifest)
-    _print_summary(manifest)
+    report("\n".join(_summary(manifest)))
     return _verify(config) if config.verify else manifest
 
 
 def _record_size(config: ConvertConfig) -> int:
-    """About how long a record is; half a byte a pixel is much for a photograph at quality 95."""
+    """About how many bytes a record has; half a byte a pixel is much for a photograph."""
     return config.image_height * config.image_width // 2 + 300
 
 
 def _settings(
     config: ConvertConfig, table: LabelTable, plans: list[shards.ShardPlan]
 ) -> dict[str, Any]:
-    """What another run must agree with to go on from this one: equal settings, equal bytes."""
+    """What another conversion must have in common to go on from this one, by name."""
     assert config.images_dir is not None
-    found = settings.lasting(config)
+    common = settings.lasting(config)
     # Not the whole path, so that a set can be moved and is the same on every machine.
-    found["images_dir"] = escaped(files.basename(_normal(config.images_dir)))
-    found[PHOTOGRAPHS] = _photographs(config.images_dir, table, plans)
+    common["images_dir"] = escaped(files.basename(_normal(config.images_dir)))
+    common[PHOTOGRAPHS] = _photographs(config.images_dir, table, plans)
     digest = hashlib.sha256(json.dumps([table.classes, table.names]).encode())
     digest.update(table.labels.tobytes())
     digest.update(json.dumps([dataclasses.astuple(plan) for plan in plans]).encode())
-    found["examples_sha256"] = digest.hexdigest()
-    return found
+    common["examples_sha256"] = digest.hexdigest()
+    return common
 
 
 def _normal(path: str) -> str:
-    """One spelling for all paths of a folder, `.` and `../images` among them."""
+    """The same path for all spellings of a folder, `.` and `../images` among them."""
     return os.path.normpath(path) if files.is_remote(path) else os.path.abspath(path)
 
 
 def _photographs(
     images_dir: str, table: LabelTable, plans: list[shards.ShardPlan]
 ) -> Optional[dict[str, str]]:
-    """A digest of the lengths of each shard's photographs, by which another folder is noticed.
+    """A digest of the file sizes of each shard's photographs, by which others are recognised.
 
-    Lengths stay what they are when the photographs are moved, and take no reading. None for remote
-    photographs, where a question for each would take long.
+    Sizes stay the same when the photographs are moved, and need no reading. None for remote
+    photographs, where a request for each would take long.
     """
     if files.is_remote(images_dir):
         return None
@@ -128,11 +150,11 @@ def _write(
     def make(index: int) -> shards.Outcome:
         return recipe.outcome(table.names[index], table.labels[index] if table.classes else None)
 
-    if tasks.exist(config.output_dir):  # An interrupted Beam job's.
+    if tasks.exist(config.output_dir):  # Left by an interrupted Beam job.
         for plan in plans:
-            found = tasks.in_place(config.output_dir, plan.name)
-            if found is not None:
-                journal.add(found)
+            written = tasks.in_place(config.output_dir, plan.name)
+            if written is not None:
+                journal.add(written)
     todo = [plan for plan in plans if plan.name not in journal.written]
     total = sum(len(plan.examples) for plan in plans)
     done = total - sum(len(plan.examples) for plan in todo)
@@ -147,7 +169,7 @@ def _write(
 
 
 def _beam_writer(config: ConvertConfig) -> Callable[..., None]:
-    """`_write` by a Beam job, once it is known that Beam is there and takes the options."""
+    """`_write` by a Beam job; UserError if Beam is not installed or refuses the options."""
     try:
         from cloudtf.data import beam
     except ModuleNotFoundError as error:
@@ -172,11 +194,11 @@ def _manifest(
     config: ConvertConfig, table: LabelTable, plans: list[shards.ShardPlan], journal: Journal
 ) -> records.Manifest:
     skipped = [{"file": p.file, "reason": p.reason} for p in table.problems]
-    found: dict[str, list[shards.ShardPlan]] = collections.defaultdict(list)
+    plans_of: dict[str, list[shards.ShardPlan]] = collections.defaultdict(list)
     for plan in plans:
-        found[plan.split].append(plan)
+        plans_of[plan.split].append(plan)
     result = {}
-    for split, split_plans in found.items():
+    for split, split_plans in plans_of.items():
         kept: list[int] = []
         for plan in split_plans:
             left_out = journal.written[plan.name].skipped
@@ -186,7 +208,7 @@ def _manifest(
                 for name, reason in left_out.items()
             ]
         if not kept:
-            raise UserError(f"No image of the split {split} can be used; mend the images.")
+            raise UserError(f"No image of the split {split} can be used; replace the images.")
         labels = table.labels[kept]
         combinations = collections.Counter(combination(row, table.classes) for row in labels)
         result[split] = records.Split(
@@ -208,11 +230,6 @@ def _manifest(
         skipped=tuple(skipped),
         settings=journal.settings,
     )
-
-
-def _print_summary(manifest: records.Manifest) -> None:
-    for line in _summary(manifest):
-        print(line)
 
 
 def _summary(manifest: records.Manifest) -> Iterator[str]:

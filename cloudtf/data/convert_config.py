@@ -6,15 +6,22 @@ import dataclasses
 from typing import Optional
 
 from cloudtf.data.labels import FORMATS
-from cloudtf.errors import UsageError
+from cloudtf.errors import UsageError, param
 from cloudtf.settings import REQUIRED, Settings, setting
 
 
 @dataclasses.dataclass(frozen=True)
 class ConvertConfig(Settings):
-    """Settings of the converter.
+    """The settings of `convert`; each field's help is that of the flag of its name.
 
-    What it makes of the labels, and which photographs it reads, is compared by digests.
+    A conversion that goes on compares what it makes of the labels, and which photographs it reads,
+    by digests.
+
+    >>> cloudtf.ConvertConfig(images_dir="photographs/images", output_dir="records").jpeg_quality
+    95
+    >>> cloudtf.ConvertConfig(images_dir="photographs/images", output_dir="records", folds=5)
+    Traceback (most recent call last):
+    cloudtf.errors.UsageError: folds needs labels_csv.
     """
 
     labels_csv: Optional[str] = setting(
@@ -24,7 +31,7 @@ class ConvertConfig(Settings):
     )
     images_dir: Optional[str] = setting(
         None,
-        "Folder of the photographs, JPEG or PNG (not needed to only --verify).",
+        "Folder of the photographs, JPEG or PNG (not needed to only `verify`).",
         may_change=True,
     )
     output_dir: str = setting(REQUIRED, "Folder for the shards and dataset.json.", may_change=True)
@@ -42,7 +49,7 @@ class ConvertConfig(Settings):
     )
     workers: int = setting(
         0,
-        "Threads; 0: one a core. With --engine=beam: threads for each shard; 0: one.",
+        "Threads; 0: one a core. With `engine='beam'`: threads for each shard; 0: one.",
         minimum=0,
         maximum=1024,
         may_change=True,
@@ -50,11 +57,11 @@ class ConvertConfig(Settings):
     verify: bool = setting(
         False,
         "Re-read everything at the end and check counts, checksums and images. Without "
-        "--images_dir: check a set that is there already.",
+        "`images_dir`: check a set that is there already.",
         may_change=True,
     )
     overwrite: bool = setting(
-        False, "Begin anew and replace the shards that are in --output_dir.", may_change=True
+        False, "Begin anew and replace the shards that are in `output_dir`.", may_change=True
     )
 
     engine: str = setting(
@@ -129,19 +136,25 @@ class ConvertConfig(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.images_dir is None and (self.labels_csv is not None or not self.verify):
-            raise UsageError("--images_dir is required: the folder of the photographs.")
+            raise UsageError(f"{param('images_dir')} is required: the folder of the photographs.")
         if self.engine == "beam" and self.verify:
             raise UsageError(
-                "--verify reads the whole set on one machine, with TensorFlow: leave it out with "
-                "--engine=beam, and run `cloudtf convert --verify --output_dir=...` afterwards."
+                f"{param('verify')} reads the whole set on one machine, with TensorFlow: leave it "
+                f"out with {param(engine='beam')}, and run `cloudtf convert --verify "
+                "--output_dir=...` afterwards."
             )
         if self.beam_options and self.engine != "beam":
-            raise UsageError("--beam_options needs --engine=beam.")
+            raise UsageError(f"{param('beam_options')} needs {param(engine='beam')}.")
         if self.folds == 1:
-            raise UsageError("--folds=1 leaves nothing to validate on; give 2 or more, or 0.")
+            raise UsageError(
+                f"{param(folds=1)} leaves nothing to validate on; give 2 or more, or 0."
+            )
         if self.split_column is not None and (self.folds or self.group_column is not None):
-            raise UsageError("--split_column says it all: leave out --folds and --group_column.")
+            raise UsageError(
+                f"{param('split_column')} decides the splits alone: leave out {param('folds')} and "
+                f"{param('group_column')}."
+            )
         if self.labels_csv is None:
             for name in ("folds", "split_column", "group_column", "classes"):
                 if getattr(self, name):
-                    raise UsageError(f"--{name} needs --labels_csv.")
+                    raise UsageError(f"{param(name)} needs {param('labels_csv')}.")

@@ -1,8 +1,8 @@
-"""Going on where a killed conversion stopped, and refusing to mix two sets in one folder.
+"""Continues a killed conversion where it stopped, and refuses to mix two sets in one folder.
 
 While a conversion runs, a small journal in the output folder holds its settings and the shards that
-are in place. `dataset.json` is written last, and then the journal goes: a folder with a manifest is
-whole.
+are in place. `dataset.json` is written last, and then the journal is removed: a folder with a
+manifest is whole.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import Any, Optional
 from cloudtf import files
 from cloudtf.data import records, shards, tasks
 from cloudtf.data.convert_config import ConvertConfig
-from cloudtf.errors import UserError
+from cloudtf.errors import UserError, param
+from cloudtf.reporter import report
 
 JOURNAL_NAME = ".convert_progress.json"
 # Rewriting the journal after each of very many small shards would cost more than remaking a few.
@@ -36,8 +37,8 @@ class Journal:
     """The shards of a conversion that are in place.
 
     Attributes:
-      written: by name.
-      complete: whether `dataset.json` is there too and every shard has the length it says.
+      written: file name -> shard, for each that is in place.
+      complete: whether `dataset.json` is there too and every shard has the length that it says.
     """
 
     def __init__(self, data_dir: str, settings: dict[str, Any], overwrite: bool) -> None:
@@ -57,7 +58,7 @@ class Journal:
             self._take_journal()
         self._remove_leftovers()
         if self.complete:
-            # Of a run killed just before it did this.
+            # Left by a run that was killed just before it removed them.
             files.remove(self._path(JOURNAL_NAME))
             tasks.clear(self.data_dir)
         else:
@@ -71,7 +72,7 @@ class Journal:
             self._save()
 
     def finish(self, manifest: records.Manifest) -> None:
-        """Writes `dataset.json` and removes the journal and what there is of tasks."""
+        """Writes `dataset.json`, then removes the journal and the files of tasks."""
         records.write_manifest(self.data_dir, manifest)
         files.remove(self._path(JOURNAL_NAME))
         tasks.clear(self.data_dir)
@@ -109,7 +110,7 @@ class Journal:
         self._refuse_other_photographs(manifest.settings)
         self.complete = len(self.written) == count
         if not self.complete:
-            print(f"{count - len(self.written)} of {count} shards are gone or cut: made again.")
+            report(f"{count - len(self.written)} of {count} shards are gone or cut: made again.")
         return True
 
     def _take_journal(self) -> None:
@@ -127,7 +128,7 @@ class Journal:
             ]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(
-                f"{self._path(JOURNAL_NAME)} is damaged; begin anew with --overwrite."
+                f"{self._path(JOURNAL_NAME)} is damaged; begin anew with {param(overwrite=True)}."
             ) from error
         self._refuse_others(settings)
         for one in written:
@@ -136,15 +137,16 @@ class Journal:
                 self.written[one.shard.name] = one
         self._refuse_other_photographs(settings)
         if self.written:
-            print(f"Going on after {len(self.written)} shards that are in place.")
+            report(f"Going on after {len(self.written)} shards that are in place.")
 
     def _refuse_undescribed(self) -> None:
-        """Refuses shards that neither a manifest nor a journal tells of."""
-        found = [name for name in files.list_dir(self.data_dir) if _is_shard(name)]
-        if found:
+        """Refuses shards that neither a manifest nor a journal describes."""
+        present = [name for name in files.list_dir(self.data_dir) if _is_shard(name)]
+        if present:
             raise UserError(
-                f"{self.data_dir} holds shards that nothing describes, such as {found[0]}; choose "
-                "another --output_dir, or give --overwrite to replace them."
+                f"{self.data_dir} holds shards that nothing describes, such as {present[0]}; "
+                f"choose another {param('output_dir')}, or give {param(overwrite=True)} to replace "
+                "them."
             )
 
     def _refuse_others(self, settings: Optional[dict[str, Any]]) -> None:
@@ -162,17 +164,17 @@ class Journal:
         if name is None:
             difference = "other labels or images"
         else:
-            difference = f"--{name}={before[name]}, not {self.settings[name]}"
+            difference = f"{param(**{name: before[name]})}, not {self.settings[name]}"
         raise UserError(
-            f"{self.data_dir} holds a set made with {difference}; choose another --output_dir, "
-            "or replace that set with --overwrite."
+            f"{self.data_dir} holds a set made with {difference}; choose another "
+            f"{param('output_dir')}, or replace that set with {param(overwrite=True)}."
         )
 
     def _refuse_other_photographs(self, settings: Optional[dict[str, Any]]) -> None:
-        """Refuses a set of which a shard in place is of other photographs than those there are now.
+        """Refuses a set with a shard in place that was made of other photographs than there are.
 
-        Those of a shard that is still to be made may be others: one that could not be used has been
-        mended.
+        The photographs of a shard that is still to be made may differ: one that could not be used
+        may have been replaced.
         """
         before, now = (settings or {}).get(PHOTOGRAPHS), self.settings.get(PHOTOGRAPHS)
         if not isinstance(before, dict) or now is None:
@@ -181,12 +183,13 @@ class Journal:
             if name in self.written or tasks.in_place(self.data_dir, name) is not None:
                 raise UserError(
                     f"{self.data_dir} holds a set made of other photographs than those that are in "
-                    f"--images_dir now (the files for {name} had other sizes); choose another "
-                    "--output_dir, or replace that set with --overwrite."
+                    f"{param('images_dir')} now (the files for {name} had other sizes); choose "
+                    f"another {param('output_dir')}, or replace that set with "
+                    f"{param(overwrite=True)}."
                 )
 
     def _clear(self) -> None:
-        """Removes the set that is there: what a manifest, a journal or a killed run left."""
+        """Removes the set that is there: manifest, journal, tasks and shards."""
         files.remove(self._path(records.MANIFEST_NAME))
         files.remove(self._path(JOURNAL_NAME))
         tasks.clear(self.data_dir)

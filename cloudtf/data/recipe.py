@@ -12,19 +12,19 @@ import numpy as np
 
 from cloudtf import files
 from cloudtf.data import images, records, shards, tfrecord
-from cloudtf.errors import UserError
+from cloudtf.errors import UserError, param
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """All that whoever makes records must know of a conversion.
+    """How a conversion makes records; the same on every machine that takes part in it.
 
     Attributes:
       images_dir: the folder of the photographs.
-      height: rows of the images in the records.
-      width: columns.
-      quality: of the JPEGs in the records.
-      skip: leave out photographs that cannot be used, whoever tries again.
+      height: H, rows of the images in the records.
+      width: W, columns of the images in the records.
+      quality: JPEG quality of the images in the records, 1 to 100.
+      skip: leave out photographs that cannot be used, in place of an error.
     """
 
     images_dir: str
@@ -37,12 +37,12 @@ class Recipe:
         """The record of one photograph, or why it was left out.
 
         Args:
-          name: of its file in `images_dir`.
+          name: the photograph's file, as a path inside `images_dir` with `/` between folders.
           label: 0 or 1, [C]; None for an unlabelled set.
 
         Raises:
-          UserError: naming the photograph, if it cannot be used and `skip` is False; or if it could
-            not be read for a reason that may pass, whatever `skip` says.
+          UserError: naming the photograph: it cannot be used and `skip` is False, or it could not
+            be read for a reason that may pass (too many open files), whatever `skip` says.
         """
         path = files.join(self.images_dir, *name.split("/"))
         try:
@@ -55,14 +55,14 @@ class Recipe:
                 raise
             raise UserError(
                 f"The image {path} cannot be used: {error}. Replace it, or leave such images out "
-                "with --on_error=skip."
+                f"with {param(on_error='skip')}."
             ) from error
         return shards.Outcome(record)
 
 
 @contextlib.contextmanager
 def one_thread_an_image() -> Iterator[None]:
-    """Has OpenCV work on each image with one thread: faster where many images are made at once."""
+    """While entered, OpenCV uses one thread an image: faster where many are made at once."""
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
@@ -77,12 +77,12 @@ def make_record(
     """The record of one photograph: a serialised `tf.train.Example`.
 
     Args:
-      data: the bytes of its file.
-      name: of the image, as later steps will know it.
+      data: the bytes of the photograph's file, JPEG or PNG.
+      name: the name that the record keeps, by which later steps know the image.
       label: 0 or 1, [C]; None for an unlabelled set.
-      height: rows of the image in the record.
-      width: columns.
-      quality: of the JPEG in the record.
+      height: H, rows of the image in the record.
+      width: W, columns of the image in the record.
+      quality: JPEG quality of the image in the record, 1 to 100.
 
     Raises:
       ValueError: one phrase on what is wrong with `data`.

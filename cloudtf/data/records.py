@@ -38,9 +38,9 @@ class Shard:
 
     Attributes:
       name: the file's name inside the data folder, e.g. `train-00000-of-00008.tfrecord`.
-      num_examples: records in it.
-      num_bytes: its length.
-      sha256: its checksum as hex.
+      num_examples: the number of records in it.
+      num_bytes: the file's length in bytes.
+      sha256: the file's SHA-256, 64 hexadecimal digits.
     """
 
     name: str
@@ -54,11 +54,12 @@ class Split:
     """One split (`train`, `val`, `fold0`, `test`, ...).
 
     Attributes:
-      name: the split's name.
-      num_examples: records over all shards.
-      class_counts: examples showing each class; empty for an unlabelled split.
-      combination_counts: examples of each label combination, classes joined by `|` (`` for none).
-      shards: in order.
+      name: letters, digits and `_`, at most 51; shards begin with it.
+      num_examples: the number of records over all shards.
+      class_counts: class name -> examples that show it; empty for an unlabelled split.
+      combination_counts: label combination -> examples with it; the classes of a combination are
+        joined by `|`, none at all is the empty text.
+      shards: the split's files, in the order of their numbers.
     """
 
     name: str
@@ -74,14 +75,16 @@ class Manifest:
 
     Attributes:
       classes: class names in label order; empty for an unlabelled set.
-      image_height: rows of every image in the records.
-      image_width: columns.
-      jpeg_quality: of the encoded images.
-      seed: of the split.
-      splits: by name.
+      image_height: H, rows of every image in the records.
+      image_width: W, columns of every image in the records.
+      jpeg_quality: the quality at which the images were encoded, 1 to 100.
+      seed: keyed the division into splits and the order of examples in them.
+      splits: split name -> what it holds.
       skipped: one `{"file": ..., "reason": ...}` for each row and image left out, with `"shard"`
-        where that was found when the shard was made.
-      settings: what a second run of the converter must agree with to go on from this set.
+        where it was an image that could not be used.
+      settings: the settings of the conversion and digests of its input; another run of the
+        converter goes on from this set only if its own are equal.
+      format_version: the layout of records and manifest, `FORMAT_VERSION`.
     """
 
     classes: tuple[str, ...]
@@ -221,11 +224,11 @@ def write_manifest(data_dir: str, manifest: Manifest) -> None:
 def check_shards(
     data_dir: str, manifest: Manifest, split_names: Optional[Iterable[str]] = None
 ) -> None:
-    """A quick look, for the start of a run, whether all shards are there and of the right length.
+    """Checks, in little time, that all shards are there and of the right length.
 
     Args:
       data_dir: the folder of the shards.
-      manifest: of that folder.
+      manifest: the content of `dataset.json` in that folder.
       split_names: the splits that will be read; all if None.
 
     Raises:

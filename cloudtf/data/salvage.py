@@ -1,9 +1,9 @@
-"""Going on without records that are damaged: `--on_bad_record=skip`.
+"""A set without its damaged records, for `on_bad_record="skip"`.
 
 What is left out must be known before the first step: every batch keeps its shape, and the order of
 examples stays a pure function of their numbers. So each shard that is not what the manifest says is
 read record by record once, at the start, and its good records are copied to a folder of this
-process; from there on the set is one without damage.
+process; later steps see a set without damage.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from typing import Iterator, Sequence
 
 from cloudtf import files, machine
 from cloudtf.data import records, tfrecord, verify
-from cloudtf.errors import UserError
+from cloudtf.errors import UserError, param
 
-# Of a split's records, or one record: more is no accident, and the class rates would be others.
+# The largest share of a split's records to leave out (one record always may be): with more, the
+# class rates would be others.
 MOST_BAD = 0.01
 _SHOWN = 3
 
@@ -29,10 +30,10 @@ class _Salvaged:
     """A shard's good records.
 
     Attributes:
-      shard: the entry that takes its place; the same one where the file is as it was converted.
-      labels: of the good records of a file that is not.
-      bad: a phrase for each record that was left out.
-      beyond: bytes left out after the last record that the manifest tells of.
+      shard: the manifest's entry for the good records; unchanged where the file is undamaged.
+      labels: the labels of the good records, [C] each; empty where the file is undamaged.
+      bad: a phrase for each record that was left out, naming it.
+      beyond: the number of bytes left out after the last record that the manifest counts.
     """
 
     shard: records.Shard
@@ -48,12 +49,12 @@ def without_bad_records(
 
     Args:
       data_dir: the folder of the shards.
-      manifest: of that folder.
-      folder: takes copies of the damaged shards, good records only.
+      manifest: the content of `dataset.json` in that folder.
+      folder: an existing folder for copies of the damaged shards, good records only.
 
     Returns:
-      A manifest in which a copy stands in for each damaged shard (by its whole path, so that it is
-      found from `data_dir`), and a sentence for each split from which records were left out and
+      A manifest in which a copy replaces each damaged shard (named by its whole path, which joined
+      to `data_dir` is itself), and a sentence for each split from which records were left out and
       for each shard that is longer than it should be.
 
     Raises:
@@ -68,8 +69,8 @@ def without_bad_records(
             if len(bad) > max(1, int(MOST_BAD * split.num_examples)):
                 raise UserError(
                     f"{len(bad)} of the {split.num_examples:,} records of {name} in {data_dir} are "
-                    f"bad, more than --on_bad_record=skip leaves out (1%): {_listed(bad)}; convert "
-                    "the photographs again."
+                    f"bad, more than {param(on_bad_record='skip')} leaves out (1%): "
+                    f"{_listed(bad)}; convert the photographs again."
                 )
             if bad:
                 notes.append(
@@ -98,8 +99,8 @@ def _salvage(
     path = files.join(data_dir, shard.name)
     if not files.exists(path):
         raise UserError(
-            f"The shard {path} is missing, which --on_bad_record=skip does not make good; run "
-            "`cloudtf convert` again."
+            f"The shard {path} is missing, and {param(on_bad_record='skip')} leaves out records, "
+            "not shards; run `cloudtf convert` again."
         )
     if files.sha256(path) == shard.sha256:
         return _Salvaged(shard)
@@ -117,16 +118,16 @@ def _salvage(
             labels.append(tuple(label))
     missing = shard.num_examples - (position + 1)
     bad += [f"{shard.name} record {position + 1 + i} (it cannot be found)" for i in range(missing)]
-    # Where records are missing, what is left of them has been told of.
+    # Where records are missing, the rest of the file is what is left of them.
     beyond = 0 if missing else len(data) - read
     if not good:
         return _Salvaged(dataclasses.replace(shard, num_examples=0), (), tuple(bad), beyond)
     content = b"".join(good)
     copy = files.join(folder, shard.name)
     files.write_bytes(copy, content)
-    # With the checksum of what it stands in for, by which a run that goes on knows its records.
-    stand_in = records.Shard(copy, len(good), len(content), shard.sha256)
-    return _Salvaged(stand_in, tuple(labels), tuple(bad), beyond)
+    # With the checksum of the damaged file: by that a resumed run recognises its records.
+    replacement = records.Shard(copy, len(good), len(content), shard.sha256)
+    return _Salvaged(replacement, tuple(labels), tuple(bad), beyond)
 
 
 def _frames(data: bytes) -> Iterator[bytes]:
@@ -149,7 +150,7 @@ def _recounted(
     split: records.Split,
     parts: list[_Salvaged],
 ) -> records.Split:
-    """The split with what was found in place of what was converted."""
+    """The split with its good shards, examples and classes counted again."""
     kept = [part.shard for part in parts if part.shard.num_examples]
     counts: collections.Counter[str] = collections.Counter()
     for part, shard in zip(parts, split.shards):

@@ -6,11 +6,11 @@ from typing import Sequence
 
 import numpy as np
 
-from cloudtf.errors import UserError
+from cloudtf.errors import UserError, param
 
 
 def stratified_fraction(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:
-    """Draws a share of the examples that is like the whole in every label combination.
+    """Draws a share of the examples in which each label combination is as frequent as in all.
 
     Examples are put in order of their combination, at random within it, and taken at even steps
     (systematic sampling; Madow and Madow, 1944): each combination gives its share to within one
@@ -18,8 +18,8 @@ def stratified_fraction(labels: np.ndarray, fraction: float, seed: int) -> np.nd
 
     Args:
       labels: 0 or 1, [N, C].
-      fraction: in [0, 1).
-      seed: of the choice.
+      fraction: the share to draw, in [0, 1).
+      seed: keys the random choice; any whole number from 0.
 
     Returns:
       bool [N]; `max(1, round(N * fraction))` are True, but never all (none if the fraction is 0 or
@@ -40,6 +40,11 @@ def stratified_fraction(labels: np.ndarray, fraction: float, seed: int) -> np.nd
 def stratified_folds(labels: np.ndarray, folds: int, seed: int) -> np.ndarray:
     """Deals the examples of each label combination out to `folds` folds in turn.
 
+    Args:
+      labels: 0 or 1, [N, C].
+      folds: the number of folds, at least 2.
+      seed: keys the random order in which examples are dealt; any whole number from 0.
+
     Returns:
       int64 [N], 0 to folds - 1; sizes differ by one at most, in all and in each combination.
 
@@ -47,7 +52,7 @@ def stratified_folds(labels: np.ndarray, folds: int, seed: int) -> np.ndarray:
       UserError: there are fewer examples than folds.
     """
     if len(labels) < folds:
-        raise UserError(f"--folds={folds} is more than the {len(labels)} images there are.")
+        raise UserError(f"{param(folds=folds)} is more than the {len(labels)} images there are.")
     random = np.random.default_rng(seed)
     order = _by_combination(labels, random)
     result = np.empty(len(labels), np.int64)
@@ -60,14 +65,13 @@ def grouped(
 ) -> np.ndarray:
     """Deals whole groups out so that every part has its share of images and of each class.
 
-    Greedy, largest group first, each to the part whose shortfall it fills best; an empty group
-    name stands for a group of its own.
+    Greedy, largest group first, each to the part whose shortfall it fills best.
 
     Args:
       labels: 0 or 1, [N, C].
-      groups: N names.
-      shares: of the parts, adding up to 1.
-      seed: orders groups of equal size.
+      groups: the group of each example, N names; an empty name is a group of its own.
+      shares: the share of the images that each part gets; they add up to 1.
+      seed: keys the random order of groups of equal size; any whole number from 0.
 
     Returns:
       int64 [N], the part of each example.

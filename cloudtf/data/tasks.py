@@ -1,7 +1,7 @@
-"""Shards as tasks for other machines, which pass through the folder of the set.
+"""Shards as tasks for other machines, handed over as files in the folder of the set.
 
-A task is a small file beside the shards to be, and so is the report on it. Whoever hands tasks out
-need not reach the workers in any other way, no message grows with the number of images, and a
+A task is a small file beside the shards to be, and so is the report on it. The process that writes
+tasks need not reach the workers in any other way, no message grows with the number of images, and a
 report outlives the job: a shard that is reported and whole is not made again.
 """
 
@@ -27,8 +27,8 @@ def hand_out(data_dir: str, plan: shards.ShardPlan, table: LabelTable) -> None:
 
     Args:
       data_dir: the folder of the shards.
-      plan: the shard.
-      table: what the plan's indices mean.
+      plan: the shard to be made.
+      table: the images that the plan's indices stand for.
     """
     rows = list(plan.examples)
     labels = table.labels[rows].tolist() if table.classes else None
@@ -43,13 +43,13 @@ def carry_out(
 
     May be run twice at once for one shard, as some clusters do: the bytes are the same, and each
     moves a whole file into place. A photograph that cannot be used is reported, not raised, since
-    trying again would not mend it.
+    trying again would not help.
 
     Args:
       data_dir: the folder of the shards, as this machine sees it.
-      name: of the shard.
+      name: the shard's file name.
       recipe: how its records are made.
-      threads: that make them.
+      threads: threads that make them, at least 1.
       progress: called with 1 after each example.
 
     Raises:
@@ -82,7 +82,7 @@ def result(data_dir: str, name: str) -> shards.Written:
       The shard and the names of the examples left out, with the reasons.
 
     Raises:
-      UserError: the one that its worker met; or there is no report.
+      UserError: what its worker raised; or there is no report.
     """
     report = files.read_json(_path(data_dir, name, "report"))
     if "error" in report:

@@ -14,7 +14,8 @@ from tqdm import tqdm
 from cloudtf import files, machine
 from cloudtf.data import images, records, tfrecord
 from cloudtf.data.labels import combination
-from cloudtf.errors import UserError, reason
+from cloudtf.errors import UserError, param, reason
+from cloudtf.reporter import report
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,8 +23,8 @@ class Problem:
     """Something that is not as it should be.
 
     Attributes:
-      sentence: names the shard or split, what is wrong, and the mend.
-      harmless: training works all the same.
+      sentence: names the shard or split, what is wrong, and the fix.
+      harmless: whether training works all the same.
     """
 
     sentence: str
@@ -34,11 +35,11 @@ def verify(data_dir: str, workers: int = 0) -> records.Manifest:
     """Checks every byte of a set: lengths, checksums, records, images, labels, names, counts.
 
     What `dataset.json` says of how the set was made (settings, seed, what was skipped) is not
-    checked: the records do not tell.
+    checked: it does not follow from the records.
 
     Args:
       data_dir: the folder of `dataset.json`.
-      workers: threads; 0 for one a core.
+      workers: the number of threads; 0: as many as cores.
 
     Returns:
       The manifest.
@@ -51,9 +52,9 @@ def verify(data_dir: str, workers: int = 0) -> records.Manifest:
     for problem in problems(data_dir, manifest, workers):
         if not problem.harmless:
             raise UserError(problem.sentence)
-        print(f"Warning: {problem.sentence}")
+        report(f"Warning: {problem.sentence}")
     total = sum(split.num_examples for split in manifest.splits.values())
-    print(f"Verified {total:,} records in {data_dir}: all as {records.MANIFEST_NAME} says.")
+    report(f"Verified {total:,} records in {data_dir}: all as {records.MANIFEST_NAME} says.")
     return manifest
 
 
@@ -67,10 +68,10 @@ def problems(
 
     Args:
       data_dir: the folder of `dataset.json`.
-      manifest: of that folder.
-      workers: threads; 0 for one a core.
-      leave_out: names of shards that are not read. What needs a whole split to be judged is not
-        judged where one is left out or damaged.
+      manifest: the content of `dataset.json` in that folder.
+      workers: the number of threads; 0: as many as cores.
+      leave_out: names of shards that are not read. The counts of a split are not compared where
+        one of its shards is left out or damaged.
     """
     seen: dict[str, str] = {}
     contents: dict[bytes, tuple[str, str]] = {}
@@ -93,7 +94,7 @@ def problems(
                     if name in seen:
                         raise UserError(
                             f"The shard {path} holds {name!r}, which is also in the split "
-                            f"{seen[name]}; convert again with --overwrite."
+                            f"{seen[name]}; convert again with {param(overwrite=True)}."
                         )
                     seen[name] = split_name
                     other, other_split = contents.setdefault(digest, (name, split_name))
@@ -114,7 +115,7 @@ def problems(
             yield Problem(
                 f"{files.join(data_dir, records.MANIFEST_NAME)} counts the classes of "
                 f"{split.name} as {split.class_counts}, its shards hold {dict(found)}; "
-                "convert again with --overwrite."
+                f"convert again with {param(overwrite=True)}."
             )
         stated, there = split.combination_counts, combinations[split.name]
         wrong = [key for key in {**stated, **there} if there[key] != stated.get(key, 0)]
@@ -122,12 +123,12 @@ def problems(
             yield Problem(
                 f"{files.join(data_dir, records.MANIFEST_NAME)} counts {stated.get(wrong[0], 0)} "
                 f"examples of {split.name} that show just {wrong[0]!r}, its shards hold "
-                f"{there[wrong[0]]}; convert again with --overwrite."
+                f"{there[wrong[0]]}; convert again with {param(overwrite=True)}."
             )
     if alike:
         yield Problem(
             f"{len(alike)} images are in two splits under two names, for example "
-            f"{alike[0][0]!r} and {alike[0][1]!r}; --group_column can keep them together.",
+            f"{alike[0][0]!r} and {alike[0][1]!r}; {param('group_column')} can keep them together.",
             harmless=True,
         )
 
@@ -135,16 +136,16 @@ def problems(
 def check_first_records(
     data_dir: str, manifest: records.Manifest, split_names: Iterable[str], seconds: float = 0.5
 ) -> None:
-    """Looks at the first record of each shard, for the start of a run on local files.
+    """Checks the first record of each shard, at the start of a run on local files.
 
-    Records that fit another manifest (more classes, another image size) are found before the
-    first step, whatever the cache.
+    So records that fit another manifest (more classes, another image size) are reported before
+    the first step, whatever the cache.
 
     Args:
-      data_dir: the folder of the shards; a remote one is left alone, where each look takes long.
-      manifest: of that folder.
+      data_dir: the folder of the shards; a remote one is not read, where each access takes long.
+      manifest: the content of `dataset.json` in that folder.
       split_names: the splits that will be read.
-      seconds: the time that this may take.
+      seconds: the time after which the shards that are left are not checked.
 
     Raises:
       UserError: naming the shard.
@@ -222,12 +223,12 @@ def check_record(
     """Checks a record and its image.
 
     Args:
-      position: of the record in its shard.
-      record: the serialised `tf.train.Example`.
-      manifest: what it must agree with.
+      position: the record's number in its shard, from 0.
+      record: the record's bytes, a serialised `tf.train.Example`.
+      manifest: the content of `dataset.json`, with which the record must agree.
 
     Returns:
-      The image's name, its label (0 or 1, [C]) and the SHA-256 of the encoded image.
+      The image's name, its label (0 or 1, [C]) and the SHA-256 of the encoded image, 32 bytes.
 
     Raises:
       ValueError: one phrase on what is wrong, beginning with the position.

@@ -23,7 +23,8 @@ from tqdm import tqdm
 from cloudtf import files, machine
 from cloudtf.data import rle
 from cloudtf.data.recipe import one_thread_an_image
-from cloudtf.errors import UserError
+from cloudtf.errors import UserError, param
+from cloudtf.reporter import report
 from cloudtf.settings import REQUIRED, Settings, setting
 from cloudtf.synthetic import scenes
 
@@ -46,6 +47,9 @@ class SynthesizeConfig(Settings):
 
     >>> cloudtf.SynthesizeConfig(output_dir="clouds").num_images
     300
+    >>> cloudtf.SynthesizeConfig(output_dir="clouds", num_images=0)
+    Traceback (most recent call last):
+    cloudtf.errors.UsageError: num_images=0 must be at least 1.
     """
 
     output_dir: str = setting(REQUIRED, "Folder for the images and CSV files.")
@@ -112,10 +116,15 @@ def synthesize(config: SynthesizeConfig) -> None:
             )
             for name, masks in zip(testing[0], guesses):
                 write(name, masks)
-    print(f"{config.output_dir}: {config.num_images} training images and")
-    print(f"{config.num_test_images} test images, drawn (not photographed).")
-    for name in KAGGLE_COUNTS:
-        print(f"  {name:<8}{counts[name]:>7} {counts[name] / config.num_images:>7.1%}")
+    lines = [
+        f"{config.output_dir}: {config.num_images} training images and",
+        f"{config.num_test_images} test images, drawn (not photographed).",
+    ]
+    lines += [
+        f"  {name:<8}{counts[name]:>7} {counts[name] / config.num_images:>7.1%}"
+        for name in KAGGLE_COUNTS
+    ]
+    report("\n".join(lines))
 
 
 def draw_labels(rng: np.random.Generator) -> list[str]:
@@ -191,12 +200,12 @@ def _clear(config: SynthesizeConfig) -> None:
     if not files.exists(files.join(folder, MARKER)):
         raise UserError(
             f"The folder {folder} holds {present[0]}, which cloudtf did not make and will not "
-            "replace; choose another --output_dir."
+            f"replace; choose another {param('output_dir')}."
         )
     if not config.overwrite:
         raise UserError(
-            f"The folder {folder} already holds a synthetic set; choose another --output_dir or "
-            "add --overwrite."
+            f"The folder {folder} already holds a synthetic set; choose another "
+            f"{param('output_dir')} or give {param(overwrite=True)}."
         )
     for name in present:
         path = files.join(folder, name)
@@ -204,7 +213,7 @@ def _clear(config: SynthesizeConfig) -> None:
 
 
 def _mark(config: SynthesizeConfig) -> None:
-    """Says beside the images what they are; its presence is what lets `--overwrite` remove them."""
+    """Says beside the images what they are; where it is there, `overwrite=True` may remove them."""
     apart = ("output_dir", "workers", "overwrite")
     made = {key: value for key, value in dataclasses.asdict(config).items() if key not in apart}
     files.make_dirs(config.output_dir)

@@ -140,7 +140,7 @@ def test_a_job_that_breaks_is_one_sentence(source, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "beam_options, message",
     [
-        ("--runer=FlinkRunner", "DirectRunner has no option --runer"),
+        ("--runer=FlinkRunner", "DirectRunner has no option 'runer'"),
         ("--direct_num_workers=many", "direct_num_workers: invalid int value: 'many'"),
         ("--runner='Flink", "cannot be used: No closing quotation"),
     ],

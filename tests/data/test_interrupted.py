@@ -159,10 +159,10 @@ def test_a_shard_that_went_missing_or_was_cut_is_made_again(source, made, finish
 @pytest.mark.parametrize(
     "options, difference",
     [
-        ({"image_height": 48}, "--image_height=64, not 48"),
-        ({"jpeg_quality": 80}, "--jpeg_quality=95, not 80"),
-        ({"seed": 1}, "--seed=2019, not 1"),
-        ({"folds": 3}, "--folds=0, not 3"),
+        ({"image_height": 48}, "image_height=64, not 48"),
+        ({"jpeg_quality": 80}, "jpeg_quality=95, not 80"),
+        ({"seed": 1}, "seed=2019, not 1"),
+        ({"folds": 3}, "folds=0, not 3"),
         ({"classes": ("B", "A")}, "other labels or images"),
     ],
 )
@@ -173,7 +173,7 @@ def test_a_set_made_with_other_settings_is_not_touched(source, made, options, di
         (made / ".convert_progress.json").write_text(json.dumps({**journal, "shards": {}}))
         (made / "dataset.json").unlink()
     before = content(made)
-    with pytest.raises(UserError, match=f"holds a set made with {difference}; .*--overwrite"):
+    with pytest.raises(UserError, match=f"holds a set made with {difference}; .*overwrite=True"):
         convert(config(source, made, **options))
     assert content(made) == before
 
@@ -202,7 +202,7 @@ def test_a_set_made_before_a_setting_existed_was_made_with_its_default(source, m
     del manifest["settings"]["folds"]
     path.write_text(json.dumps(manifest))
     convert(config(source, made))
-    with pytest.raises(UserError, match="holds a set made with --folds=0, not 3; "):
+    with pytest.raises(UserError, match="holds a set made with folds=0, not 3; "):
         convert(config(source, made, folds=3))
 
 
@@ -231,7 +231,7 @@ def test_two_conversions_do_not_share_a_folder(source, made, finished):
 def test_shards_that_nothing_describes_are_not_replaced_in_silence(source, made, finished):
     (made / "dataset.json").unlink()
     before = content(made)
-    with pytest.raises(UserError, match="such as train-00000-of-00012.tfrecord; .* --overwrite to"):
+    with pytest.raises(UserError, match="such as train-00000-of-00012.tfrecord; .* overwrite=True"):
         convert(config(source, made))
     assert content(made) == before
     convert(config(source, made, overwrite=True))
@@ -262,7 +262,9 @@ def test_a_set_does_not_go_on_with_other_photographs(other, made, state):
         (made / ".convert_progress.json").write_text(json.dumps(journal))
         (made / "dataset.json").unlink()
     before = content(made)
-    with pytest.raises(UserError, match="made of other photographs than .*--images_dir now .*--ov"):
+    with pytest.raises(
+        UserError, match="made of other photographs than .*images_dir now .*overwrite="
+    ):
         convert(config(other, made))
     assert content(made) == before
     convert(config(other, made, overwrite=True))

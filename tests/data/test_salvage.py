@@ -164,7 +164,7 @@ def test_a_length_that_cannot_be_trusted_ends_its_shard(folder):
 
 def test_a_missing_shard_is_not_made_good(folder):
     (folder / SHARD).unlink()
-    with pytest.raises(UserError, match=f"{SHARD} is missing, which --on_bad_record=skip"):
+    with pytest.raises(UserError, match=f"{SHARD} is missing, and on_bad_record='skip'"):
         cloudtf.open_dataset(str(folder), on_bad_record="skip")
 
 

@@ -43,7 +43,7 @@ def test_folds_differ_by_one_at_most_in_all_and_in_each_combination():
 
 
 def test_more_folds_than_images_are_refused():
-    with pytest.raises(UserError, match=r"--folds=5 is more than the 3 images"):
+    with pytest.raises(UserError, match=r"folds=5 is more than the 3 images"):
         splits.stratified_folds(np.zeros((3, 1), np.uint8), 5, seed=0)
 
 

@@ -149,8 +149,8 @@ def test_a_reported_shard_of_other_photographs_is_refused(source, tmp_path):
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"engine": "beam", "verify": True}, "--verify reads .* --engine=beam, and run `cloudtf"),
-        ({"beam_options": "--runner=X"}, "--beam_options needs --engine=beam"),
+        ({"engine": "beam", "verify": True}, "verify reads .* engine='beam', and run `cloudtf"),
+        ({"beam_options": "--runner=X"}, "beam_options needs engine='beam'"),
         ({"engine": "spark"}, "engine='spark' is not one of local, beam"),
     ],
 )

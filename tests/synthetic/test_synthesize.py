@@ -248,7 +248,7 @@ def test_the_set_says_that_it_is_synthetic_and_how_it_was_made(small_set):
 def test_an_earlier_set_is_refused_unless_overwriting(tmp_path):
     make(tmp_path)
     before = contents(tmp_path)
-    with pytest.raises(UserError, match="already holds a synthetic set.*--overwrite"):
+    with pytest.raises(UserError, match="already holds a synthetic set.*overwrite=True"):
         make(tmp_path)
     assert contents(tmp_path) == before
     (tmp_path / "notes.txt").write_text("mine")
