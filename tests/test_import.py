@@ -15,45 +15,36 @@ import cloudtf
 from cloudtf.commands import app
 from cloudtf.errors import UserError
 from cloudtf.model import keras2
+from tests import programs
 
 with_keras_3 = pytest.mark.skipif(
     tuple(map(int, tf.__version__.split(".")[:2])) < (2, 16), reason="Keras 3 came later"
 )
 
 
-def run(code, **environment):
-    """What a new process prints; it begins without a choice of Keras."""
+def imported_in_new_process(how, **environment):
+    """What tests/programs/importing.py answers; it begins without a choice of Keras."""
     clean = {k: v for k, v in os.environ.items() if k != "TF_USE_LEGACY_KERAS"}
-    return subprocess.run(
-        [sys.executable, "-c", code],
-        env={**clean, "TF_CPP_MIN_LOG_LEVEL": "3", **environment},
-        check=True,
-        timeout=120,
-        capture_output=True,
-        encoding="utf-8",
-    ).stdout.strip()
+    return programs.answer("importing", how, timeout=120, environment={**clean, **environment})
 
 
 def test_importing_takes_under_a_tenth_of_a_second_and_no_tensorflow():
-    code = """
-import sys, time
-began = time.perf_counter()
-import cloudtf
-print(time.perf_counter() - began)
-assert not {"tensorflow", "numpy", "keras", "tf_keras"} & set(sys.modules)
-"""
-    assert min(float(run(code)) for _ in range(3)) < 0.1
+    seconds = []
+    for _ in range(3):
+        took, modules = imported_in_new_process("cloudtf_alone")
+        seconds.append(took)
+        assert not {"tensorflow", "numpy", "keras", "tf_keras"} & set(modules)
+    assert min(seconds) < 0.1
 
 
 def test_the_keras_2_api_is_chosen():
-    code = "import cloudtf, tensorflow as tf; print(tf.keras.layers.Dense.__module__)"
     package = "keras" if importlib.util.find_spec("tf_keras") is None else "tf_keras"
-    assert run(code) == f"{package}.src.layers.core.dense"
+    found = imported_in_new_process("keras_of_tensorflow")
+    assert found == f"{package}.src.layers.core.dense"
 
 
 def test_the_package_keras_stays_what_it_is():
-    code = "import cloudtf; cloudtf.build_model; import keras; print(keras.__version__)"
-    assert run(code) == importlib.metadata.version("keras")
+    assert imported_in_new_process("package_keras") == importlib.metadata.version("keras")
 
 
 def test_without_tensorflow_a_command_that_needs_it_names_the_extra(monkeypatch, capsys):
@@ -68,17 +59,8 @@ def test_without_tensorflow_a_command_that_needs_it_names_the_extra(monkeypatch,
 
 
 def test_without_tensorflow_the_python_api_names_the_extra():
-    code = """
-import sys
-sys.modules["tensorflow"] = None
-import cloudtf
-cloudtf.TrainConfig
-try:
-    cloudtf.build_model
-except cloudtf.UserError as error:
-    print(error)
-"""
-    assert "TensorFlow is not installed; install it with: pip install" in run(code)
+    found = imported_in_new_process("without_tensorflow")
+    assert "TensorFlow is not installed; install it with: pip install" in found
 
 
 def test_other_missing_modules_are_not_taken_for_tensorflow(monkeypatch):
@@ -89,61 +71,28 @@ def test_other_missing_modules_are_not_taken_for_tensorflow(monkeypatch):
 
 @with_keras_3
 def test_keras_3_chosen_first_is_an_error_that_says_what_to_do():
-    code = """
-import tensorflow as tf
-tf.keras.layers
-import cloudtf
-try:
-    cloudtf.build_model
-except cloudtf.UserError as error:
-    print(error)
-"""
-    assert "import cloudtf before TensorFlow (in a notebook after a restart" in run(code)
-    assert "import cloudtf before TensorFlow" in run(
-        code.replace("tf.keras.layers", ""), TF_USE_LEGACY_KERAS="0"
-    )
+    found = imported_in_new_process("keras_3_used_first")
+    assert "import cloudtf before TensorFlow (in a notebook after a restart" in found
+    found = imported_in_new_process("tensorflow_first", TF_USE_LEGACY_KERAS="0")
+    assert "import cloudtf before TensorFlow" in found
 
 
 @with_keras_3
 def test_tensorflow_may_come_first_if_its_keras_has_not_been_used():
-    code = """
-import tensorflow as tf
-import cloudtf
-cloudtf.build_model("efficientnetb0", 2, (32, 32))
-print(tf.keras.layers.Dense.__module__)
-"""
-    assert run(code).startswith("tf_keras")
+    assert imported_in_new_process("keras_2_after_tensorflow").startswith("tf_keras")
 
 
 @with_keras_3
 def test_keras_3_chosen_later_is_an_error_too():
-    code = """
-import tensorflow as tf
-import cloudtf
-cloudtf.build_model
-import tensorflow.keras
-try:
-    cloudtf.build_model("tiny", 2, (32, 32))
-except cloudtf.UserError as error:
-    print(error)
-"""
-    assert "import cloudtf before TensorFlow" in run(code)
+    found = imported_in_new_process("keras_3_imported_later")
+    assert "import cloudtf before TensorFlow" in found
 
 
 @with_keras_3
 def test_tensorflow_without_tf_keras_is_an_error_that_says_what_to_install():
-    code = """
-import sys
-sys.modules["tf_keras"] = None
-import cloudtf
-try:
-    cloudtf.build_model
-except cloudtf.UserError as error:
-    print(error)
-"""
     wanted = 'pip install "tf-keras==' + ".".join(tf.__version__.split(".")[:2]) + '.*".'
-    assert wanted in run(code)
-    assert wanted in run(code, TF_USE_LEGACY_KERAS="1")
+    assert wanted in imported_in_new_process("without_tf_keras")
+    assert wanted in imported_in_new_process("without_tf_keras", TF_USE_LEGACY_KERAS="1")
 
 
 def test_both_errors_are_one_sentence_on_any_stack(monkeypatch):

@@ -19,6 +19,7 @@ from cloudtf import errors
 from cloudtf.commands import app
 from cloudtf.errors import UserError, param
 from cloudtf.reporter import report
+from tests import programs
 
 LIBRARY = pathlib.Path(cloudtf.__file__).parent
 
@@ -172,7 +173,6 @@ def test_a_message_beside_a_progress_bar_has_its_own_line(capsys, monkeypatch):
 
 
 def test_a_message_comes_before_what_is_printed_after_it_wherever_it_goes(tmp_path):
-    code = "import os; from cloudtf.reporter import report; report('first'); os.system('echo then')"
     with open(tmp_path / "log", "wb") as log:
-        subprocess.run([sys.executable, "-c", code], stdout=log, check=True)
+        subprocess.run(programs.command("report_and_echo"), stdout=log, check=True)
     assert (tmp_path / "log").read_text() == "first\nthen\n"

@@ -17,6 +17,7 @@ import pytest
 
 import cloudtf
 from cloudtf.commands import app
+from tests import programs
 
 ROOT = pathlib.Path(__file__).parents[1]
 UV = shutil.which("uv", path=str(pathlib.Path(sys.executable).parent)) or shutil.which("uv")
@@ -252,16 +253,11 @@ def check_installed(commands, folder):
     """Help of all commands, and what they say without TensorFlow."""
     overview = run(commands / "cloudtf", "--help", cwd=folder)
     assert re.findall(r"^  ([a-z-]+) ", overview, re.M) == list(app.COMMANDS)
-    script = (
-        "import json, sys, cloudtf\n"
-        "from cloudtf.commands import app\n"
-        "status = [app.main([name, '--help']) for name in app.COMMANDS]\n"
-        "assert not any(status) and 'tensorflow' not in sys.modules\n"
-        "print(cloudtf.__file__)"
-    )
-    text = run(commands / "python", "-c", script, cwd=folder)
-    assert "\nmain:\n  --data_dir=TEXT" in text
-    assert text.splitlines()[-1].startswith(str(folder / "venv"))
+    output = run(commands / "python", programs.FOLDER / "show_help.py", cwd=folder)
+    statuses, _, modules, package = programs.result(output)
+    assert not any(statuses) and "tensorflow" not in modules
+    assert "\nmain:\n  --data_dir=TEXT" in output
+    assert package.startswith(str(folder / "venv"))
     done = subprocess.run(
         [commands / "cloudtf", "train", "--data_dir=a", "--run_dir=b"],
         capture_output=True, encoding="utf-8", cwd=folder, timeout=120, env=OUTSIDE,

@@ -6,7 +6,6 @@ import dataclasses
 import glob
 import importlib
 import importlib.metadata
-import json
 import os
 import pathlib
 import re
@@ -20,6 +19,7 @@ from cloudtf import settings
 from cloudtf.commands import app
 from cloudtf.errors import UsageError
 from cloudtf.training.config import TrainConfig
+from tests import programs
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -75,25 +75,12 @@ def test_every_promised_command_is_listed():
 @pytest.fixture(scope="module")
 def help_pages():
     """`--help` of each command in a process: its text, processor seconds, and what it imported."""
-    script = (
-        "import json, resource, sys\n"
-        "from cloudtf.commands import app\n"
-        "status = app.main([sys.argv[1], '--help'])\n"
-        "used = resource.getrusage(resource.RUSAGE_SELF)\n"
-        "loaded = [m for m in ('tensorflow', 'sklearn', 'matplotlib') if m in sys.modules]\n"
-        "print('RESULT' + json.dumps([status, used.ru_utime + used.ru_stime, loaded]))\n"
-    )
+    environment = {**os.environ, "COLUMNS": "80"}
     pages = {}
     for command in PROMISED:
-        done = subprocess.run(
-            [sys.executable, "-c", script, command],
-            capture_output=True,
-            encoding="utf-8",
-            env={**os.environ, "COLUMNS": "80"},
-        )
-        assert done.returncode == 0, done.stderr
-        text, result = done.stdout.split("RESULT")
-        pages[command] = (text, *json.loads(result))
+        output = programs.run("show_help", command, environment=environment).stdout
+        statuses, seconds, modules, _ = programs.result(output)
+        pages[command] = (output[: output.rindex("\n[") + 1], *statuses, seconds, modules)
     return pages
 
 
@@ -114,13 +101,9 @@ def test_help_is_quick_and_names_every_flag(help_pages, command):
 
 def test_importing_the_package_is_quick_and_leaves_tensorflow_alone():
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run(
-        [sys.executable, "-c", "import cloudtf, sys; print('tensorflow' in sys.modules)"],
-        capture_output=True,
-        encoding="utf-8",
-    )
+    _, modules = programs.answer("importing", "cloudtf_alone")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert done.stdout.strip() == "False", done.stderr
+    assert "tensorflow" not in modules
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.8
 
 

@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
@@ -15,6 +14,7 @@ from cloudtf import files
 from cloudtf.data import tasks
 from cloudtf.data.convert import ConvertConfig, convert
 from cloudtf.errors import UsageError, UserError
+from tests import programs
 
 pytest.importorskip("apache_beam", reason="Apache Beam is not installed; make test-beam has it")
 
@@ -97,11 +97,7 @@ def test_a_killed_job_goes_on_by_either_engine(source, tmp_path, engine):
     out = tmp_path / "out"
     words = [f"--labels_csv={source}/labels.csv", f"--images_dir={source}/images", "--folds=10"]
     words += [f"--output_dir={out}", "--image_height=32", "--image_width=40", "--num_shards=3"]
-    command = [sys.executable, "-m", "cloudtf", "convert", "--engine=beam", *words]
-    slow = "import time, cloudtf.data.recipe as r; m = r.make_record; "
-    slow += "r.make_record = lambda *a: (time.sleep(0.05), m(*a))[1]; "
-    slow += "import sys; from cloudtf.__main__ import main; sys.argv = ['cloudtf', *sys.argv[1:]]; "
-    command = [sys.executable, "-c", slow + "sys.exit(main())", *command[3:]]
+    command = programs.command("convert_slowly", 0, 0.05, "--engine=beam", *words)
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while process.poll() is None and len(list(out.glob("*.tfrecord"))) < 5:
         time.sleep(0.01)

@@ -1,7 +1,6 @@
 """Sets made to harm or made in a strange place: folders, names, sizes, memory."""
 
 import os
-import subprocess
 import sys
 import unicodedata
 
@@ -12,6 +11,7 @@ import simplejpeg
 
 from cloudtf.data import images, label_csv, labels, sources
 from cloudtf.errors import UsageError, UserError
+from tests import programs
 
 PHOTO = simplejpeg.encode_jpeg(np.full((40, 60, 3), 128, np.uint8))
 
@@ -142,21 +142,7 @@ def test_a_header_of_a_hundred_thousand_columns_is_refused_at_once(tmp_path):
 
 def grown(path):
     """Megabytes that a process grows by while it reads a label CSV, and the images it finds."""
-    code = f"""
-import re
-from cloudtf.data import label_csv, sources
-def peak():  # Not getrusage's: that begins with the peak of the process which started this one.
-    with open("/proc/self/status") as status:
-        return int(re.search(r"VmHWM:\\s+(\\d+) kB", status.read())[1]) / 1024
-before = peak()
-table = label_csv.read_labels({str(path)!r})
-print(peak() - before, len(table.names))
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", code], check=True, timeout=280, capture_output=True, text=True
-    )
-    megabytes, count = done.stdout.split()
-    return float(megabytes), int(count)
+    return programs.answer("memory_of_labels", path)
 
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's /proc")

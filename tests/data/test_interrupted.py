@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
@@ -15,6 +14,7 @@ from numpy.random import default_rng
 from cloudtf.data.convert import ConvertConfig, convert
 from cloudtf.errors import UserError
 from cloudtf.locks import FolderLock
+from tests import programs
 
 COUNT, SHARDS = 240, 12
 
@@ -64,22 +64,12 @@ def kill_after(source, output, shards):
 
     It waits two shards later, or a test that is held up for a moment would find it finished.
     """
-    code = f"""
-import itertools, sys, time
-from cloudtf.data import recipe
-from cloudtf.data.convert import ConvertConfig, convert
-make_record, number = recipe.make_record, itertools.count(1)
-def slowed(*args):
-    if next(number) > {(shards + 2) * COUNT // SHARDS}:
-        time.sleep(60)
-    return make_record(*args)
-recipe.make_record = slowed
-convert(ConvertConfig(labels_csv=sys.argv[1], images_dir=sys.argv[2], output_dir=sys.argv[3],
-    image_height=64, image_width=64, num_shards={SHARDS}, val_fraction=0.0, workers=1))
-"""
-    arguments = [str(source / "labels.csv"), str(source / "images"), str(output)]
+    quick = (shards + 2) * COUNT // SHARDS
+    flags = [f"--labels_csv={source}/labels.csv", f"--images_dir={source}/images"]
+    flags += [f"--output_dir={output}", "--image_height=64", "--image_width=64"]
+    flags += [f"--num_shards={SHARDS}", "--val_fraction=0", "--workers=1"]
     process = subprocess.Popen(
-        [sys.executable, "-c", code, *arguments],
+        programs.command("convert_slowly", quick, 60, *flags),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

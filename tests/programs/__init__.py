@@ -8,11 +8,10 @@ as its docstring says; what it finds out is the last line of its output, as JSON
 from __future__ import annotations
 
 import json
-import os
 import pathlib
 import subprocess
 import sys
-from typing import Any
+from typing import Any, Optional
 
 FOLDER = pathlib.Path(__file__).parent
 
@@ -23,15 +22,18 @@ def command(name: str, *arguments: object) -> list[str]:
 
 
 def run(
-    name: str, *arguments: object, timeout: float = 280, **environment: str
+    name: str,
+    *arguments: object,
+    timeout: float = 280,
+    environment: Optional[dict[str, str]] = None,
 ) -> subprocess.CompletedProcess:
-    """Runs a program, with variables added to the environment, to its end with status 0."""
+    """Runs a program to its end, with status 0; `environment` in place of this process's."""
     done = subprocess.run(
         command(name, *arguments),
         capture_output=True,
         encoding="utf-8",
         timeout=timeout,
-        env={**os.environ, **environment},
+        env=environment,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done
