@@ -218,19 +218,37 @@ class _RemoteReader(io.RawIOBase):
 
 
 def read_json(path: str) -> Any:
-    """The value in a JSON file; UserError if it cannot be read or is not JSON.
-
-    Nor may a text in it hold half of a surrogate pair alone (RFC 8259, section 8.2), which could
-    not be written again.
-    """
+    """The value in a JSON file; UserError if it cannot be read or `parse_json` refuses it."""
     text = read_text(path)
     try:
-        value = json.loads(text)
-        if "\\ud" in text.lower():
-            _check_text(json.dumps(value, ensure_ascii=False))
-        return value
-    except (ValueError, RecursionError) as error:
+        return parse_json(text)
+    except ValueError as error:
         raise UserError(f"The file {path} is not JSON ({error}); make it again.") from error
+
+
+def parse_json(text: str) -> Any:
+    """The value that a JSON text says, and says once.
+
+    Raises:
+      ValueError: it is not JSON, holds half of a surrogate pair alone (RFC 8259, section 8.2),
+        which could not be written again, or gives a name of an object twice (section 4).
+    """
+    try:
+        value = json.loads(text, object_pairs_hook=_unique)
+    except RecursionError as error:
+        raise ValueError(str(error)) from error
+    if "\\ud" in text.lower():
+        _check_text(json.dumps(value, ensure_ascii=False))
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"it has {twice[:60]!r} twice")
+    return value
 
 
 def _check_text(text: str) -> None:

@@ -127,6 +127,16 @@ def test_half_a_surrogate_pair_in_json_is_one_sentence(folder):
         assert str(error.value).isprintable()
 
 
+def test_a_name_that_comes_twice_in_json_is_one_sentence(folder):
+    """Programs differ in which of the two they take."""
+    path = files.join(folder, "a.json")
+    files.write_text(path, '[{"a": 1}, {"a": 2, "b": {"a": 3}}]')
+    assert files.read_json(path) == [{"a": 1}, {"a": 2, "b": {"a": 3}}]
+    files.write_text(path, '[{"b": 1}, {"a": 2, "b": 2, "a": 2}]')
+    with pytest.raises(UserError, match=r"a\.json is not JSON \(it has 'a' twice\); make it again"):
+        files.read_json(path)
+
+
 def test_a_path_that_cannot_be_written_to_is_one_sentence(tmp_path):
     files.write_text(str(tmp_path / "file"), "x")
     for path in (tmp_path / "file" / "a.json", tmp_path / "missing" / "a.json"):

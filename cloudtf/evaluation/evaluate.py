@@ -70,7 +70,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     """
     from cloudtf.evaluation import history, plots, pr_auc, scoring, thresholds
     from cloudtf.evaluation.report import write_report
-    from cloudtf.model import saving
+    from cloudtf.model import classifier
     from cloudtf.model import thresholds as thresholds_file
     from cloudtf.pipeline.dataset import open_dataset
     from cloudtf.submission import predictions
@@ -79,7 +79,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     if not files.exists(path):
         raise UserError(f"There is no model {path}; train one first, or check the name.")
     output = config.output_dir or config.run_dir or files.dirname(path)
-    info = saving.read_info(path, saving.CLASSIFIER)
+    judged = classifier.read(path)
+    info = judged.info
     data = open_dataset(config.data_dir, "none", config.on_bad_record)
     if not data.classes:
         raise UserError(
@@ -88,9 +89,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         )
     check_matches(path, info, config.data_dir, data.classes, data.image_shape)
     split = config.split or info.get("val_split", "val")
-    model = saving.load_model(path)
-    saving.check_fits(path, model, info)
-    scorer = scoring.Scorer(model, flips=config.tta)
+    scorer = scoring.Scorer(judged.model, flips=config.tta)
     with data.naming_damage(split):
         scored = scorer.dataset(data.batches(split, config.batch_size, with_keys=True))
     names = data.names(split)
@@ -155,7 +154,7 @@ def check_matches(
 
     Args:
       model_path: the model's file, which the refusal names.
-      info: what the file says of its model (see `saving.read_info`).
+      info: what the file says of its model (see `classifier.read`).
       data_dir: the folder of the records, which the refusal names.
       classes: the records' classes in order; empty for an unlabelled set, which fits any model.
       image_shape: height and width of the records' images, in pixels.

@@ -54,15 +54,14 @@ def predict(config: PredictConfig) -> int:
     60
     """
     from cloudtf.evaluation import scoring
-    from cloudtf.model import saving
+    from cloudtf.model import classifier, saving
     from cloudtf.pipeline.dataset import open_dataset
     from cloudtf.submission import predictions
 
     path = saving.find_model(config.model)
-    info = saving.read_info(path, saving.CLASSIFIER)
-    model = saving.load_model(path)
-    saving.check_fits(path, model, info)
-    scorer = scoring.Scorer(model, flips=config.tta)
+    trained = classifier.read(path)
+    info = trained.info
+    scorer = scoring.Scorer(trained.model, flips=config.tta)
     shape = (info["image_height"], info["image_width"])
     if config.data_dir is not None:
         data = open_dataset(config.data_dir, cache="none")

@@ -102,16 +102,14 @@ def export(config: ExportConfig) -> dict[str, Any]:
 
     import tensorflow as tf
 
-    from cloudtf.model import saving
+    from cloudtf.model import classifier, saving
 
     path = saving.find_model(config.model)
-    info = _describe(path, saving.read_info(path), config)
-    model = saving.load_model(path, in_float32=True)
-    saving.check_fits(path, model, info)
-    info["image_height"], info["image_width"] = model.input_shape[1:3]
+    trained = classifier.read(path, in_float32=True)
+    info = _describe(path, trained.info, config)
     write = {"saved_model": _saved_model, "tflite": _tflite, "onnx": _onnx}[config.format]
     try:
-        write(model, info, output)
+        write(trained.model, info, output)
     except (OSError, tf.errors.OpError) as error:
         raise UserError(f"The output {output} cannot be written: {reason(error)}.") from error
     return info
@@ -129,8 +127,8 @@ def smallest_passing(threshold: Optional[float]) -> np.float32:
 
 
 def _describe(path: str, info: dict[str, Any], config: ExportConfig) -> dict[str, Any]:
-    """What `cloudtf.json` will say, but for the image size."""
-    classes = info.get("classes") or []
+    """What `cloudtf.json` will say."""
+    classes = info["classes"]
     beside = files.join(files.dirname(path), "thresholds.json")
     source = config.thresholds or (beside if files.exists(beside) else None)
     by_class = None
@@ -146,6 +144,8 @@ def _describe(path: str, info: dict[str, Any], config: ExportConfig) -> dict[str
         "classes": classes,
         "present_at": config.present_at if by_class else None,
         "thresholds": by_class,
+        "image_height": info["image_height"],
+        "image_width": info["image_width"],
         **{key: info[key] for key in _KEPT if key in info},
     }
 

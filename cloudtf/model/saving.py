@@ -14,10 +14,9 @@ import json
 import os
 import tempfile
 import zipfile
-from typing import TYPE_CHECKING, Any, Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Iterator
 
 from cloudtf import files
-from cloudtf.data.labels import check_class, check_distinct
 from cloudtf.errors import UserError, reason
 from cloudtf.model import vetting
 
@@ -58,6 +57,9 @@ def save_model(model: tf.keras.Model, path: str, info: dict[str, Any]) -> None:
         raise UserError(f"The model file {path} must end in .keras.")
     # The same layers without what compile() has added: optimizer, loss and metrics.
     bare = tf.keras.Model(model.inputs, model.outputs, name=model.name)
+    for part in bare.submodules:
+        # Left in nested models by any `model.save("x.h5")`, it would write them as HDF5 has them.
+        vars(part).pop("use_legacy_config", None)
     # Reading back is the simplest way to catch the NaNs that nested values may hold.
     finite = json.loads(json.dumps(info), parse_constant=lambda name: None)
     with files.replacing(path) as temporary:
@@ -128,26 +130,8 @@ def load_model(path: str, in_float32: bool = False) -> tf.keras.Model:
     return model
 
 
-def check_fits(path: str, model: tf.keras.Model, info: dict[str, Any]) -> None:
-    """Holds a loaded model against what its file says of it.
-
-    Raises:
-      UserError: it takes no images, or its outputs are not one for each class.
-    """
-    shape, outputs = tuple(model.input_shape[1:]), model.output_shape[-1]
-    if len(info["classes"]) != outputs or len(shape) != 3:
-        raise UserError(
-            f"The model {path} has {outputs} outputs for the input {shape} and names "
-            f"{len(info['classes'])} classes; it is not one that cloudtf train has made."
-        )
-
-
-def read_info(path: str, required: Sequence[str] = ()) -> dict[str, Any]:
-    """What `save_model` was given as `info`. Does not load TensorFlow for a local file.
-
-    Args:
-      path: the `.keras` file, local or remote.
-      required: those of `CLASSIFIER` that must be there, and sound.
+def read_info(path: str) -> dict[str, Any]:
+    """What `save_model` was given as `info`, unchecked. Does not load TensorFlow for a local file.
 
     Raises:
       UserError: the file is missing, damaged or was not saved by cloudtf.
@@ -157,35 +141,7 @@ def read_info(path: str, required: Sequence[str] = ()) -> dict[str, Any]:
         raise UserError(
             f"The model {path} was not saved by cloudtf: it does not say what its classes are."
         )
-    info = _parse_json(parts[INFO_NAME], INFO_NAME, path)
-    for name in required:
-        if not _SOUND[name](info.get(name)):
-            raise UserError(
-                f"The model {path} has no sound {name!r} in its {INFO_NAME}; use one that cloudtf "
-                "train has written."
-            )
-    return info
-
-
-def _are_classes(value: Any) -> bool:
-    if not isinstance(value, list) or not value or not all(isinstance(name, str) for name in value):
-        return False
-    try:
-        for name in value:
-            check_class(name)
-        check_distinct(value)
-    except ValueError:
-        return False
-    return len(set(value)) == len(value)
-
-
-def _is_side(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 65_536
-
-
-_SOUND = {"classes": _are_classes, "image_height": _is_side, "image_width": _is_side}
-# What scoring with a model needs to know of it.
-CLASSIFIER = tuple(_SOUND)
+    return _parse_json(parts[INFO_NAME], INFO_NAME, path)
 
 
 @contextlib.contextmanager
@@ -207,7 +163,10 @@ def _read_parts(path: str, *names: str) -> dict[str, bytes]:
     content = files.read_bytes(path)
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            found = {name: archive.getinfo(name) for name in names if name in archive.namelist()}
+            present = archive.namelist()
+            found = {name: archive.getinfo(name) for name in names if name in present}
+            if any(present.count(name) > 1 for name in found):
+                raise ValueError("a part of it is there twice")
             if sum(part.file_size for part in found.values()) > max(
                 _MAX_RATIO * len(content), _MIN_UNPACKED
             ):
@@ -222,8 +181,8 @@ def _read_parts(path: str, *names: str) -> dict[str, bytes]:
 
 def _parse_json(content: bytes, name: str, path: str) -> dict[str, Any]:
     try:
-        value = json.loads(content)
-    except (ValueError, RecursionError) as error:
+        value = files.parse_json(content.decode("utf-8"))
+    except ValueError as error:
         raise UserError(f"The model {path} is damaged: {name} is not JSON ({error}).") from error
     if not isinstance(value, dict):
         raise UserError(f"The model {path} is damaged: {name} is not a JSON object.")

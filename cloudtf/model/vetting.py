@@ -31,6 +31,13 @@ _LAYERS = frozenset(
 )
 # Their classes hold numbers alone.
 _PLAIN_MODULES = ("keras.initializers", "keras.regularizers", "keras.constraints")
+_PLAIN_CLASSES = frozenset(
+    """
+    Constant GlorotNormal GlorotUniform HeNormal HeUniform Identity L1 L1L2 L2 LecunNormal
+    LecunUniform MaxNorm MinMaxNorm NonNeg Ones Orthogonal OrthogonalRegularizer RadialConstraint
+    RandomNormal RandomUniform TruncatedNormal UnitNorm VarianceScaling Zeros
+    """.split()  # noqa: SIM905
+)
 # Values written as objects.
 _VALUES = ("__numpy__", "__tensor__")
 _MAX_GROUPS = 100_000
@@ -69,13 +76,16 @@ def _foreign(config: dict[str, Any]) -> str:
     if name == "function":
         function = config.get("config")
         return "" if function in _FUNCTIONS else f"the function {module}.{function}"[:200]
+    # As HDF5 files have it: Keras looks the name up among its own classes and imports nothing.
+    legacy = module is None and "registered_name" not in config
     known = (
         # Under another registered name, Keras would import the module after all.
         (name in _CUSTOM and config.get("registered_name", name) == name)
         or (name in _MODELS and module in ("keras", "keras.models"))
-        or (name in _LAYERS and module == "keras.layers")
-        or (name == "Policy" and module == "keras.mixed_precision")
+        or (name in _LAYERS and (legacy or module == "keras.layers"))
+        or (name == "Policy" and (legacy or module == "keras.mixed_precision"))
         or (module in _PLAIN_MODULES and name.isidentifier() and name[0].isupper())
+        or (name in _PLAIN_CLASSES and legacy)
         or (name in _VALUES and module is None)
     )
     return "" if known else f"the class {module}.{name}"[:200]

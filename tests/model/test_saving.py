@@ -58,6 +58,42 @@ def test_a_model_comes_back_with_equal_weights_and_predictions(saved, tiny):
     assert loaded.get_layer("body").get_layer("block_drop").rate == 0.2
 
 
+def config_of(path):
+    with zipfile.ZipFile(path) as archive:
+        return json.loads(archive.read("config.json"))
+
+
+@pytest.mark.parametrize("kind", ["tiny", "within"])
+def test_a_model_saved_as_hdf5_before_is_written_and_read_as_ever(kind, tmp_path):
+    """Keras leaves a mark in nested models, which would go into the file."""
+    model = network.build_model("tiny", 2, (32, 32))
+    if kind == "within":  # Deeper, and in a Sequential, which keeps the mark too.
+        outer = tf.keras.Input((32, 32, 3), dtype="uint8")
+        model = tf.keras.Model(outer, tf.keras.Sequential([model])(outer), name="tiny")
+    before, after = str(tmp_path / "before.keras"), str(tmp_path / "after.keras")
+    saving.save_model(model, before, INFO)
+    model.save(tmp_path / "checkpoint.h5")
+    saving.save_model(model, after, INFO)
+    assert config_of(after) == config_of(before)
+    np.testing.assert_array_equal(saving.load_model(after)(IMAGES), model(IMAGES))
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
+def test_a_file_written_with_that_mark_is_read_too(policy, tmp_path):
+    tf.keras.mixed_precision.set_global_policy(policy)
+    try:
+        model = network.build_model("tiny", 2, (32, 32), dropout=0.2)
+    finally:
+        tf.keras.mixed_precision.set_global_policy("float32")
+    path = str(tmp_path / "model.keras")
+    model.save(tmp_path / "checkpoint.h5")
+    model.save(path)
+    body = next(x for x in config_of(path)["config"]["layers"] if x["name"] == "body")
+    assert not any("module" in layer for layer in body["config"]["layers"])
+    np.testing.assert_array_equal(saving.load_model(path)(IMAGES), model(IMAGES))
+    assert saving.load_model(path, in_float32=True).get_layer("body").compute_dtype == "float32"
+
+
 @pytest.mark.parametrize("loader", ["cloudtf", pytest.param("keras", marks=needs_zip_seeks)])
 def test_a_new_process_predicts_the_same_to_the_bit_with_and_without_cloudtf(b0, loader, tmp_path):
     path = str(tmp_path / "b0.keras")

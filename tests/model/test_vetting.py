@@ -54,6 +54,9 @@ def planted(parts, evil):
         {"class_name": "FixedDropout", "module": "evil", "registered_name": "x", "config": {}},
         {"class_name": "Model", "module": "evil", "config": {}},
         {"class_name": "Dense", "module": "evil", "config": {}},
+        {"class_name": "Dense", "registered_name": "evil>Dense", "config": {}},
+        {"class_name": "Lambda", "config": {}},
+        {"class_name": "get", "config": {}},
         {"class_name": "Dense", "module": "keras.layers.evil", "config": {}},
         {"class_name": ["Dense"], "module": "evil", "config": {}},
         {"class_name": "Layer.evil", "module": "keras.initializers", "config": {}},
@@ -254,17 +257,3 @@ def test_a_layer_that_is_no_model_is_refused(parts):
     layer = {"class_name": "Dense", "module": "keras.layers", "config": {"units": 1}}
     with pytest.raises(UserError, match="it is a Dense, not a model"):
         saving.load_model(parts[1](**{"config.json": json.dumps(layer)}))
-
-
-@pytest.mark.parametrize(
-    "name, value",
-    [("classes", value) for value in (None, "AB", [], [1], ["A", "A"], ["a", "A"], ["../A"])]
-    + [("image_height", value) for value in (None, "32", 0, -1, True, 3.5, 10**9)],
-)
-def test_what_scoring_needs_to_know_of_a_model_must_be_sound(parts, name, value):
-    info = {"classes": ["A", "B"], "image_height": 32, "image_width": 32}
-    path = parts[1](**{"cloudtf.json": json.dumps(info)})
-    assert saving.read_info(path, saving.CLASSIFIER) == info
-    path = parts[1](**{"cloudtf.json": json.dumps({**info, name: value})})
-    with pytest.raises(UserError, match=f"model.keras has no sound '{name}' in its cloudtf.json"):
-        saving.read_info(path, saving.CLASSIFIER)
