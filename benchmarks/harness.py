@@ -58,11 +58,11 @@ class Case:
     """Something to measure.
 
     Attributes:
-      name: as in the tables.
+      name: the case's name in the tables.
       prepare: a function of a module, called in the case's own process with `arguments`. It loads
         what it needs, or raises ImportError or `Missing`.
-      arguments: picklable keyword arguments.
-      multiple: items of a turn are a multiple of this (a batch; an epoch).
+      arguments: keyword arguments of `prepare`, picklable.
+      multiple: the number of items of a turn is a multiple of this (a batch; an epoch).
     """
 
     name: str
@@ -96,11 +96,11 @@ class Ratio:
     """One case against another.
 
     Attributes:
-      name: as in the table.
-      median: of the pairs' ratios.
-      low, high: its 95% interval.
-      pairs: how many pairs.
-      target: what is to be reached at least; None if nothing.
+      name: the ratio's name in the tables.
+      median: the median over the pairs' ratios.
+      low, high: the ends of the median's 95% interval.
+      pairs: the number of pairs, one a round.
+      target: the least ratio that is aimed at; None without such an aim.
     """
 
     name: str
@@ -135,8 +135,8 @@ def alternate(
     """Measures cases in turns.
 
     Args:
-      cases: those that --cases does not leave out are measured.
-      items: of every turn; None: as many as take --seconds.
+      cases: the cases; only those that --cases selects are measured.
+      items: the number of items of every turn; None: as many as take --seconds.
 
     Returns:
       The results by name, and a sentence about each case that could not be run.
@@ -230,7 +230,7 @@ def _serve(connection: Any, case: Case) -> None:
     except (ImportError, Missing) as error:
         connection.send(f"not run, {' '.join(str(error).split())[:120]}")
         return
-    except Exception as error:  # noqa: BLE001 - told to the parent
+    except Exception as error:  # noqa: BLE001 - sent to the parent
         traceback.print_exc()
         connection.send(f"failed, {type(error).__name__}: {' '.join(str(error).split())[:120]}")
         return
@@ -241,7 +241,7 @@ def _serve(connection: Any, case: Case) -> None:
             return
         try:
             connection.send(measure(items))
-        except Exception as error:  # noqa: BLE001 - told to the parent
+        except Exception as error:  # noqa: BLE001 - sent to the parent
             traceback.print_exc()
             connection.send(f"failed, {type(error).__name__}: {error}")
 
@@ -270,7 +270,7 @@ def in_process(function: Callable[..., Any], **arguments: Any) -> Any:
 def _call(connection: Any, function: Callable[..., Any], arguments: dict[str, Any]) -> None:
     try:
         connection.send((True, function(**arguments)))
-    except Exception as error:  # noqa: BLE001 - told to the parent
+    except Exception as error:  # noqa: BLE001 - sent to the parent
         traceback.print_exc()
         connection.send((False, f"{type(error).__name__}: {error}"))
 

@@ -54,12 +54,12 @@ def torch_loader(
     """torch's DataLoader with worker processes, OpenCV and albumentations.
 
     Args:
-      paths: JPEGs of the size wanted.
-      batch_size: images a batch.
-      augmented: flips, rotation and grid distortion.
+      paths: JPEG files, each of the size that is delivered.
+      batch_size: B, images a batch.
+      augmented: whether images are flipped, rotated and distorted.
       as_float: float32 [B, 3, H, W] in [0, 1], as torchvision's ToTensor makes them and most
         training code wants them; else uint8 [B, H, W, 3], the least work.
-      workers: processes.
+      workers: the number of loader processes.
     """
     import cv2
     import torch
@@ -104,9 +104,9 @@ def per_image_tf_data(
     """tf.data, each image decoded, augmented and made float by itself; autotuned.
 
     Args:
-      records_dir: TFRecords.
-      batch_size: images a batch.
-      size: of the images.
+      records_dir: the folder of the TFRecords.
+      batch_size: B, images a batch.
+      size: rows and columns of the images.
       augmentation: `none`; `usual`: every op runs for every image, a coin chooses between its
         result and the input, and grid distortion looks up four corners; `careful`: ops that the
         coin rejects are not run, and grid distortion goes along rows, then columns.

@@ -5,8 +5,8 @@
 Sets of 1, 4 and 16 times --images are made of the same photographs, linked under new names. Every
 measurement is a process of its own, whose peak resident memory is read from the kernel; times are
 taken inside, without the start of Python and TensorFlow. Cost is linear if an image of the largest
-set takes as long as one of the smallest. Of input as many epochs are timed as have equally many
-images in all: single ones of the smaller sets are too short to tell, and mostly start.
+set takes as long as one of the smallest. Of input, as many epochs of each set are timed as have the
+same number of images: one epoch of a smaller set is too short to measure, and most of it is start.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Kills training runs with SIGKILL, again and again, and compares what they come to.
+"""Kills training runs with SIGKILL, again and again, and compares their results.
 
     python benchmarks/soak.py --kills=100 --max_minutes=60 --json=soak.json
 
@@ -41,11 +41,11 @@ import numpy as np
 from absl import flags
 
 FLAGS = flags.FLAGS
-flags.DEFINE_integer("kills", 100, "How many, over all runs.", lower_bound=1)
+flags.DEFINE_integer("kills", 100, "Kills, over all runs.", lower_bound=1)
 flags.DEFINE_float("max_minutes", 60.0, "No kill after so long; runs under way are ended.")
 flags.DEFINE_integer("processes", 2, "Runs at a time.", lower_bound=1)
-flags.DEFINE_integer("seed", 0, "Of the moments.")
-flags.DEFINE_string("data_dir", None, "Records of 48 examples to train on, in place of drawn ones.")
+flags.DEFINE_integer("seed", 0, "Keys the moments of the kills.")
+flags.DEFINE_string("data_dir", None, "Records to train on: 48 examples.")
 
 # 48 examples, 6 steps an epoch: 12 steps of the head, then 24 of the whole network.
 RUN = (
@@ -74,10 +74,10 @@ class Moment:
     """When to kill.
 
     Attributes:
-      kind: of `KINDS`.
+      kind: `operation`, `writing` or `time`.
       event: the number of the event in the run folder after which the clock starts; for the kind
         `operation` the killing one itself.
-      delay: seconds from there.
+      delay: seconds from that event to the kill.
     """
 
     kind: str
@@ -163,7 +163,7 @@ def _train(
 def lane(
     number: int, kills: int, deadline: float, records: str, unbroken: str, seconds: float, seed: int
 ) -> dict[str, Any]:
-    """Makes runs one after the other, with so many kills or until the deadline.
+    """Makes runs one after the other until there were `kills` kills or the deadline is past.
 
     Returns:
       What happened: `kills` (a dict each), `runs`, `starts`, `lost` and `differences` (sentences).

@@ -145,13 +145,13 @@ def main() -> None:
     print(harness.table(header, [row(*pair) for pair in zip(names, runs)]), "\n")
     verdicts = {}
     for name, found in zip(names[1:], runs[1:]):
-        verdicts[name] = told = verdict(runs[0], found)
-        learns = "yes" if told["learns_equally"] else "no"
-        same = "yes" if told["same_speed"] else "no"
+        verdicts[name] = judged = verdict(runs[0], found)
+        learns = "yes" if judged["learns_equally"] else "no"
+        same = "yes" if judged["same_speed"] else "no"
         print(f"{name} against {names[0]}:")
-        print(f"- PR-AUC {told['score_difference']:+.4f}, spread of seeds {told['spread']:.4f}:")
+        print(f"- PR-AUC {judged['score_difference']:+.4f}, spread {judged['spread']:.4f}:")
         print(f"  learns equally well: {learns}")
-        print(f"- speed {told['speed_ratio']:.3f} times; within 10%: {same}")
+        print(f"- speed {judged['speed_ratio']:.3f} times; within 10%: {same}")
     harness.write_json(
         {
             "benchmark": "stacks",

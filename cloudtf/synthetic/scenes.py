@@ -3,7 +3,7 @@
 A scene is painted on a canvas of 900 x 600 pixels and then scaled to the size asked for, so that
 the same random numbers give the same picture at every size. What the labels do not decide (light,
 haze, colour cast, how much cloud there is, gaps between swaths) is drawn from distributions that do
-not depend on them: the pattern must be told by its shape, not by its brightness.
+not depend on them: a model must tell patterns by their shape, not by their brightness.
 """
 
 from __future__ import annotations
