@@ -21,8 +21,8 @@ from absl import app, flags
 
 from cloudtf.diagnosis import provenance
 from cloudtf.diagnosis.provenance import describe
-from cloudtf.diagnosis.text import number, table
 from cloudtf.diagnosis.timing import Measure, Turn, timed_batches
+from cloudtf.text import number, table
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("work_dir", None, "Folder for the data, kept for the next run.")

@@ -15,6 +15,9 @@ from typing import Any, Iterator
 # Whether messages name settings as flags: true while a command runs, for all of its threads.
 _naming_flags = False
 
+# A sentence has at most about so many characters.
+_MAX_LENGTH = 3000
+
 # A value is shown up to this many characters.
 _MAX_SHOWN = 400
 
@@ -44,6 +47,9 @@ class UserError(Exception):
 
     def __str__(self) -> str:
         text = super().__str__()
+        # A cell of a table, or a list of names, may be as long as the file it is from.
+        if len(text) > _MAX_LENGTH:
+            text = f"{text[: _MAX_LENGTH * 2 // 3]} ... {text[-_MAX_LENGTH // 3 :]}"
         # A name out of a file may hold line breaks, or what a terminal would obey.
         return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 

@@ -21,12 +21,12 @@ import re
 import secrets
 import shutil
 import tempfile
-from typing import Any, Iterator, TextIO
+from typing import Any, Iterable, Iterator, Optional, TextIO
 
 from cloudtf.errors import UserError, reason
 
 # The temporary names of `replacing`.
-_LEFTOVER = re.compile(r"\..+\.\d+\.tmp(\..*)?")
+_LEFTOVER = re.compile(r"\.(.+)\.\d+\.tmp(\..*)?")
 
 
 def is_remote(path: str) -> bool:
@@ -303,6 +303,44 @@ def replacing(path: str) -> Iterator[str]:
             raise UserError(f"The file {path} cannot be written: {reason(error)}.") from error
 
 
+@contextlib.contextmanager
+def replacing_all(folder: str, former: Iterable[str] = ()) -> Iterator[str]:
+    """Gives a temporary local folder; on leaving without an error its files move to `folder`.
+
+    They belong together: whenever the process dies, no new one of them stands beside an old one.
+    So all is written beside its place first, then what it replaces is removed, then it is moved in.
+
+    Args:
+      folder: where the files go; made if it is not there.
+      former: names in `folder` that are removed too, if they are not written anew.
+
+    Raises:
+      UserError: the file system refuses.
+    """
+    with tempfile.TemporaryDirectory() as written:
+        yield written
+        make_dirs(folder)
+        staged = {}
+        try:
+            for name in list_dir(written):
+                staged[name] = join(folder, _temporary_name(name))
+                with _telling("file", join(folder, name), "written"):
+                    if is_remote(folder):
+                        _gfile().copy(os.path.join(written, name), staged[name], overwrite=True)
+                    else:
+                        shutil.copyfile(os.path.join(written, name), staged[name])
+                        _flush(staged[name])
+            for name in {*former, *staged}:
+                remove(join(folder, name))
+            for name, source in staged.items():
+                with _telling("file", join(folder, name), "written"):
+                    move(source, join(folder, name))
+        finally:
+            for source in staged.values():
+                with contextlib.suppress(UserError):
+                    remove(source)
+
+
 def _temporary_name(path: str) -> str:
     # Drawn, since processes on two machines may have the same number.
     return f".{basename(path)}.{secrets.randbelow(10**12)}.tmp"
@@ -344,14 +382,18 @@ def flush(path: str) -> None:
         _flush(path)
 
 
-def remove_leftovers(directory: str) -> None:
-    """Removes what `replacing` left in a local folder when its process was killed.
+def remove_leftovers(directory: str, of: Optional[Iterable[str]] = None) -> None:
+    """Removes what `replacing` and `replacing_all` left in a local folder when they were killed.
 
-    Only for a folder in which no other process is writing.
+    Args:
+      directory: the folder; no other process may be writing what is removed.
+      of: the files that were being written, by name; None for all.
     """
+    wanted = None if of is None else set(of)
     if not is_remote(directory):
         for name in list_dir(directory):
-            if _LEFTOVER.fullmatch(name):
+            found = _LEFTOVER.fullmatch(name)
+            if found and (wanted is None or found[1] in wanted):
                 remove(join(directory, name))
 
 

@@ -15,7 +15,7 @@ _NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
 
 
 class FolderLock:
-    """Holds a folder for one process, by a file `.lock` in it; a dead process holds nothing.
+    """Holds a folder for one process, by a file in it; a dead process holds nothing.
 
     The lock is the kernel's (`flock`) and goes with the process, whatever became of it: no number
     of a process or name of a machine is kept, which could outlive them. Over NFS other machines are
@@ -26,14 +26,17 @@ class FolderLock:
       work: what is done in it, in one word, for the sentence that refuses a second.
       setting: the setting that chose the folder, such as `run_dir`; refusals name it.
       keep: leave the file there afterwards.
+      name: of the file; works of different names do not keep each other out.
 
     Raises:
       UserError: from `with`, if another process holds the folder or it cannot be written to.
     """
 
-    def __init__(self, folder: str, work: str, setting: str, keep: bool = True) -> None:
+    def __init__(
+        self, folder: str, work: str, setting: str, keep: bool = True, name: str = ".lock"
+    ) -> None:
         self._folder, self._work, self._setting, self._keep = folder, work, setting, keep
-        self._path = files.join(folder, ".lock")
+        self._path = files.join(folder, name)
         self._descriptor: Optional[int] = None
 
     def __enter__(self) -> FolderLock:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import shutil
 
 import pytest
 
@@ -68,6 +69,66 @@ def test_a_file_is_flushed_before_it_is_moved(tmp_path, monkeypatch):
     files.write_text(str(tmp_path / "a"), "x")
     # The file, its new name, and the folder that holds the name.
     assert calls == ["flush", "move", "flush"]
+
+
+class Died(BaseException):
+    """As if the process had been killed: nothing after it has an effect."""
+
+
+@pytest.mark.parametrize("step", range(1, 40))
+def test_files_that_belong_together_are_never_new_beside_old(folder, monkeypatch, step):
+    results = files.join(folder, "results")
+    files.make_dirs(results)
+    for name in ("a.json", "b.csv", "former.png", "mine.txt"):
+        files.write_text(files.join(results, name), "old")
+    done = 0
+
+    def dying(function):
+        def call(*arguments, **options):
+            nonlocal done
+            done += 1
+            if done >= step:
+                raise Died
+            return function(*arguments, **options)
+
+        return call
+
+    with monkeypatch.context() as patch:
+        for owner, name in ((files, "remove"), (files, "move"), (shutil, "copyfile")):
+            patch.setattr(owner, name, dying(getattr(owner, name)))
+        try:
+            with files.replacing_all(results, ["former.png", "never.png"]) as work:
+                for name in ("a.json", "b.csv", "c.html"):
+                    with open(f"{work}/{name}", "w") as file:
+                        file.write("new")
+        except Died:
+            pass
+    there = {
+        name: files.read_text(files.join(results, name))
+        for name in files.list_dir(results)
+        if ".tmp" not in name
+    }
+    assert there.pop("mine.txt") == "old"
+    assert set(there.values()) <= {"new"} or set(there.values()) == {"old"}
+    if done < step:
+        assert there == {"a.json": "new", "b.csv": "new", "c.html": "new"}
+    files.remove_leftovers(results, ["a.json", "b.csv"])
+    left = [name for name in files.list_dir(results) if ".tmp" in name]
+    assert not left or files.is_remote(folder) or all("c.html" in name for name in left)
+
+
+def test_what_fails_on_the_way_leaves_all_that_was_there(folder):
+    results = files.join(folder, "results")
+    with pytest.raises(RuntimeError), files.replacing_all(results):
+        raise RuntimeError
+    assert not files.exists(results)
+    files.make_dirs(results)
+    files.write_text(files.join(results, "a"), "old")
+    with pytest.raises(RuntimeError), files.replacing_all(results) as work:
+        files.write_text(f"{work}/a", "new")
+        raise RuntimeError
+    assert files.list_dir(results) == ["a"]
+    assert files.read_text(files.join(results, "a")) == "old"
 
 
 def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ class and whether the class is present by its threshold.
 from __future__ import annotations
 
 from cloudtf.model.export import ExportConfig, export
+from cloudtf.text import MOST_SHOWN, listed
 
 CONFIG = ExportConfig
 
@@ -19,11 +20,14 @@ def run(config: ExportConfig) -> None:
     print(f"images: uint8 [B, {height}, {width}, 3], RGB, 0 to 255")
     if config.format == "saved_model":
         print("jpeg: string [B], the bytes of JPEG files of any size")
-    print(f"probabilities: float32 [B, {len(info['classes'])}], {', '.join(info['classes'])}")
+    print(f"probabilities: float32 [B, {len(info['classes'])}], {listed(info['classes'])}")
     if info["thresholds"] is None:
         print("There are no thresholds beside the model: make them with `cloudtf evaluate`.")
         return
     print(f"present: bool, probabilities of at least the {info['present_at']} thresholds")
-    for name, threshold in info["thresholds"].items():
+    more = len(info["thresholds"]) - MOST_SHOWN
+    for name, threshold in list(info["thresholds"].items())[:MOST_SHOWN]:
         words = "never present: no threshold reaches its target" if threshold is None else threshold
         print(f"  {name}: {words}")
+    if more > 0:
+        print(f"  ... {more:,} more classes, all of them in cloudtf.json")

@@ -6,6 +6,7 @@ Run again on the same run folder, it goes on from the last checkpoint.
 from __future__ import annotations
 
 from cloudtf import files
+from cloudtf.evaluation import pr_auc
 from cloudtf.training.config import TrainConfig
 
 CONFIG = TrainConfig
@@ -17,7 +18,4 @@ def run(config: TrainConfig) -> None:
 
     result = train(config)
     print(f"Best model: epoch {result.best['epoch']}, {files.join(result.run_dir, 'best.keras')}")
-    width = max(len(name) for name in result.best["pr_auc"])
-    print(f"{'':<{width}}  PR-AUC  average precision")
-    for name, value in result.best["pr_auc"].items():
-        print(f"{name:<{width}}  {value:6.4f}  {result.best['average_precision'][name]:6.4f}")
+    print(pr_auc.table(result.best["pr_auc"], result.best["average_precision"]))

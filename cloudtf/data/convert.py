@@ -27,6 +27,7 @@ from cloudtf.data.recipe import Recipe, one_thread_an_image
 from cloudtf.errors import UserError, param
 from cloudtf.locks import FolderLock
 from cloudtf.reporter import report
+from cloudtf.text import extremes
 
 
 def convert(config: ConvertConfig) -> records.Manifest:
@@ -241,11 +242,19 @@ def _summary(manifest: records.Manifest) -> Iterator[str]:
             f"{split.name:<10}{split.num_examples:>10,}{len(split.shards):>8,}{megabytes:>9,.1f}"
         )
     if manifest.classes:
-        width = max(10, *(len(name) + 1 for name in manifest.classes))
+        counts = {
+            name: [split.class_counts[name] for split in manifest.splits.values()]
+            for name in manifest.classes
+        }
+        rarest, commonest = extremes({name: sum(each) for name, each in counts.items()})
+        width = max(10, *(len(name) + 1 for name in [*rarest, *commonest]))
         yield f"{'class':<{width}}" + "".join(f"{name:>9}" for name in manifest.splits)
-        for name in manifest.classes:
-            counts = (split.class_counts[name] for split in manifest.splits.values())
-            yield f"{name:<{width}}" + "".join(f"{count:>9,}" for count in counts)
+        for names in (rarest, commonest):
+            for name in names:
+                yield f"{name:<{width}}" + "".join(f"{count:>9,}" for count in counts[name])
+            if names is rarest and commonest:
+                more = len(counts) - len(rarest) - len(commonest)
+                yield f"... {more:,} more classes, all of them in {records.MANIFEST_NAME} ..."
     unreadable = [entry for entry in manifest.skipped if "shard" in entry]
     if unreadable:
         listed = "; ".join(f"{e['file']!r}: {e['reason']}" for e in unreadable[: selection.SHOWN])

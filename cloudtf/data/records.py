@@ -15,6 +15,7 @@ from typing import Any, Iterable, Iterator, Optional
 from cloudtf import files
 from cloudtf.data.labels import check_class, check_distinct, check_name
 from cloudtf.errors import UserError, reason
+from cloudtf.text import listed
 
 FORMAT_VERSION = 1
 MANIFEST_NAME = "dataset.json"
@@ -105,7 +106,7 @@ class Manifest:
         """
         if name not in self.splits:
             raise UserError(
-                f"There is no split {name!r} in this data set; it has {', '.join(self.splits)}."
+                f"There is no split {name!r} in this data set; it has {listed(self.splits)}."
             )
         return self.splits[name]
 

@@ -14,10 +14,10 @@ from cloudtf.data import records, sources
 from cloudtf.data.convert import ConvertConfig, convert
 from cloudtf.diagnosis import cases, provenance, samples, steps, timing
 from cloudtf.diagnosis.config import BenchConfig
-from cloudtf.diagnosis.text import number
 from cloudtf.errors import UserError
 from cloudtf.pipeline import memory
 from cloudtf.pipeline.dataset import ImageDataset
+from cloudtf.text import number
 from cloudtf.training import building, hardware
 from cloudtf.training.splits import split_names
 

@@ -8,8 +8,8 @@ from typing import Collection, Iterator, Optional, Sequence
 from cloudtf import files, machine
 from cloudtf.data import records, shards, verify
 from cloudtf.diagnosis.findings import Sheet
-from cloudtf.diagnosis.text import number
 from cloudtf.pipeline import memory
+from cloudtf.text import listed, number
 
 
 def check_manifest(sheet: Sheet, data_dir: str) -> Optional[records.Manifest]:
@@ -34,7 +34,7 @@ def _contradictions(data_dir: str, manifest: records.Manifest) -> Iterator[str]:
     for split in manifest.splits.values():
         uncounted = [name for name in manifest.classes if name not in split.class_counts]
         if split.class_counts and uncounted:
-            yield f"{path} does not count {', '.join(uncounted)} in {split.name}; {again}."
+            yield f"{path} does not count {listed(uncounted)} in {split.name}; {again}."
         for name, count in split.class_counts.items():
             if count > split.num_examples:
                 yield (

@@ -11,7 +11,7 @@ from cloudtf.diagnosis import data as data_checks
 from cloudtf.diagnosis import environment as environment_checks
 from cloudtf.diagnosis.config import DoctorConfig
 from cloudtf.diagnosis.findings import Sheet
-from cloudtf.diagnosis.text import number
+from cloudtf.text import number
 
 # JPEGs held in memory for the timing of decoding.
 _SAMPLE = 512

@@ -12,10 +12,10 @@ from typing import Any, Iterator, Optional
 
 from cloudtf import files
 from cloudtf.data.shards import MAX_SHARD_BYTES, READERS, USUAL_SHARDS
-from cloudtf.diagnosis.text import number, table
 from cloudtf.errors import UserError, reason
 from cloudtf.pipeline import memory
 from cloudtf.settings import REQUIRED, Settings, setting
+from cloudtf.text import number, table
 
 # More objects than these make opening a remote set slow; larger shards are read as well.
 _MANY_SHARDS = 10_000

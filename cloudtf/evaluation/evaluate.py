@@ -10,6 +10,7 @@ from cloudtf.data.records import ON_BAD_RECORD
 from cloudtf.errors import UsageError, UserError, param
 from cloudtf.reporter import report
 from cloudtf.settings import REQUIRED, Settings, from_flagfile, setting
+from cloudtf.text import listed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,11 +50,26 @@ class EvaluateConfig(Settings):
             raise UsageError(f"Give either {param('run_dir')} or {param('model')}.")
 
 
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What came of judging a model.
+
+    Attributes:
+      metrics: the content of `metrics.json`.
+      report: the path of the page.
+    """
+
+    metrics: dict[str, Any]
+    report: str
+
+
 def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     """Scores every example of a split and writes all that follows from it.
 
-    Writes `metrics.json`, `thresholds.json`, `predictions_SPLIT.csv`, a `pr_curve_CLASS.png` for
-    each class and `report.html` into the output folder.
+    Writes `metrics.json`, `thresholds.json`, `predictions_val.csv`, `report.html` and a
+    `pr_curve_CLASS.png` for each class (of many, for the worst and the best) into the output
+    folder. What is found on another split than the one that the model was validated on stands
+    beside that, not over it: `metrics_train.json`, `thresholds_train.json` and so on.
 
     Returns:
       The content of `metrics.json`.
@@ -68,12 +84,14 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     >>> 0 <= metrics["pr_auc"]["mean"] <= 1
     True
     """
-    from cloudtf.evaluation import history, plots, pr_auc, scoring, thresholds
-    from cloudtf.evaluation.report import write_report
-    from cloudtf.model import classifier
-    from cloudtf.model import thresholds as thresholds_file
+    return judge(config).metrics
+
+
+def judge(config: EvaluateConfig) -> Evaluation:
+    """The same as `evaluate`, and says where the report is."""
+    from cloudtf.evaluation import pr_auc, results, scoring, thresholds
+    from cloudtf.model import classifier, saving
     from cloudtf.pipeline.dataset import open_dataset
-    from cloudtf.submission import predictions
 
     path = config.model or files.join(config.run_dir or "", "best.keras")
     if not files.exists(path):
@@ -88,7 +106,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
             "predict` for their probabilities."
         )
     check_matches(path, info, config.data_dir, data.classes, data.image_shape)
-    split = config.split or info.get("val_split", "val")
+    validated_on = info.get("val_split", "val")
+    split = config.split or validated_on
     scorer = scoring.Scorer(judged.model, flips=config.tta)
     with data.naming_damage(split):
         scored = scorer.dataset(data.batches(split, config.batch_size, with_keys=True))
@@ -96,51 +115,39 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     figures = pr_auc.score(scored.labels, scored.scores, data.classes)
     if figures.undefined:
         report(figures.warning(f"examples of {split}"))
-    chosen = thresholds.choose(
-        scored.labels, scored.scores, data.classes, config.recall_target, config.precision_target
+    found = results.Findings(
+        split=split,
+        apart=split != validated_on,
+        classes=data.classes,
+        names=[names[number] for number in scored.numbers],
+        labels=scored.labels,
+        scores=scored.scores,
+        figures=figures,
+        chosen=thresholds.choose(
+            scored.labels,
+            scored.scores,
+            data.classes,
+            config.recall_target,
+            config.precision_target,
+        ),
+        source={
+            "split": split,
+            "examples": len(scored.labels),
+            "model": path,
+            "weights_sha256": saving.weights_sha256(judged.model),
+            "data": config.data_dir,
+            "tta": config.tta,
+        },
     )
-    metrics = {
-        "split": split,
-        "examples": len(scored.labels),
-        "pr_auc": {**figures.pr_auc, "mean": figures.mean_pr_auc},
-        "average_precision": {**figures.average_precision, "mean": figures.mean_average_precision},
-    }
-    files.make_dirs(output)
-    files.write_json(files.join(output, "metrics.json"), metrics)
-    thresholds_file.write(files.join(output, "thresholds.json"), chosen)
-    predictions.write(
-        files.join(output, f"predictions_{split}.csv"),
-        [names[number] for number in scored.numbers],
-        scored.scores,
-        data.classes,
-    )
-    pictures = {}
-    rows: list[dict[str, Any]] = []
-    history_path = files.join(files.dirname(path), "history.csv")
-    if files.exists(history_path):
-        rows = history.read(history_path)
-        plot = files.join(output, "pr_auc_history.png")
-        plots.pr_auc_history(plot, rows)
-        pictures["PR-AUC over the epochs"] = plot
-    for index, name in enumerate(data.classes):
-        plot = files.join(output, f"pr_curve_{plots.slug(name)}.png")
-        plots.pr_curve(plot, name, scored.labels[:, index], scored.scores[:, index], chosen[name])
-        pictures[f"Precision and recall of {name}"] = plot
     facts = {"model": path, "records": config.data_dir, "split": split, "tta": str(config.tta)}
     flagfile = files.join(files.dirname(path), "flags.txt")
     if files.exists(flagfile):
         given = from_flagfile(files.read_text(flagfile))
         facts.update({param(name): value for name, value in given.items()})
-    write_report(
-        files.join(output, "report.html"),
-        f"cloudtf: {info.get('model', 'model')} on {split}",
-        metrics,
-        chosen,
-        rows,
-        pictures,
-        facts,
-    )
-    return metrics
+    title = f"cloudtf: {info.get('model', 'model')} on {split}"
+    history_path = files.join(files.dirname(path), "history.csv")
+    page = results.write(output, found, title, facts, history_path)
+    return Evaluation(found.metrics, page)
 
 
 def check_matches(
@@ -164,9 +171,9 @@ def check_matches(
     """
     if classes and list(classes) != list(info["classes"]):
         raise UserError(
-            f"The model {model_path} knows the classes {', '.join(info['classes'])}, the records "
-            f"in {data_dir} have {', '.join(classes)}; convert with {param('classes')} in the "
-            "model's order."
+            f"The model {model_path} knows the classes {listed(info['classes'])}, the records "
+            f"in {data_dir} have {listed(classes)}; convert with {param('classes')} in the model's "
+            "order."
         )
     size = (info["image_height"], info["image_width"])
     if tuple(image_shape) != size:

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Sequence
+from typing import Mapping, Sequence
 
 import numpy as np
 
 from cloudtf.errors import UserError
+from cloudtf.text import extremes, listed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,9 +57,33 @@ class PrAuc:
         if not self.undefined:
             return ""
         return (
-            f"Warning: no PR-AUC for {', '.join(self.undefined)}, which all or none of the "
+            f"Warning: no PR-AUC for {listed(self.undefined)}, which all or none of the "
             f"{examples} show; left out of the mean."
         )
+
+
+def table(pr_auc: Mapping[str, float], average_precision: Mapping[str, float]) -> str:
+    """Both areas of the classes (of the worst and the best, if there are many) and of the mean.
+
+    Args:
+      pr_auc: class, and `mean`, -> trapezoid area.
+      average_precision: the same names -> average precision.
+    """
+    classes = {name: area for name, area in average_precision.items() if name != "mean"}
+    worst, best = extremes(classes)
+    width = max(len(name) for name in [*worst, *best, "mean"])
+    lines = [f"{'':<{width}}  PR-AUC  average precision"]
+
+    def add(names: Sequence[str]) -> None:
+        for name in names:
+            lines.append(f"{name:<{width}}  {pr_auc[name]:6.4f}  {average_precision[name]:6.4f}")
+
+    add(worst)
+    left_out = len(classes) - len(worst) - len(best)
+    if left_out:
+        lines.append(f"... {left_out:,} more classes, all of them in the files ...")
+    add([*best, "mean"])
+    return "\n".join(lines)
 
 
 def score(labels: np.ndarray, scores: np.ndarray, class_names: Sequence[str]) -> PrAuc:

@@ -26,7 +26,9 @@ import numpy as np
 from cloudtf import files
 from cloudtf.errors import UserError, param, reason
 from cloudtf.model import thresholds
+from cloudtf.reporter import report
 from cloudtf.settings import REQUIRED, Settings, setting
+from cloudtf.text import listed
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -77,7 +79,8 @@ def export(config: ExportConfig) -> dict[str, Any]:
     Returns:
       The content of `cloudtf.json`: `classes`, `image_height`, `image_width`, `present_at` and
       `thresholds` (a map by class; both None where there are no thresholds, and then there is no
-      `present`; a class whose threshold is None is never present), and what is known of the model.
+      `present`; a class whose threshold is None is never present), `thresholds_from` (the `split`
+      and the number of `examples` that they were chosen on), and what is known of the model.
 
     Raises:
       UserError: the model or its thresholds are missing, damaged or do not belong together; the
@@ -106,7 +109,11 @@ def export(config: ExportConfig) -> dict[str, Any]:
 
     path = saving.find_model(config.model)
     trained = classifier.read(path, in_float32=True)
-    info = _describe(path, trained.info, config)
+    source, chosen = _find_thresholds(path, trained.info, config)
+    info = _describe(trained.info, config, chosen)
+    if chosen is not None:
+        weights, val_split = saving.weights_sha256(trained.model), trained.info.get("val_split")
+        _check_source(path, source, chosen, weights, val_split or "val")
     write = {"saved_model": _saved_model, "tflite": _tflite, "onnx": _onnx}[config.format]
     try:
         write(trained.model, info, output)
@@ -126,24 +133,57 @@ def smallest_passing(threshold: Optional[float]) -> np.float32:
     return nearest if float(nearest) >= threshold else np.nextafter(nearest, np.float32(np.inf))
 
 
-def _describe(path: str, info: dict[str, Any], config: ExportConfig) -> dict[str, Any]:
+def _find_thresholds(
+    path: str, info: dict[str, Any], config: ExportConfig
+) -> tuple[str, Optional[thresholds.Thresholds]]:
+    """The thresholds that were asked for, or those beside the model, and their file."""
+    source = config.thresholds
+    if source is None:
+        source = files.join(files.dirname(path), "thresholds.json")
+        if not files.exists(source):
+            return source, None
+    chosen, classes = thresholds.read(source), info["classes"]
+    if set(chosen.classes) != set(classes):
+        raise UserError(
+            f"The classes of {path} ({listed(classes)}) and of {source} "
+            f"({listed(chosen.classes)}) differ; give the {param('thresholds')} of this model."
+        )
+    return source, chosen
+
+
+def _check_source(
+    path: str,
+    source: str,
+    chosen: thresholds.Thresholds,
+    weights_sha256: str,
+    val_split: str,
+) -> None:
+    """Refuses thresholds of another model, and says so where they are of another split."""
+    of = chosen.source
+    if of.get("weights_sha256", weights_sha256) != weights_sha256:
+        raise UserError(
+            f"The thresholds in {source} were chosen for other weights than those in {path}; "
+            "choose new ones with `cloudtf evaluate`."
+        )
+    if of.get("split", val_split) != val_split:
+        report(f"Note: the thresholds in {source} are {chosen}; the model was made on {val_split}.")
+    if of.get("tta"):
+        report(f"Note: {source} is for the mean over four flips; the exported model takes none.")
+
+
+def _describe(
+    info: dict[str, Any], config: ExportConfig, chosen: Optional[thresholds.Thresholds]
+) -> dict[str, Any]:
     """What `cloudtf.json` will say."""
     classes = info["classes"]
-    beside = files.join(files.dirname(path), "thresholds.json")
-    source = config.thresholds or (beside if files.exists(beside) else None)
-    by_class = None
-    if source is not None:
-        chosen = thresholds.read(source)
-        if set(chosen) != set(classes):
-            raise UserError(
-                f"The classes of {path} ({', '.join(classes)}) and of {source} "
-                f"({', '.join(chosen)}) differ; give the {param('thresholds')} of this model."
-            )
-        by_class = {name: chosen[name][config.present_at]["threshold"] for name in classes}
+    by_class = chosen and {
+        name: chosen.classes[name][config.present_at]["threshold"] for name in classes
+    }
     return {
         "classes": classes,
-        "present_at": config.present_at if by_class else None,
+        "present_at": config.present_at if chosen else None,
         "thresholds": by_class,
+        "thresholds_from": chosen and {k: chosen.source.get(k) for k in ("split", "examples")},
         "image_height": info["image_height"],
         "image_width": info["image_width"],
         **{key: info[key] for key in _KEPT if key in info},

@@ -9,12 +9,15 @@ Loading builds only what an image classifier needs; see `vetting`.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import json
 import os
 import tempfile
 import zipfile
 from typing import TYPE_CHECKING, Any, Callable, Iterator
+
+import numpy as np
 
 from cloudtf import files
 from cloudtf.errors import UserError, reason
@@ -128,6 +131,17 @@ def load_model(path: str, in_float32: bool = False) -> tf.keras.Model:
         except Exception as error:
             raise UserError(f"The model {path} cannot be loaded: {reason(error, 300)}.") from error
     return model
+
+
+def weights_sha256(model: tf.keras.Model) -> str:
+    """The SHA-256 of a model's weights, as hex: by it what was measured of a model knows it again.
+
+    The same for each copy of a file and on both stacks, whatever the precision of computing.
+    """
+    digest = hashlib.sha256()
+    for weights in model.get_weights():
+        digest.update(np.ascontiguousarray(weights).tobytes())
+    return digest.hexdigest()
 
 
 def read_info(path: str) -> dict[str, Any]:

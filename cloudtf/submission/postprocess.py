@@ -19,6 +19,7 @@ from cloudtf.model import thresholds
 from cloudtf.reporter import report
 from cloudtf.settings import REQUIRED, Settings, setting
 from cloudtf.submission import predictions
+from cloudtf.text import MOST_SHOWN, extremes, listed
 
 COLUMNS = ["Image_Label", "EncodedPixels"]
 
@@ -112,7 +113,7 @@ def postprocess(config: PostprocessConfig) -> PostprocessResult:
         if class_name not in column_of:
             raise UserError(
                 f"Line {line} of {config.submission} names the class {class_name!r}, which "
-                f"{config.predictions} does not predict; it has {', '.join(class_names)}."
+                f"{config.predictions} does not predict; it has {listed(class_names)}."
             )
         if image not in row_of:
             missing = {label.rpartition("_")[0] for _, label, _ in rows} - row_of.keys()
@@ -153,9 +154,12 @@ def postprocess(config: PostprocessConfig) -> PostprocessResult:
 def describe(result: PostprocessResult, width: int = 80) -> str:
     """The table of masks before, removed and left a class, at most `width` columns wide."""
     numbers = "{:>8}{:>9}{:>8}".format
-    room = max(8, min(max(map(len, [*result.masks, "class"])), width - len(numbers("", "", ""))))
+    least, most = extremes({name: result.removed[name] for name in result.masks})
+    shown = most[::-1] or least
+    room = max(8, min(max(map(len, [*shown, "class"])), width - len(numbers("", "", ""))))
     lines = [f"{'class':<{room}}{numbers('masks', 'removed', 'left')}"]
-    for name, before in result.masks.items():
+    for name in shown:
+        before = result.masks[name]
         if len(name) > room:  # A long name gets a line of its own rather than being cut.
             lines.append(name)
             name_cell = ""
@@ -163,12 +167,16 @@ def describe(result: PostprocessResult, width: int = 80) -> str:
             name_cell = name
         gone = result.removed[name]
         lines.append(f"{name_cell:<{room}}{numbers(before, gone, before - gone)}")
+    if len(shown) < len(result.masks):
+        lines.append(f"... {len(result.masks) - len(shown):,} more classes, with fewer removed")
     before, gone = sum(result.masks.values()), sum(result.removed.values())
     lines.append(f"{'total':<{room}}{numbers(before, gone, before - gone)}")
     notes = [
         f"{name}: the wanted recall is not reachable at any threshold, so no mask was removed."
-        for name in result.never_emptied
+        for name in result.never_emptied[:MOST_SHOWN]
     ]
+    if len(result.never_emptied) > MOST_SHOWN:
+        notes.append(f"The same of {len(result.never_emptied) - MOST_SHOWN:,} more classes.")
     if result.unused_predictions:
         notes.append(
             f"Predicted images that the submission does not name: {result.unused_predictions}."
@@ -180,13 +188,14 @@ def describe(result: PostprocessResult, width: int = 80) -> str:
 def _recall_thresholds(
     config: PostprocessConfig, class_names: list[str]
 ) -> dict[str, Optional[float]]:
-    chosen = thresholds.read(config.thresholds)
+    found = thresholds.read(config.thresholds)
+    chosen = found.classes
     without = [name for name in class_names if name not in chosen]
     unknown = [name for name in chosen if name not in class_names]
     if without or unknown:
         raise UserError(
-            f"The classes of {config.predictions} ({', '.join(class_names)}) and of "
-            f"{config.thresholds} ({', '.join(chosen)}) differ; take both from one model."
+            f"The classes of {config.predictions} ({listed(class_names)}) and of "
+            f"{config.thresholds} ({listed(chosen)}) differ; take both from one model."
         )
     return {name: chosen[name]["recall"]["threshold"] for name in class_names}
 

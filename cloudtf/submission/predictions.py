@@ -1,7 +1,8 @@
 """Prediction tables: a CSV with the column `Image`, then one column of probabilities a class.
 
-Scores are written as the shortest decimal that reads back as the same float64. Tables are paired
-with anything else by image name, never by order.
+Where the truth is known, a column `truth:CLASS` a class follows, 0 or 1, for whoever looks at the
+table; whatever reads predictions leaves these out. Scores are written as the shortest decimal that
+reads back as the same float64. Tables are paired with anything else by image name, never by order.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import io
 import math
 import re
 from collections import Counter
-from typing import Sequence
+from typing import Optional, Sequence
 
 import numpy as np
 
@@ -19,17 +20,26 @@ from cloudtf import files
 from cloudtf.errors import UserError
 
 IMAGE = "Image"
+# Before the name of a class: no class has a colon in its name (`labels.check_class`).
+TRUTH = "truth:"
 _NEEDS_QUOTES = re.compile(r'[,"\r\n]')
 
 
-def write(path: str, names: Sequence[str], scores: np.ndarray, class_names: Sequence[str]) -> None:
+def write(
+    path: str,
+    names: Sequence[str],
+    scores: np.ndarray,
+    class_names: Sequence[str],
+    labels: Optional[np.ndarray] = None,
+) -> None:
     """Writes a prediction table whole or not at all.
 
     Args:
       path: the CSV to write, local or remote.
       names: N distinct image names, extension included.
       scores: [N, C] probabilities; float32 is widened to float64 first, which is exact.
-      class_names: C distinct names, none of them `Image`.
+      class_names: C distinct names, none of them `Image` or beginning with `truth:`.
+      labels: [N, C], 0 or 1: the truth, where it is known.
 
     Raises:
       UserError: a name that is empty or comes twice, a score that is NaN or outside 0 to 1, or
@@ -37,11 +47,16 @@ def write(path: str, names: Sequence[str], scores: np.ndarray, class_names: Sequ
       ValueError: the shapes do not agree.
     """
     scores = np.asarray(scores, dtype=np.float64)
-    if scores.shape != (len(names), len(class_names)):
-        raise ValueError(
-            f"Scores {scores.shape} must be [{len(names)} names, {len(class_names)} classes]."
-        )
+    for values in (scores,) if labels is None else (scores, labels):
+        if np.shape(values) != (len(names), len(class_names)):
+            raise ValueError(
+                f"Scores or labels {np.shape(values)} must be [{len(names)} names, "
+                f"{len(class_names)} classes]."
+            )
     _check_columns(path, [IMAGE, *class_names])
+    for name in class_names:
+        if name.startswith(TRUTH):
+            raise UserError(f"The class {name!r} cannot be a column of {path}; rename it.")
     _check_names(path, names)
     wrong = ~((scores >= 0) & (scores <= 1))
     if wrong.any():
@@ -50,12 +65,17 @@ def write(path: str, names: Sequence[str], scores: np.ndarray, class_names: Sequ
             f"The score of {names[row]} for class {class_names[column]} is {scores[row, column]}, "
             f"which is not a probability, so {path} was not written."
         )
+    header = [IMAGE, *class_names]
     table = [[name, *values] for name, values in zip(names, scores.tolist())]
-    write_table(path, [IMAGE, *class_names], table)
+    if labels is not None:
+        header += [TRUTH + name for name in class_names]
+        for row, truth in zip(table, np.asarray(labels).astype(int).tolist()):
+            row += truth
+    write_table(path, header, table)
 
 
 def read(path: str) -> tuple[list[str], np.ndarray, list[str]]:
-    """Reads a prediction table.
+    """Reads a prediction table, without the columns of truth.
 
     Returns:
       N image names, scores [N, C] float64, and C class names, all in the file's order.
@@ -66,17 +86,20 @@ def read(path: str) -> tuple[list[str], np.ndarray, list[str]]:
     """
     header, rows = read_table(path)
     _check_columns(path, header)
-    class_names = header[1:]
+    columns = [i for i, name in enumerate(header) if i and not name.startswith(TRUTH)]
+    class_names = [header[i] for i in columns]
+    if not class_names:
+        raise UserError(f"The prediction table {path} has no class column after {IMAGE!r}.")
     names = [cells[0] for _, cells in rows]
     _check_names(path, names)
     scores = np.empty((len(rows), len(class_names)), dtype=np.float64)
     for index, (line, cells) in enumerate(rows):
-        for column, cell in enumerate(cells[1:]):
+        for column, cell in enumerate(cells[i] for i in columns):
             value = _probability(cell)
             if math.isnan(value):
                 raise UserError(
-                    f"Line {line} of {path} has {cell!r} for class {class_names[column]}, which "
-                    "is not a number from 0 to 1."
+                    f"Line {line} of {path} has {cell[:60]!r} for class {class_names[column]}, "
+                    "which is not a number from 0 to 1."
                 )
             scores[index, column] = value
     return names, scores, class_names

@@ -173,7 +173,10 @@ class TrainConfig(Augmentations):
         0, "Of weights, order, augmentation and dropout.", minimum=0, maximum=2**32 - 1, topic="run"
     )
     deterministic: bool = setting(
-        False, "The same results to the bit on the same machine; slower on GPU.", topic="run"
+        False,
+        "The same results to the bit on the same machine with the same number of cores (with "
+        "another number they differ at 1e-8 and grow apart); slower on GPU.",
+        topic="run",
     )
     resume: str = setting(
         "auto", "Go on from the run folder's last checkpoint, or refuse to (never).",

@@ -6,6 +6,7 @@ from typing import Sequence
 
 from cloudtf.data import records
 from cloudtf.errors import param
+from cloudtf.text import listed
 
 # Under so many, one example more or less moves PR-AUC by several hundredths.
 _FEW = 10
@@ -39,8 +40,7 @@ def label_notes(
     few = [c for c, count in val_counts.items() if 0 < count < _FEW]
     if few:
         notes.append(
-            f"{', '.join(few)}: fewer than {_FEW} positives in {val_split}, so that PR-AUC is "
-            "coarse."
+            f"{listed(few)}: fewer than {_FEW} positives in {val_split}, so that PR-AUC is coarse."
         )
     return notes
 
@@ -53,7 +53,7 @@ def _one_sided(where: str, counts: dict[str, int], examples: int, so: str) -> li
     for words, count in (("no example", 0), ("every example", examples)):
         names = [name for name, shown in counts.items() if shown == count]
         if names:
-            notes.append(f"In {where} {words} shows {', '.join(names)}: {so} {_them(names)}.")
+            notes.append(f"In {where} {words} shows {listed(names)}: {so} {_them(names)}.")
     return notes
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import pathlib
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import auc, average_precision_score, precision_recall_curve
 
+from cloudtf import files
 from cloudtf.commands import app
 from cloudtf.data.convert import ConvertConfig, convert
 from cloudtf.errors import UserError
@@ -79,7 +81,7 @@ def test_the_metrics_are_those_of_the_best_epoch(output, trained_run):
 
 def test_the_thresholds_hold_on_the_written_predictions(output, records_dir):
     folder, _ = output
-    chosen = read_json(folder, "thresholds.json")
+    chosen = read_json(folder, "thresholds.json")["classes"]
     names, scores, _ = predictions.read(f"{folder}/predictions_val.csv")
     truth = labels_by_name(records_dir)
     labels = np.array([truth[name] for name in names]) > 0
@@ -158,14 +160,97 @@ def test_another_split_gets_predictions_of_its_own(trained_run, records_dir, tmp
             recall_target=1.0,
         )
     )
+    assert not (tmp_path / "thresholds.json").exists(), "that would be val's"
     assert metrics["split"] == "train" and metrics["examples"] == 48
     names, scores, _ = predictions.read(f"{tmp_path}/predictions_train.csv")
     truth = labels_by_name(records_dir, "train")
     assert set(names) == set(truth)
-    chosen = read_json(tmp_path, "thresholds.json")
+    chosen = read_json(tmp_path, "thresholds_train.json")
+    assert chosen["from"]["split"] == "train" and chosen["from"]["examples"] == 48
     for index, name in enumerate(CLASSES):
         positives = [scores[i, index] for i, n in enumerate(names) if truth[n][index]]
-        assert chosen[name]["recall"]["threshold"] == min(positives)
+        assert chosen["classes"][name]["recall"]["threshold"] < min(positives)
+
+
+@pytest.fixture
+def judged(trained_run, records_dir, tmp_path):
+    """A copy of the run folder with an evaluation on val, and what evaluates in it."""
+    run_dir = tmp_path / "run"
+    shutil.copytree(trained_run, run_dir)
+
+    def judge(**changes):
+        evaluate(EvaluateConfig(**{"data_dir": records_dir, "run_dir": str(run_dir), **changes}))
+
+    judge()
+    return run_dir, judge
+
+
+def content(folder):
+    return {p.name: p.read_bytes() for p in pathlib.Path(folder).iterdir() if p.is_file()}
+
+
+def test_another_split_is_judged_beside_and_not_over_the_validation(judged, records_dir, capsys):
+    run_dir, judge = judged
+    before = content(run_dir)
+    command = ["evaluate", f"--run_dir={run_dir}", f"--data_dir={records_dir}", "--split=train"]
+    assert app.main(command) == 0
+    assert capsys.readouterr().out.endswith(f"Open {run_dir}/report_train.html\n")
+    after = content(run_dir)
+    assert {name: after[name] for name in before} == before
+    assert after.keys() - before.keys() == {
+        "metrics_train.json", "thresholds_train.json", "predictions_train.csv",
+        "report_train.html", *(f"pr_curve.train.{name}.png" for name in CLASSES),
+    }  # fmt: skip
+
+
+def test_thresholds_say_what_they_are_from(judged, records_dir):
+    run_dir, judge = judged
+    source = read_json(run_dir, "thresholds.json")["from"]
+    assert len(source.pop("weights_sha256")) == 64
+    model = f"{run_dir}/best.keras"
+    expected = {"split": "val", "examples": 12, "model": model, "data": records_dir, "tta": False}
+    assert source == expected
+    judge(tta=True)
+    assert read_json(run_dir, "thresholds.json")["from"]["tta"] is True
+
+
+def test_the_truth_stands_beside_the_scores(output, records_dir):
+    with open(f"{output[0]}/predictions_val.csv", encoding="utf-8", newline="") as file:
+        header, *rows = csv.reader(file)
+    assert header == ["Image", *CLASSES, *(f"truth:{name}" for name in CLASSES)]
+    truth = labels_by_name(records_dir)
+    for name, *cells in rows:
+        assert [int(cell) for cell in cells[4:]] == truth[name].tolist()
+
+
+@pytest.mark.parametrize("operation", ["move", "remove"])
+def test_an_evaluation_that_dies_leaves_nothing_new_beside_anything_old(
+    judged, monkeypatch, operation
+):
+    """`tests/test_files.py` lets it die at every step."""
+    run_dir, judge = judged
+    results = {"metrics.json", "thresholds.json", "predictions_val.csv", "report.html"}
+    results |= {f"pr_curve_{name}.png" for name in CLASSES}
+    for name in results:  # As if all of them had been different.
+        (run_dir / name).write_bytes(b"old")
+    (run_dir / "metrics.json").write_text('{"pr_auc": {"Older": 0.5}}')
+    (run_dir / "pr_curve_Older.png").write_bytes(b"old")
+
+    carry_out = getattr(files, operation)
+
+    def dies(*arguments):
+        if arguments[-1].startswith(str(run_dir)):
+            raise KeyboardInterrupt
+        carry_out(*arguments)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(files, operation, dies)
+        judge()
+    there = {name: data for name, data in content(run_dir).items() if name in results}
+    assert all(data.endswith((b"old", b"0.5}}")) for data in there.values())
+    judge()
+    assert not (run_dir / "pr_curve_Older.png").exists()
+    assert read_json(run_dir, "metrics.json")["examples"] == 12
 
 
 def test_flips_are_averaged_when_asked_for(trained_run, records_dir, tmp_path, output):

@@ -99,7 +99,7 @@ def test_the_page_says_the_scores_thresholds_history_and_facts(made):
     assert "mean 0.8123 0.8765" in said
     assert f"{NASTY} – –" in said
     assert f"left out of the mean: {NASTY}." in said
-    assert "Fish recall ≥ 0.94 0.75 1.000 1.000" in said
+    assert "Fish recall ≥ 0.94 0.5 1.000 1.000" in said
     assert f"{NASTY} precision ≥ 0.9 not reachable – –" in said
     assert "2 epochs" in said
     assert "1 head 0.6931 –" in said and "2 full 0.5000 0.8765" in said

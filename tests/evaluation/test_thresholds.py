@@ -1,30 +1,41 @@
-"""Thresholds are the best of all candidates."""
+"""Thresholds are the best of all candidates, and lie where no rounding decides."""
 
 from __future__ import annotations
 
 from fractions import Fraction
 
 import numpy as np
+import pandas
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloudtf.evaluation import thresholds
+from cloudtf.submission import predictions
 
 hundredths = st.integers(0, 100).map(lambda n: n / 100)
+# Some scores equal, some neighbours closer than can be told apart.
 examples = st.lists(
-    st.tuples(st.booleans(), st.one_of(hundredths, st.floats(0, 1))), min_size=1, max_size=60
+    st.tuples(
+        st.booleans(),
+        st.one_of(hundredths, st.floats(0, 1), st.integers(0, 9).map(lambda n: 0.5 + n * 4e-6)),
+    ),
+    min_size=1,
+    max_size=60,
 )
 
 
-def every_threshold(labels, scores):
-    """(threshold, precision, recall) of every distinct score, in exact fractions."""
-    found = []
-    for threshold in sorted(set(scores)):
-        present = [label for label, score in zip(labels, scores) if score >= threshold]
-        found.append(
-            (threshold, Fraction(sum(present), len(present)), Fraction(sum(present), sum(labels)))
-        )
+def candidates(labels, scores):
+    """(threshold, precision, recall) in each gap between scores that is wide enough, exactly."""
+    found, below = [], 0.0
+    for score in sorted(set(scores)):
+        wide = score - below >= 1e-5
+        if wide or not found:
+            threshold = below + (score - below) / 2 if wide else 0.0
+            present = [label for label, s in zip(labels, scores) if s >= threshold]
+            precision = Fraction(sum(present), len(present))
+            found.append((threshold, precision, Fraction(sum(present), sum(labels))))
+        below = score
     return found
 
 
@@ -41,9 +52,9 @@ def test_thresholds_are_the_best_of_all_candidates(rows, recall_percent, precisi
     )["a"]
     assert chosen["recall"]["target"] == recall_percent / 100
     assert chosen["precision"]["target"] == precision_percent / 100
-    candidates = every_threshold(labels, scores) if any(labels) else []
-    reach_recall = [c for c in candidates if c[2] >= Fraction(recall_percent, 100)]
-    reach_precision = [c for c in candidates if c[1] >= Fraction(precision_percent, 100)]
+    all_there_are = candidates(labels, scores) if any(labels) else []
+    reach_recall = [c for c in all_there_are if c[2] >= Fraction(recall_percent, 100)]
+    reach_precision = [c for c in all_there_are if c[1] >= Fraction(precision_percent, 100)]
     for entry, reached, pick in (
         (chosen["recall"], reach_recall, max),
         (chosen["precision"], reach_precision, min),
@@ -59,24 +70,78 @@ def test_thresholds_are_the_best_of_all_candidates(rows, recall_percent, precisi
         assert chosen["precision"]["recall"] == float(max(c[2] for c in reach_precision))
 
 
+@settings(max_examples=200, deadline=None)
+@given(examples, st.integers(0, 2**32 - 1))
+def test_scores_that_are_off_by_less_than_half_a_gap_are_decided_alike(rows, seed):
+    labels, scores = (np.array(column)[:, None] for column in zip(*rows))
+    chosen = thresholds.choose(labels, scores, ["a"])["a"]
+    # As a TFLite file, another machine or another reader of the CSV has them: never below 0.
+    noise = np.random.default_rng(seed).uniform(-4.9e-6, 4.9e-6, scores.shape)
+    for entry in chosen.values():
+        if entry["threshold"] is not None:
+            present = scores >= entry["threshold"]
+            assert ((scores + noise).clip(0, 1) >= entry["threshold"]).tolist() == present.tolist()
+            assert (present & labels).sum() / labels.sum() == entry["recall"]
+            assert (present & labels).sum() / present.sum() == entry["precision"]
+
+
+def one_class(labels, scores, **targets):
+    labels, scores = np.array(labels)[:, None], np.array(scores)[:, None]
+    return thresholds.choose(labels, scores, ["a"], **targets)["a"]
+
+
 def test_a_recall_that_is_exactly_the_target_is_enough():
-    labels = np.ones((50, 1))
-    scores = np.arange(1, 51)[:, None] / 100
-    entry = thresholds.choose(labels, scores, ["a"], recall_target=0.94)["a"]["recall"]
-    assert (entry["threshold"], entry["recall"]) == (0.04, 0.94)
+    entry = one_class(np.ones(50), np.arange(1, 51) / 100, recall_target=0.94)["recall"]
+    assert (entry["threshold"], entry["recall"]) == (pytest.approx(0.035), 0.94)
+
+
+def test_a_threshold_steps_over_gaps_that_are_too_narrow():
+    labels = [1, 1, 0, 1, 1, 1]
+    scores = [0.8, 0.500003, 0.500002, 0.500001, 0.5, 0.3]
+    chosen = one_class(labels, scores, recall_target=0.6, precision_target=0.81)
+    # Of five positives three are wanted: 0.500001 and more. Down to the gap under 0.5.
+    assert chosen["recall"]["threshold"] == pytest.approx(0.4)
+    assert chosen["recall"]["recall"] == 0.8
+    # 5 of 6 are right over 0: the first gap that is wide enough, and has it.
+    assert chosen["precision"]["threshold"] == 0.15
+    # 100% is right over 0.500002, which is too near 0.500003: up to the gap under 0.8.
+    chosen = one_class(labels, scores, precision_target=0.9)
+    assert chosen["precision"]["threshold"] == pytest.approx(0.6500015)
+    assert (chosen["precision"]["precision"], chosen["precision"]["recall"]) == (1.0, 0.2)
+
+
+def test_ties_are_never_divided_and_the_ends_are_0_and_nothing():
+    chosen = one_class([1, 0, 1, 0], [0.5] * 4, recall_target=0.5, precision_target=0.5)
+    assert chosen["recall"]["threshold"] == chosen["precision"]["threshold"] == 0.25
+    assert one_class([1, 0], [0.0, 0.0])["recall"]["threshold"] == 0.0
+    assert one_class([1, 0], [3e-6, 0.9])["recall"]["threshold"] == 0.0
+    # Only over a score within 1e-5 of another is all right: that is out of reach.
+    assert one_class([1, 0], [0.500001, 0.5])["precision"]["threshold"] is None
+
+
+def test_what_is_read_by_another_parser_decides_alike(tmp_path):
+    """pandas' default is off by one unit in the last place for some numbers."""
+    rng = np.random.default_rng(3)
+    labels = rng.random((4000, 1)) < 0.3
+    scores = (0.7 * rng.random((4000, 1)) + 0.3 * labels).astype(np.float32)
+    entry = thresholds.choose(labels, scores, ["a"])["a"]["recall"]
+    path = str(tmp_path / "p.csv")
+    predictions.write(path, [f"{i}.jpg" for i in range(4000)], scores, ["a"])
+    read = pandas.read_csv(path)["a"].to_numpy()
+    assert (read != scores[:, 0].astype(np.float64)).any(), "or this test says nothing"
+    present = read >= entry["threshold"]
+    assert (present & labels[:, 0]).sum() / labels.sum() == entry["recall"] >= 0.94
 
 
 def test_a_precision_out_of_reach_is_null_rather_than_an_error():
-    labels = np.array([[0], [1], [0]])
-    scores = np.array([[0.9], [0.5], [0.1]])
-    chosen = thresholds.choose(labels, scores, ["a"], precision_target=0.9)["a"]
+    chosen = one_class([0, 1, 0], [0.9, 0.5, 0.1], precision_target=0.9)
     assert chosen["precision"] == {
         "target": 0.9,
         "threshold": None,
         "precision": None,
         "recall": None,
     }
-    assert chosen["recall"]["threshold"] == 0.5
+    assert chosen["recall"]["threshold"] == pytest.approx(0.3)
 
 
 def test_a_class_without_positives_has_no_threshold_and_others_are_unharmed():
@@ -85,18 +150,7 @@ def test_a_class_without_positives_has_no_threshold_and_others_are_unharmed():
     chosen = thresholds.choose(labels, scores, ["none", "some"])
     assert chosen["none"]["recall"]["threshold"] is None
     assert chosen["none"]["precision"]["threshold"] is None
-    assert chosen["some"]["recall"]["threshold"] == 0.8
-
-
-def test_a_float32_threshold_keeps_the_very_score_it_came_from():
-    rng = np.random.default_rng(1)
-    labels = rng.random((500, 1)) < 0.5
-    scores = rng.random((500, 1)).astype(np.float32)
-    entry = thresholds.choose(labels, scores, ["a"], recall_target=0.9)["a"]["recall"]
-    present = scores[:, 0].astype(np.float64) >= entry["threshold"]
-    assert np.float32(entry["threshold"]) in scores
-    assert (present & labels[:, 0]).sum() / labels.sum() == entry["recall"] >= 0.9
-    assert (present & labels[:, 0]).sum() / present.sum() == entry["precision"]
+    assert chosen["some"]["recall"]["threshold"] == 0.5
 
 
 def test_targets_outside_zero_to_one_are_refused():

@@ -138,12 +138,15 @@ THRESHOLDS = {
 }
 
 
+SOURCE = {"split": "val", "examples": 12, "model": "a/best.keras", "tta": False}
+
+
 @pytest.mark.parser("thresholds.json")
 def test_thresholds_are_numbers_from_0_to_1_or_null_or_refused(trial, tmp_path):
     path = tmp_path / "thresholds.json"
 
     @fuzz(300)
-    @given(damaged_json(THRESHOLDS))
+    @given(damaged_json(THRESHOLDS) | damaged_json({"from": SOURCE, "classes": THRESHOLDS}))
     @example(b"")
     @example(b'{"a":' * 50_000)
     @example(b"9" * 5000)
@@ -156,8 +159,10 @@ def test_thresholds_are_numbers_from_0_to_1_or_null_or_refused(trial, tmp_path):
         chosen = trial.run(thresholds.read, str(path))
         if chosen is None:
             return
-        assert chosen == json.loads(content) and chosen
-        for by_target in chosen.values():
+        raw = json.loads(content)
+        classes = raw.get("classes", raw) if not set(raw) - {"from", "classes"} else raw
+        assert chosen.classes == classes and classes
+        for by_target in classes.values():
             for target in ("recall", "precision"):
                 for key in ("target", "threshold", "precision", "recall"):
                     value = by_target[target][key]

@@ -22,7 +22,7 @@ from cloudtf import files
 from cloudtf.commands import app
 from cloudtf.errors import UserError
 from cloudtf.evaluation.predict import PredictConfig, predict
-from cloudtf.model import network, saving
+from cloudtf.model import network, saving, thresholds
 from cloudtf.model.export import ExportConfig, export, smallest_passing
 from cloudtf.pipeline.dataset import open_dataset
 from cloudtf.submission import predictions
@@ -85,6 +85,12 @@ def images(records_dir):
 
 
 @pytest.fixture(scope="module")
+def labels(records_dir):
+    """Theirs, bool [12, 4]."""
+    return open_dataset(records_dir).labels("val").numpy() > 0
+
+
+@pytest.fixture(scope="module")
 def answers(exported, photographs, images, tmp_path_factory):
     folder = str(tmp_path_factory.mktemp("use"))
     return use(sys.executable, folder, list(photographs.values()), images, *exported)
@@ -99,7 +105,7 @@ def predicted(run_dir):
 
 
 def present_by(run_dir, scores, target="recall"):
-    chosen = json.loads(pathlib.Path(run_dir, "thresholds.json").read_text())
+    chosen = files.read_json(f"{run_dir}/thresholds.json")["classes"]
     limits = [chosen[name][target]["threshold"] for name in CLASSES]
     return scores >= np.array([np.inf if limit is None else limit for limit in limits])
 
@@ -118,6 +124,52 @@ def test_tflite_gives_the_same(answers, predicted, run_dir):
     np.testing.assert_allclose(answers["lite_one"], predicted[:1], rtol=0, atol=1e-5)
     expected = present_by(run_dir, answers["lite_probabilities"].astype(float))
     np.testing.assert_array_equal(answers["lite_present"], expected)
+
+
+def test_present_keeps_what_the_thresholds_promise(answers, labels, run_dir):
+    chosen = files.read_json(f"{run_dir}/thresholds.json")["classes"]
+    for kind in ("images", "lite"):
+        right = (answers[f"{kind}_present"] & labels).sum(axis=0)
+        recall = {name: r / n for name, r, n in zip(CLASSES, right, labels.sum(axis=0))}
+        assert recall == {name: chosen[name]["recall"]["recall"] for name in CLASSES}, kind
+
+
+def test_no_score_lies_where_rounding_would_decide(predicted, run_dir):
+    for name, scores in zip(CLASSES, predicted.T):
+        for entry in files.read_json(f"{run_dir}/thresholds.json")["classes"][name].values():
+            if entry["threshold"] is not None:
+                assert np.abs(scores - entry["threshold"]).min() >= 4.9e-6
+
+
+def test_thresholds_of_other_weights_are_refused(small, tmp_path, with_random_state, records_dir):
+    model = saving.load_model(f"{small}/best.keras")
+    saving.save_model(model, str(tmp_path / "best.keras"), SMALL)
+    path, each = str(tmp_path / "thresholds.json"), {"recall": entry(0.5), "precision": entry(0.5)}
+    source = {"weights_sha256": saving.weights_sha256(model), "split": "val", "examples": 3}
+    thresholds.write(path, {"a": each, "b": each}, source)
+    export(ExportConfig(model=str(tmp_path), output=f"{tmp_path}/out"))
+    saving.save_model(with_random_state(model), str(tmp_path / "best.keras"), SMALL)
+    with pytest.raises(UserError, match="chosen for other weights .* with `cloudtf evaluate`"):
+        export(ExportConfig(model=str(tmp_path), output=f"{tmp_path}/again"))
+    assert not (tmp_path / "again").exists()
+
+
+def test_odd_thresholds_are_exported_with_a_note(small, tmp_path, capsys):
+    path, each = str(tmp_path / "t.json"), {"recall": entry(0.5), "precision": entry(0.5)}
+    for number, (source, note) in enumerate(
+        (
+            (
+                {"split": "train", "examples": 3},
+                "are of 3 examples of train; the model was made on",
+            ),
+            ({"tta": True}, "for the mean over four flips; the exported model takes none"),
+            ({}, ""),
+        )
+    ):
+        thresholds.write(path, {"a": each, "b": each}, source)
+        export(ExportConfig(model=small, output=f"{tmp_path}/{number}", thresholds=path))
+        said = capsys.readouterr().out
+        assert note in said if note else not said
 
 
 def test_jpeg_bytes_give_what_predict_gives_for_a_folder(
@@ -157,10 +209,11 @@ def test_at_a_scale_that_both_have_only_rounding_differs(exported, run_dir, phot
 def test_the_names_and_thresholds_are_inside(exported, run_dir):
     saved, lite = exported
     info = files.read_json(f"{saved}/assets.extra/cloudtf.json")
-    chosen = files.read_json(f"{run_dir}/thresholds.json")
+    chosen = files.read_json(f"{run_dir}/thresholds.json")["classes"]
     assert info["classes"] == CLASSES and (info["image_height"], info["image_width"]) == (64, 64)
     assert info["thresholds"] == {name: chosen[name]["recall"]["threshold"] for name in CLASSES}
     assert info["present_at"] == "recall" and info["model"] == "tiny"
+    assert info["thresholds_from"] == {"split": "val", "examples": 12}
     assert info["best"]["epoch"] >= 1
     with zipfile.ZipFile(lite) as archive:
         assert json.loads(archive.read("cloudtf.json")) == info
@@ -383,7 +436,7 @@ def test_the_command_says_what_takes_and_gives_what(run_dir, tmp_path, capsys):
         "probabilities: float32 [B, 4], Fish, Flower, Gravel, Sugar",
         "present: bool, probabilities of at least the recall thresholds",
     ]
-    chosen = files.read_json(f"{run_dir}/thresholds.json")
+    chosen = files.read_json(f"{run_dir}/thresholds.json")["classes"]
     assert out[5:] == [f"  {name}: {chosen[name]['recall']['threshold']}" for name in CLASSES]
     assert max(len(line) for line in out[1:]) <= 80
 

@@ -23,13 +23,15 @@ def test_what_is_written_reads_back_exactly(tmp_path_factory, rows):
     path = str(tmp_path_factory.mktemp("t") / "thresholds.json")
     labels, scores = (np.array(column)[:, None] for column in zip(*rows))
     chosen = choose(labels, scores, ["Fish"])
-    thresholds.write(path, chosen)
-    assert thresholds.read(path) == chosen
+    source = {"split": "val", "examples": len(labels), "model": "a/best.keras", "tta": False}
+    thresholds.write(path, chosen, source)
+    assert thresholds.read(path) == thresholds.Thresholds(chosen, source)
+    with open(path, encoding="utf-8") as file:
+        assert json.load(file) == {"from": source, "classes": chosen}
 
 
 def a_valid_file():
-    labels, scores = np.array([[1], [0]]), np.array([[0.75], [0.25]])
-    return choose(labels, scores, ["Fish"])
+    return choose(np.array([[1], [0]]), np.array([[0.75], [0.25]]), ["Fish"])
 
 
 @pytest.mark.parametrize(
@@ -50,9 +52,10 @@ def test_a_damaged_file_is_refused_with_its_name_and_the_class(tmp_path, damage,
     chosen = copy.deepcopy(a_valid_file())
     damage(chosen)
     path = tmp_path / "thresholds.json"
-    path.write_text(json.dumps(chosen))
-    with pytest.raises(UserError, match=f"thresholds.json {message}.*cloudtf evaluate"):
-        thresholds.read(str(path))
+    for content in (chosen, {"classes": chosen}, {"from": {"split": "val"}, "classes": chosen}):
+        path.write_text(json.dumps(content))
+        with pytest.raises(UserError, match=f"thresholds.json {message}.*cloudtf evaluate"):
+            thresholds.read(str(path))
     with pytest.raises(UserError, match=message):
         thresholds.write(str(tmp_path / "again.json"), chosen)
     assert not (tmp_path / "again.json").exists()
@@ -62,6 +65,35 @@ def test_a_list_or_a_missing_file_is_refused(tmp_path):
     path = tmp_path / "thresholds.json"
     with pytest.raises(UserError, match="cannot be read"):
         thresholds.read(str(path))
-    path.write_text("[1, 2]")
-    with pytest.raises(UserError, match="holds no thresholds"):
+    for text in ("[1, 2]", "{}", '{"from": {}}', '{"classes": null}', '{"classes": [1]}'):
+        path.write_text(text)
+        with pytest.raises(UserError, match="holds no thresholds"):
+            thresholds.read(str(path))
+    path.write_text(json.dumps({"from": "val", "classes": a_valid_file()}))
+    with pytest.raises(UserError, match="does not say what it is from"):
         thresholds.read(str(path))
+
+
+@pytest.mark.parametrize(
+    "names", [["Fish"], ["classes"], ["from", "classes"], ["recall", "target"]]
+)
+def test_files_of_the_first_version_are_read_whatever_their_classes_are_called(tmp_path, names):
+    path = tmp_path / "thresholds.json"
+    classes = {name: a_valid_file()["Fish"] for name in names}
+    path.write_text(json.dumps(classes))
+    assert thresholds.read(str(path)) == thresholds.Thresholds(classes)
+    thresholds.write(str(path), classes, {"split": "val"})
+    assert thresholds.read(str(path)).classes == classes
+
+
+def test_it_says_what_the_thresholds_are_of():
+    for source, words in (
+        ({"split": "val", "examples": 1109}, "of 1,109 examples of val"),
+        (
+            {"split": "a", "examples": 3, "tta": True},
+            "of 3 examples of a, averaged over four flips",
+        ),
+        ({}, "of examples that the file does not name"),
+        ({"split": 3, "examples": "x"}, "of examples that the file does not name"),
+    ):
+        assert str(thresholds.Thresholds({}, source)) == words

@@ -432,7 +432,7 @@ def test_a_class_without_positives_is_left_out_and_stays_so_when_the_run_goes_on
     )
     metrics = json.loads((run_dir / "metrics.json").read_text())
     assert metrics["pr_auc"]["Sugar"] is None and metrics["pr_auc"]["mean"] is not None
-    chosen = json.loads((run_dir / "thresholds.json").read_text())
+    chosen = json.loads((run_dir / "thresholds.json").read_text())["classes"]
     assert chosen["Sugar"]["recall"]["threshold"] is None
 
 
