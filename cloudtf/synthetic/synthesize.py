@@ -4,7 +4,7 @@ Every picture is drawn (`scenes`), none is a photograph: the set shows that the 
 and that a model learns something, and says nothing of accuracy on real clouds.
 
 An image depends on the seed, its split and its number alone, so that neither the count of workers
-nor their order changes a byte.
+nor their order changes a byte, and a set that was interrupted is finished by the same command.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import itertools
-from typing import Callable, Iterator
+from typing import Callable, Iterator, Sequence
 
 import numpy as np
 import simplejpeg
 from tqdm import tqdm
 
-from cloudtf import files, machine
+from cloudtf import files, machine, settings
 from cloudtf.data import rle
 from cloudtf.data.recipe import one_thread_an_image
 from cloudtf.errors import UserError, param
+from cloudtf.locks import FolderLock
 from cloudtf.reporter import report
 from cloudtf.settings import REQUIRED, Settings, setting
 from cloudtf.synthetic import scenes
@@ -38,7 +39,8 @@ CSV_HEADER = "Image_Label,EncodedPixels\n"
 _JPEG_QUALITY = 90
 # Streams of random numbers, apart from one another for one seed.
 _TRAIN, _TEST, _GUESSES, _NAMES = range(4)
-_MEMBERS = ("train.csv", "sample_submission.csv", "test_labels.csv", "train_images", "test_images")
+# In the order in which they are finished.
+_MEMBERS = ("train_images", "train.csv", "test_images", "test_labels.csv", "sample_submission.csv")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,18 +54,22 @@ class SynthesizeConfig(Settings):
     cloudtf.errors.UsageError: num_images=0 must be at least 1.
     """
 
-    output_dir: str = setting(REQUIRED, "Folder for the images and CSV files.")
+    output_dir: str = setting(REQUIRED, "Folder for the images and CSV files.", may_change=True)
     num_images: int = setting(300, "Labelled training images.", minimum=1, maximum=1_000_000)
     num_test_images: int = setting(60, "Test images.", minimum=0, maximum=1_000_000)
     image_height: int = setting(1400, "Rows of an image.", minimum=32, maximum=5000)
     image_width: int = setting(2100, "Columns of an image.", minimum=32, maximum=5000)
     seed: int = setting(0, "Same seed and size, same bytes.", minimum=0)
-    workers: int = setting(0, "Images drawn at once; 0: one a core.", minimum=0, maximum=1024)
-    overwrite: bool = setting(False, "Replace an earlier synthetic set in the folder.")
+    workers: int = setting(
+        0, "Images drawn at once; 0: one a core.", minimum=0, maximum=1024, may_change=True
+    )
+    overwrite: bool = setting(
+        False, "Replace an earlier synthetic set in the folder.", may_change=True
+    )
 
 
 def synthesize(config: SynthesizeConfig) -> None:
-    """Draws a set of images with labels and masks.
+    """Draws a set of images with labels and masks, or finishes one that was interrupted.
 
     Writes `train_images/*.jpg` and `train.csv` (Kaggle's `Image_Label,EncodedPixels`, four rows an
     image, masks of the image's size), `test_images/*.jpg`, `test_labels.csv` (the same for the test
@@ -80,10 +86,30 @@ def synthesize(config: SynthesizeConfig) -> None:
     Image_Label,EncodedPixels
 
     Raises:
-      UserError: the folder already holds a set, or cannot be written.
+      UserError: the folder already holds a set or other images, or cannot be written, or another
+        process is at work in it.
     """
-    _clear(config)
-    _mark(config)
+    files.make_dirs(config.output_dir)
+    with FolderLock(config.output_dir, "synthesis", "output_dir", keep=False):
+        _prepare(config)
+        counts = _draw(config)
+    lines = [
+        f"{config.output_dir}: {config.num_images} training images and",
+        f"{config.num_test_images} test images, drawn (not photographed).",
+    ]
+    lines += [
+        f"  {name:<8}{counts[name]:>7} {counts[name] / config.num_images:>7.1%}"
+        for name in KAGGLE_COUNTS
+    ]
+    report("\n".join(lines))
+
+
+def _draw(config: SynthesizeConfig) -> collections.Counter[str]:
+    """Writes the images that are not in place yet, and the CSV files.
+
+    Returns:
+      The number of training images with each class.
+    """
     names = _names(config)
     counts: collections.Counter[str] = collections.Counter()
     total = config.num_images + config.num_test_images
@@ -98,8 +124,11 @@ def synthesize(config: SynthesizeConfig) -> None:
             files.make_dirs(files.join(config.output_dir, folder))
 
             def draw(index: int, chosen=chosen, stream=stream, folder=folder) -> dict[str, str]:
+                path = files.join(config.output_dir, folder, chosen[index])
+                if files.exists(path):  # Of an interrupted run; files come into place whole.
+                    return draw_masks(config, stream, index)
                 jpeg, masks = draw_image(config, stream, index)
-                files.write_bytes(files.join(config.output_dir, folder, chosen[index]), jpeg)
+                files.write_bytes(path, jpeg)
                 return masks
 
             with _csv(config, csv_name) as write:
@@ -116,15 +145,7 @@ def synthesize(config: SynthesizeConfig) -> None:
             )
             for name, masks in zip(testing[0], guesses):
                 write(name, masks)
-    lines = [
-        f"{config.output_dir}: {config.num_images} training images and",
-        f"{config.num_test_images} test images, drawn (not photographed).",
-    ]
-    lines += [
-        f"  {name:<8}{counts[name]:>7} {counts[name] / config.num_images:>7.1%}"
-        for name in KAGGLE_COUNTS
-    ]
-    report("\n".join(lines))
+    return counts
 
 
 def draw_labels(rng: np.random.Generator) -> list[str]:
@@ -139,16 +160,33 @@ def draw_labels(rng: np.random.Generator) -> list[str]:
 
 def draw_image(config: SynthesizeConfig, stream: int, index: int) -> tuple[bytes, dict[str, str]]:
     """One image as a JPEG, and its masks by class, `""` where the class is absent."""
-    rng = np.random.default_rng([config.seed, stream, index])
-    regions = scenes.draw_regions(rng, draw_labels(rng))
-    height, width = config.image_height, config.image_width
-    masks = dict.fromkeys(KAGGLE_COUNTS, "")
-    masks.update((region.name, rle.encode(region.mask(height, width))) for region in regions)
-    image = scenes.render(rng, regions, height, width)
+    rng, regions = _regions(config, stream, index)
+    image = scenes.render(rng, regions, config.image_height, config.image_width)
     jpeg = simplejpeg.encode_jpeg(
         image, quality=_JPEG_QUALITY, colorspace="RGB", colorsubsampling="420"
     )
-    return jpeg, masks
+    return jpeg, _masks(config, regions)
+
+
+def draw_masks(config: SynthesizeConfig, stream: int, index: int) -> dict[str, str]:
+    """The masks that `draw_image` gives, without the image, which takes most of the time."""
+    _, regions = _regions(config, stream, index)
+    return _masks(config, regions)
+
+
+def _regions(
+    config: SynthesizeConfig, stream: int, index: int
+) -> tuple[np.random.Generator, list[scenes.Region]]:
+    """The regions of one image, and the generator with which the image is drawn."""
+    rng = np.random.default_rng([config.seed, stream, index])
+    return rng, scenes.draw_regions(rng, draw_labels(rng))
+
+
+def _masks(config: SynthesizeConfig, regions: Sequence[scenes.Region]) -> dict[str, str]:
+    masks = dict.fromkeys(KAGGLE_COUNTS, "")
+    for region in regions:
+        masks[region.name] = rle.encode(region.mask(config.image_height, config.image_width))
+    return masks
 
 
 def guess_masks(config: SynthesizeConfig, index: int) -> dict[str, str]:
@@ -157,13 +195,12 @@ def guess_masks(config: SynthesizeConfig, index: int) -> dict[str, str]:
     Nine in ten of the true regions are found, coarsely; three in ten absent classes get a mask
     somewhere all the same.
     """
-    rng = np.random.default_rng([config.seed, _TEST, index])
-    found = {region.name: region for region in scenes.draw_regions(rng, draw_labels(rng))}
+    regions = {region.name: region for region in _regions(config, _TEST, index)[1]}
     rng = np.random.default_rng([config.seed, _GUESSES, index])
     masks = {}
     for name in KAGGLE_COUNTS:
-        chance = 0.9 if name in found else 0.3
-        true = found.get(name)
+        chance = 0.9 if name in regions else 0.3
+        true = regions.get(name)
         guess = scenes.blur_region(rng, true) if true else scenes.stray_region(rng, name)
         kept = rng.random() < chance
         masks[name] = rle.encode(guess.mask(SUBMISSION_HEIGHT, SUBMISSION_WIDTH)) if kept else ""
@@ -192,33 +229,38 @@ def _names(config: SynthesizeConfig) -> list[str]:
     return [f"{number:07x}.jpg" for number in itertools.chain(*halves)]
 
 
-def _clear(config: SynthesizeConfig) -> None:
+def _prepare(config: SynthesizeConfig) -> None:
+    """Leaves the folder with nothing in it but images of this set from an interrupted run.
+
+    The marker beside the images says what they are: without it nothing is ever removed.
+    """
     folder = config.output_dir
+    note = "Drawn by `cloudtf synthesize`; no photographs."
+    marker, made = files.join(folder, MARKER), {"note": note, **settings.lasting(config)}
     present = [name for name in _MEMBERS if files.exists(files.join(folder, name))]
-    if not present:
-        return
-    if not files.exists(files.join(folder, MARKER)):
+    if present and not files.exists(marker):
         raise UserError(
             f"The folder {folder} holds {present[0]}, which cloudtf did not make and will not "
             f"replace; choose another {param('output_dir')}."
         )
-    if not config.overwrite:
-        raise UserError(
-            f"The folder {folder} already holds a synthetic set; choose another "
-            f"{param('output_dir')} or give {param(overwrite=True)}."
-        )
-    for name in present:
+    if present and not config.overwrite:
+        is_whole = files.exists(files.join(folder, _MEMBERS[-1]))
+        if is_whole or files.read_json(marker) != made:
+            which = "already holds a synthetic set" if is_whole else "holds a part of another set"
+            raise UserError(
+                f"The folder {folder} {which}; choose another {param('output_dir')} or give "
+                f"{param(overwrite=True)}."
+            )
+    for name in reversed(present):
         path = files.join(folder, name)
-        files.remove_tree(path) if files.is_dir(path) else files.remove(path)
-
-
-def _mark(config: SynthesizeConfig) -> None:
-    """Says beside the images what they are; where it is there, `overwrite=True` may remove them."""
-    apart = ("output_dir", "workers", "overwrite")
-    made = {key: value for key, value in dataclasses.asdict(config).items() if key not in apart}
-    files.make_dirs(config.output_dir)
-    note = "Drawn by `cloudtf synthesize`; no photographs."
-    files.write_json(files.join(config.output_dir, MARKER), {"note": note, **made})
+        if not files.is_dir(path):
+            files.remove(path)
+        elif config.overwrite:
+            files.remove_tree(path)
+        else:
+            files.remove_leftovers(path)
+    files.remove_leftovers(folder)
+    files.write_json(marker, made)
 
 
 @contextlib.contextmanager

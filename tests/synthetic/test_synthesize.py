@@ -3,6 +3,8 @@
 import concurrent.futures
 import io
 import json
+import signal
+import subprocess
 
 import cv2
 import numpy as np
@@ -18,8 +20,10 @@ from sklearn.preprocessing import StandardScaler
 from cloudtf.commands import app
 from cloudtf.data import rle
 from cloudtf.errors import UsageError, UserError
+from cloudtf.locks import FolderLock
 from cloudtf.synthetic import clouds, scenes, synthesize
 from cloudtf.synthetic.synthesize import KAGGLE_COUNTS, KAGGLE_IMAGES, SynthesizeConfig
+from tests import programs
 
 CLASSES = list(KAGGLE_COUNTS)
 SMALL = {"num_images": 6, "num_test_images": 4, "image_height": 60, "image_width": 90}
@@ -266,21 +270,42 @@ def test_a_set_of_real_photographs_is_never_overwritten(tmp_path):
     assert photograph.read_bytes() == b"precious"
 
 
-def test_a_set_killed_halfway_can_be_overwritten_and_has_no_csv(tmp_path, monkeypatch):
-    draw = synthesize.draw_image
+@pytest.fixture
+def killed_set(tmp_path):
+    """A folder as a process leaves it that is killed while it draws the fourth image."""
+    flags = [f"--{name}={value}" for name, value in SMALL.items()]
+    words = programs.command(
+        "synthesize_and_die", 3, f"--output_dir={tmp_path}", *flags, "--workers=1"
+    )
+    done = subprocess.run(words, capture_output=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert list(tmp_path.glob(".train.csv.*")) and not list(tmp_path.glob("[!.]*.csv"))
+    return tmp_path
 
-    def dying(config, stream, index):
-        if index == 3:
-            raise KeyboardInterrupt
-        return draw(config, stream, index)
 
-    monkeypatch.setattr(synthesize, "draw_image", dying)
-    with pytest.raises(KeyboardInterrupt):
+def test_a_killed_set_is_finished_by_the_same_command(killed_set, small_set, monkeypatch):
+    drawn, render = [], scenes.render
+    monkeypatch.setattr(scenes, "render", lambda *given: drawn.append(1) or render(*given))
+    before = len(list((killed_set / "train_images").glob("[!.]*")))
+    make(killed_set)
+    assert contents(killed_set) == contents(small_set)
+    assert before == 3 and len(drawn) == SMALL["num_images"] + SMALL["num_test_images"] - before
+
+
+def test_a_killed_set_is_not_finished_with_other_settings(killed_set):
+    before = contents(killed_set / "train_images")
+    with pytest.raises(UserError, match="holds a part of another set; .*overwrite=True"):
+        make(killed_set, seed=1)
+    assert contents(killed_set / "train_images") == before
+    make(killed_set, seed=1, overwrite=True, num_images=2)
+    assert len(list((killed_set / "train_images").iterdir())) == 2
+    assert not list(killed_set.rglob("*.tmp*"))
+
+
+def test_a_set_is_drawn_by_one_process_at_a_time(tmp_path):
+    lock = FolderLock(str(tmp_path), "synthesis", "output_dir")
+    with lock, pytest.raises(UserError, match="Another synthesis is at work in"):
         make(tmp_path)
-    assert not list(tmp_path.glob("*.csv"))
-    monkeypatch.undo()
-    make(tmp_path, overwrite=True)
-    assert len(pd.read_csv(tmp_path / "train.csv")) == 4 * SMALL["num_images"]
 
 
 @pytest.mark.parametrize(
