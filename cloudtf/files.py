@@ -21,9 +21,9 @@ import re
 import secrets
 import shutil
 import tempfile
-from typing import Any, Iterable, Iterator, Optional, TextIO
+from typing import Any, Callable, Iterable, Iterator, Mapping, Optional, TextIO
 
-from cloudtf.errors import UserError, reason
+from cloudtf.errors import UserError, param, reason
 
 # The temporary names of `replacing`.
 _LEFTOVER = re.compile(r"\.(.+)\.\d+\.tmp(\..*)?")
@@ -266,6 +266,51 @@ def sha256(path: str) -> str:
         while piece := file.read(1 << 20):
             digest.update(piece)
     return digest.hexdigest()
+
+
+def same_file(one: str, other: str) -> bool:
+    """Whether two paths are one file, by links too; by their names where they are remote."""
+    if is_remote(one) or is_remote(other):
+        return posixpath.normpath(one) == posixpath.normpath(other)
+    if os.path.exists(one) and os.path.exists(other):
+        return os.path.samefile(one, other)
+    return os.path.realpath(one) == os.path.realpath(other)
+
+
+def check_output(
+    path: str,
+    kind: str,
+    is_one: Callable[[bytes], bool],
+    inputs: Optional[Mapping[str, Optional[str]]] = None,
+    setting: str = "output",
+) -> None:
+    """Refuses to write over what a command reads, or over a file that is not of the same kind.
+
+    Args:
+      path: the file that will be written.
+      kind: what it will be, such as `a prediction table`; names it in the refusal.
+      is_one: whether the content of a file is of that kind.
+      inputs: the files that the command reads, by the setting that names them; None is passed over.
+      setting: the setting that names `path`, or the folder that it is in.
+
+    Raises:
+      UserError: the file is an input, is there and of another kind, or is no regular file.
+    """
+    given = param(**{setting: path}) if setting == "output" else path
+    for name, other in (inputs or {}).items():
+        if other is not None and same_file(path, other):
+            raise UserError(
+                f"{given} is the file of {param(name)}, which is never written over; choose "
+                "another name."
+            )
+    if not exists(path):
+        return
+    regular = not is_dir(path) if is_remote(path) else os.path.isfile(path)
+    if not regular or not is_one(read_bytes(path)):
+        raise UserError(
+            f"{given} is there already and is not {kind}; move it away, or choose another "
+            f"{param(setting)}."
+        )
 
 
 @contextlib.contextmanager

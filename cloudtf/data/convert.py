@@ -22,7 +22,7 @@ from cloudtf import files, machine, settings
 from cloudtf.data import records, selection, shards, tasks
 from cloudtf.data.convert_config import ConvertConfig
 from cloudtf.data.labels import LabelTable, combination, escaped
-from cloudtf.data.progress import PHOTOGRAPHS, Journal
+from cloudtf.data.progress import PHOTOGRAPHS, Journal, is_shard
 from cloudtf.data.recipe import Recipe, one_thread_an_image
 from cloudtf.errors import UserError, param
 from cloudtf.locks import FolderLock
@@ -64,6 +64,7 @@ def convert(config: ConvertConfig) -> records.Manifest:
     """
     if config.images_dir is None:
         return _verify(config)
+    _check_inputs(config)
     write = _beam_writer(config) if config.engine == "beam" else _write
     table = selection.examples(config)
     plans = [
@@ -85,6 +86,18 @@ def convert(config: ConvertConfig) -> records.Manifest:
             journal.finish(manifest)
     report("\n".join(_summary(manifest)))
     return _verify(config) if config.verify else manifest
+
+
+def _check_inputs(config: ConvertConfig) -> None:
+    """Refuses a label CSV with the place and name of something that a conversion makes."""
+    path = config.labels_csv
+    if isinstance(path, str) and not files.is_remote(path):
+        made = (records.MANIFEST_NAME, *filter(is_shard, [files.basename(path)]))
+        if any(files.same_file(files.join(config.output_dir, name), path) for name in made):
+            raise UserError(
+                f"{param(labels_csv=path)} is where the conversion would write; choose another "
+                f"{param('output_dir')}."
+            )
 
 
 def _record_size(config: ConvertConfig) -> int:

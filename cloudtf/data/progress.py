@@ -141,7 +141,7 @@ class Journal:
 
     def _refuse_undescribed(self) -> None:
         """Refuses shards that neither a manifest nor a journal describes."""
-        present = [name for name in files.list_dir(self.data_dir) if _is_shard(name)]
+        present = [name for name in files.list_dir(self.data_dir) if is_shard(name)]
         if present:
             raise UserError(
                 f"{self.data_dir} holds shards that nothing describes, such as {present[0]}; "
@@ -194,7 +194,7 @@ class Journal:
         files.remove(self._path(JOURNAL_NAME))
         tasks.clear(self.data_dir)
         for name in files.list_dir(self.data_dir):
-            if _is_shard(name):
+            if is_shard(name):
                 files.remove(self._path(name))
 
     def _remove_leftovers(self) -> None:
@@ -203,5 +203,6 @@ class Journal:
                 files.remove(self._path(name))
 
 
-def _is_shard(name: str) -> bool:
+def is_shard(name: str) -> bool:
+    """Whether a file has the name of a shard."""
     return bool(re.fullmatch(shards.NAME_PATTERN, name))

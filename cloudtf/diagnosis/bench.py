@@ -51,6 +51,13 @@ def bench(config: BenchConfig) -> dict[str, Any]:
     Raises:
       UserError: the data is damaged, has no such split, or the hardware is not there.
     """
+    if config.json:
+        files.check_output(
+            config.json,
+            "what `cloudtf bench` writes",
+            lambda content: b'"throughput"' in content,
+            setting="json",
+        )
     facts = provenance.facts()
     manifest = records.read_manifest(config.data_dir)
     splits, _ = split_names(config, manifest.splits)

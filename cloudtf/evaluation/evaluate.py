@@ -108,6 +108,7 @@ def judge(config: EvaluateConfig) -> Evaluation:
     check_matches(path, info, config.data_dir, data.classes, data.image_shape)
     validated_on = info.get("val_split", "val")
     split = config.split or validated_on
+    results.check(output, split, split != validated_on, data.classes)
     scorer = scoring.Scorer(judged.model, flips=config.tta)
     with data.naming_damage(split):
         scored = scorer.dataset(data.batches(split, config.batch_size, with_keys=True))

@@ -40,6 +40,11 @@ def slug(name: str) -> str:
     return f"{kept or 'class'}-{hashlib.sha256(name.encode('utf-8')).hexdigest()[:8]}"
 
 
+def is_picture(content: bytes) -> bool:
+    """Whether a file is a picture of this module, and not a photograph that happens to be a PNG."""
+    return content.startswith(b"\x89PNG\r\n\x1a\n") and b"matplotlib" in content[:1024]
+
+
 def pr_curve(
     path: str,
     class_name: str,

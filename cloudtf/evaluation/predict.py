@@ -59,6 +59,7 @@ def predict(config: PredictConfig) -> int:
     from cloudtf.submission import predictions
 
     path = saving.find_model(config.model)
+    files.check_output(config.output, "a prediction table", predictions.is_table, {"model": path})
     trained = classifier.read(path)
     info = trained.info
     scorer = scoring.Scorer(trained.model, flips=config.tta)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from cloudtf import files
 from cloudtf.pipeline.augmentations import Augmentations
 from cloudtf.settings import REQUIRED, setting
 
@@ -38,6 +39,7 @@ def preview(config: PreviewConfig) -> None:
     from cloudtf.pipeline import augment
     from cloudtf.pipeline.dataset import open_dataset
 
+    files.check_output(config.output, "a picture made by cloudtf", plots.is_picture)
     data = open_dataset(config.data_dir, cache="none")
     count = min(config.num_images, data.num_examples(config.split))
     with data.naming_damage(config.split):

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
-from typing import Any, Mapping, Sequence
+from typing import Any, Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -64,13 +65,46 @@ class Findings:
 
     def file(self, stem: str, extension: str) -> str:
         """The name of one of the files."""
-        return f"{stem}_{self.split}{extension}" if self.apart else f"{stem}{extension}"
+        return _name(self.split, self.apart, stem, extension)
 
     def picture(self, class_name: str) -> str:
         """The name of the picture of one class."""
-        # No split has a dot in its name: so no two of these are the same.
-        place = f".{self.split}." if self.apart else "_"
-        return f"pr_curve{place}{plots.slug(class_name)}.png"
+        return _picture(self.split, self.apart, class_name)
+
+
+def _name(split: str, apart: bool, stem: str, extension: str) -> str:
+    return f"{stem}_{split}{extension}" if apart else f"{stem}{extension}"
+
+
+def _picture(split: str, apart: bool, class_name: str) -> str:
+    # No split has a dot in its name: so no two of these are the same.
+    return f"pr_curve{f'.{split}.' if apart else '_'}{plots.slug(class_name)}.png"
+
+
+def check(folder: str, split: str, apart: bool, classes: Sequence[str]) -> None:
+    """Refuses a folder in which a file of another kind has the name of one that will be written.
+
+    Args:
+      folder: where the files will go.
+      split: the name of the split, such as `val`.
+      apart: whether the model was validated on another split.
+      classes: the C class names.
+
+    Raises:
+      UserError: naming the file.
+    """
+    name = functools.partial(_name, split, apart)
+    kinds: dict[str, Callable[[bytes], bool]] = {
+        name("metrics", ".json"): lambda content: b'"average_precision"' in content,
+        name("thresholds", ".json"): lambda content: b'"threshold"' in content,
+        f"predictions_{split}.csv": predictions.is_table,
+        name("report", ".html"): lambda content: b"<title>cloudtf" in content,
+        **{_picture(split, apart, one): plots.is_picture for one in classes},
+    }
+    there = set(files.list_dir(folder)) if files.is_dir(folder) else set()
+    for file in sorted(kinds.keys() & there):
+        path = files.join(folder, file)
+        files.check_output(path, "of an evaluation", kinds[file], setting="output_dir")
 
 
 def write(

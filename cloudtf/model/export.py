@@ -108,6 +108,13 @@ def export(config: ExportConfig) -> dict[str, Any]:
     from cloudtf.model import classifier, saving
 
     path = saving.find_model(config.model)
+    if config.format != "saved_model":
+        files.check_output(
+            output,
+            f"a model exported as {config.format}",
+            lambda content: INFO_NAME.encode() in content and not content.startswith(b"PK"),
+            {"model": path, "thresholds": config.thresholds},
+        )
     trained = classifier.read(path, in_float32=True)
     source, chosen = _find_thresholds(path, trained.info, config)
     info = _describe(trained.info, config, chosen)

@@ -7,14 +7,13 @@ split on the last underscore. Everything is paired by image name.
 from __future__ import annotations
 
 import dataclasses
-import os
 import shutil
 import textwrap
 from collections import Counter
 from typing import Optional
 
 from cloudtf import files
-from cloudtf.errors import UserError, param
+from cloudtf.errors import UserError
 from cloudtf.model import thresholds
 from cloudtf.reporter import report
 from cloudtf.settings import REQUIRED, Settings, setting
@@ -93,12 +92,12 @@ def postprocess(config: PostprocessConfig) -> PostprocessResult:
     >>> result.masks == {kind: len(names) for kind in class_names}
     True
     """
-    for name in ("submission", "predictions", "thresholds"):
-        if _same_file(config.output, getattr(config, name)):
-            raise UserError(
-                f"{param(output=config.output)} is the file of {param(name)}, which is never "
-                "written over; choose another name."
-            )
+    files.check_output(
+        config.output,
+        "a submission",
+        lambda content: content.lstrip(b"\xef\xbb\xbf").startswith(",".join(COLUMNS).encode()),
+        {name: getattr(config, name) for name in ("submission", "predictions", "thresholds")},
+    )
     names, scores, class_names = predictions.read(config.predictions)
     lowest = _recall_thresholds(config, class_names)
     rows = _read_submission(config.submission)
@@ -218,11 +217,3 @@ def _split(path: str, line: int, label: str) -> tuple[str, str]:
             "as 0011165.jpg_Fish."
         )
     return image, class_name
-
-
-def _same_file(one: str, other: str) -> bool:
-    if files.is_remote(one) or files.is_remote(other):
-        return one == other
-    if os.path.exists(one) and os.path.exists(other):
-        return os.path.samefile(one, other)
-    return os.path.realpath(one) == os.path.realpath(other)

@@ -105,6 +105,14 @@ def read(path: str) -> tuple[list[str], np.ndarray, list[str]]:
     return names, scores, class_names
 
 
+def is_table(content: bytes) -> bool:
+    """Whether a file seems to be a prediction table, and not a one-hot label CSV like it."""
+    header, _, rows = content[: 1 << 20].lstrip(b"\xef\xbb\xbf").partition(b"\n")
+    first = rows.partition(b"\n")[0].partition(b",")[2]
+    # Probabilities are written with a point or an exponent, labels as 0 and 1.
+    return header.startswith(f"{IMAGE},".encode()) and (not rows or bool(set(first) & set(b".e")))
+
+
 def read_table(path: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """The header of a CSV, and its rows as (line number, cells), every cell as it is written.
 

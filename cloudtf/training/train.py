@@ -85,6 +85,11 @@ def _resume(run: Run) -> tuple[Progress, Optional[str]]:
     compatibility.check_workers(run.workers, config, progress, run.records)
     if latest is not None:
         compatibility.check(config, progress, run.records)
+    elif files.same_file(config.weights, files.join(config.run_dir, "best.keras")):
+        raise UserError(
+            f"{param(weights=config.weights)} is a model that a new run in {config.run_dir} would "
+            f"replace; give another {param('run_dir')}."
+        )
     progress.records = run.records
     progress.settings = dataclasses.asdict(config)
     progress.reopen([stage.epochs for stage in run.stages], config.early_stopping_patience)

@@ -232,8 +232,10 @@ def test_an_evaluation_that_dies_leaves_nothing_new_beside_anything_old(
     results = {"metrics.json", "thresholds.json", "predictions_val.csv", "report.html"}
     results |= {f"pr_curve_{name}.png" for name in CLASSES}
     for name in results:  # As if all of them had been different.
-        (run_dir / name).write_bytes(b"old")
-    (run_dir / "metrics.json").write_text('{"pr_auc": {"Older": 0.5}}')
+        with open(run_dir / name, "ab") as file:
+            file.write(b"old")
+    metrics = {"average_precision": {}, "pr_auc": {"Older": 0.5}}
+    (run_dir / "metrics.json").write_text(json.dumps(metrics))
     (run_dir / "pr_curve_Older.png").write_bytes(b"old")
 
     carry_out = getattr(files, operation)

@@ -31,6 +31,8 @@ from tests import programs
 ROOT = pathlib.Path(__file__).parents[2]
 CLASSES = ["Fish", "Flower", "Gravel", "Sugar"]
 SMALL = {"classes": ["a", "b"]}
+# Of an export before.
+OLD = b"\x1c\0\0\0TFL3 cloudtf.json"
 
 
 def use(python, folder, jpeg, images, saved, lite):
@@ -386,7 +388,7 @@ def test_remote_models_and_outputs_work(small, tmp_path):
 def test_a_failed_export_leaves_what_was_there(small, tmp_path, monkeypatch, kind):
     output = tmp_path / "out"
     if kind == "tflite":
-        output.write_bytes(b"the old one")
+        output.write_bytes(OLD)
 
     def fail(*args, **kwargs):
         raise OSError(28, "No space left on device")
@@ -397,7 +399,7 @@ def test_a_failed_export_leaves_what_was_there(small, tmp_path, monkeypatch, kin
         export(ExportConfig(model=small, output=str(output), format=kind))
     assert os.listdir(tmp_path) == (["out"] if kind == "tflite" else [])
     if kind == "tflite":
-        assert output.read_bytes() == b"the old one"
+        assert output.read_bytes() == OLD
         monkeypatch.undo()
         export(ExportConfig(model=small, output=str(output), format=kind))
         assert output.read_bytes()[4:8] == b"TFL3" and os.listdir(tmp_path) == ["out"]
