@@ -31,7 +31,7 @@ WITHOUT_EXAMPLE = {
     "train",
 }
 WITH_STUBS = {
-    "data", "diagnosis", "pipeline",
+    "data", "pipeline",
     "training",
 }  # fmt: skip
 

@@ -33,7 +33,7 @@ COMMANDS = {
     "evaluate": "metrics, thresholds and plots for a trained model",
     "predict": "probabilities for records or a folder of images",
     "postprocess": "empty the masks of a submission that the classifier disbelieves",
-    "doctor": "check the set-up and the data, and name what binds the speed",
+    "doctor": "check the set-up and the data, and name the bottleneck",
     "bench": "the speed of each part on this machine",
     "export": "a model for other programs: SavedModel, TFLite or ONNX",
 }

@@ -1,4 +1,4 @@
-"""Check the set-up and the data for a planned run, and name what binds its speed.
+"""Check the set-up and the data for a planned run, and name the bottleneck of its speed.
 
 Takes the flags of `cloudtf train`; nothing is trained, written or downloaded. Every line begins
 with ok, note (it works, but read it) or wrong. The exit status is 1 if anything is wrong.
@@ -18,8 +18,8 @@ def run(config: DoctorConfig) -> None:
     """Checks and prints; raises UserError if anything is wrong."""
     from cloudtf.diagnosis.doctor import doctor
 
-    found = doctor(config, os.environ)
-    if found.wrong:
-        things = "thing is" if found.wrong == 1 else "things are"
-        raise UserError(f"{found.wrong} {things} wrong; see the lines that say so.")
-    print(f"\nNothing is wrong; {found.notes} {'note' if found.notes == 1 else 'notes'}.")
+    result = doctor(config, os.environ)
+    if result.wrong:
+        things = "thing is" if result.wrong == 1 else "things are"
+        raise UserError(f"{result.wrong} {things} wrong; see the lines that say so.")
+    print(f"\nNothing is wrong; {result.notes} {'note' if result.notes == 1 else 'notes'}.")

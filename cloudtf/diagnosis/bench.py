@@ -17,6 +17,7 @@ from cloudtf.diagnosis.config import BenchConfig
 from cloudtf.errors import UserError
 from cloudtf.pipeline import memory
 from cloudtf.pipeline.dataset import ImageDataset
+from cloudtf.reporter import report
 from cloudtf.text import number
 from cloudtf.training import building, hardware
 from cloudtf.training.splits import split_names
@@ -42,7 +43,7 @@ _CONVERTED_IMAGES = 200
 
 
 def bench(config: BenchConfig) -> dict[str, Any]:
-    """Measures, prints the table, and writes the JSON if it is asked for.
+    """Measures, reports the table, and writes the JSON if `config.json` names a file.
 
     Returns:
       What is in the JSON: `machine`, `data`, `throughput` (rows of images/s), `costs_ms`
@@ -66,8 +67,8 @@ def bench(config: BenchConfig) -> dict[str, Any]:
     if not split.num_examples:
         raise UserError(f"The split {split.name!r} in {config.data_dir} has no examples.")
     if config.images_dir:
-        sources.unlabelled(config.images_dir)  # Said before anything is measured.
-    print(provenance.describe(facts))
+        sources.unlabelled(config.images_dir)  # Refuses a bad folder before anything is measured.
+    report(provenance.describe(facts))
     # The hardware too: TensorFlow joins a cluster, or learns of a TPU, before it computes anything.
     step = _step(config, manifest) if config.step else None
     sample = samples.encoded(config.data_dir, split, len(manifest.classes), config.max_images)
@@ -94,8 +95,7 @@ def bench(config: BenchConfig) -> dict[str, Any]:
         "step": step,
         "conversion": _conversion(config, manifest) if config.images_dir else None,
     }
-    for line in lines(result):
-        print(line)
+    report("\n".join(lines(result)))
     if config.json:
         files.write_json(config.json, result)
     return result
@@ -149,7 +149,7 @@ def _cases(
         result[HOST_DECODED] = training("decoded", "host")
         result[DECODED] = training("decoded", "device")
     else:
-        print("The pixels do not fit into memory: no decoded cache is measured.")
+        report("The pixels do not fit into memory: no decoded cache is measured.")
     return {
         **result,
         EVALUATION: cases.evaluation(data("encoded"), batch, False, cores, split),

@@ -1,8 +1,10 @@
-"""Which stage of training binds, and the flag that would lift it: from the speed of each alone."""
+"""The bottleneck of a training run, and the setting that lifts it, from the speed of each stage."""
 
 from __future__ import annotations
 
 import dataclasses
+
+from cloudtf.errors import param
 
 # Stages that must be paid again each epoch, for each way to cache.
 _RECURRING = {
@@ -20,13 +22,13 @@ class Situation:
       speeds: images a second of `read`, `decode`, `augment` and `step`, each alone on all cores
         or devices; without `augment` where the host does not augment.
       accelerator: `CPU`, `GPU` or `TPU`.
-      cache: of the training split, `none`, `encoded` or `decoded`.
+      cache: how the training split is kept in memory: `none`, `encoded` or `decoded`.
       fits: the caches that would fit into memory.
-      data_service: whether other machines decode already.
-      model: the network.
-      mixed_precision: whether it computes in half precision.
+      model: the network's name, such as `efficientnetb2`.
+      mixed_precision: whether the network computes in half precision.
       jit_compile: whether XLA compiles the step.
-      steps_per_execution: steps a call.
+      steps_per_execution: the number of steps in one call of the compiled program.
+      data_service: whether other machines decode already.
     """
 
     speeds: dict[str, float]
@@ -42,14 +44,14 @@ class Situation:
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """What binds.
+    """The bottleneck.
 
     Attributes:
-      images_per_second: to be expected of training as a whole.
-      stage: what binds: `read`, `decode`, `augment` or `step`.
+      images_per_second: the expected speed of training as a whole.
+      stage: the bottleneck: `read`, `decode`, `augment` or `step`.
       share: the stage's part of the time of an image (on a CPU), or of the host's work for an
-        image (where an accelerator waits for the host); 1 for a step on an accelerator.
-      advice: a sentence with the flag.
+        image (where an accelerator waits for the host), in (0, 1]; 1 for a step on an accelerator.
+      advice: one or two sentences that name the setting to change.
     """
 
     images_per_second: float
@@ -87,36 +89,39 @@ def _advice(stage: str, situation: Situation) -> str:
 def _read(situation: Situation) -> str:
     for cache in ("decoded", "encoded"):
         if cache in situation.fits:
-            return f"--cache={cache} reads the records once only; they fit into memory."
+            return f"{param(cache=cache)} reads the records once only; they fit into memory."
     return (
         "Put the records on a faster disk or nearer, or convert them to more shards "
-        "(--num_shards), which are read at once."
+        f"({param('num_shards')}), which are read at once."
     )
 
 
 def _decode(situation: Situation) -> str:
     if "decoded" in situation.fits:
-        return "--cache=decoded keeps the pixels; they fit into memory."
+        return f"{param(cache='decoded')} keeps the pixels; they fit into memory."
     if situation.data_service:
-        return "On the data service's machines it is shared: start more of `cloudtf data-worker`."
-    return "--data_service lets other machines decode; or take a machine with more cores."
+        return "The data service's machines share it: start more of `cloudtf data-worker`."
+    return f"{param('data_service')} lets other machines decode; or take a machine with more cores."
 
 
 def _augment(situation: Situation) -> str:
     if situation.accelerator != "CPU":
-        return "--augment_on=device augments there."
-    return "Fewer --augmentations would do; a GPU would take them over."
+        return f"{param(augment_on='device')} augments on the accelerator."
+    return f"Use fewer {param('augmentations')}, or a GPU, which would take them over."
 
 
 def _step(situation: Situation) -> str:
     if situation.accelerator == "CPU":
         if situation.model in ("efficientnetb0", "tiny"):
-            return "Smaller images (convert with a smaller --image_height and width), or a GPU."
-        return "--model=efficientnetb0 is the lightest network; a GPU is much faster."
+            return (
+                f"Use smaller images (convert with a smaller {param('image_height')} and width), "
+                "or a GPU."
+            )
+        return f"{param(model='efficientnetb0')} is the lightest network; a GPU is much faster."
     if not situation.mixed_precision:
-        return "--mixed_precision is about twice as fast on recent GPUs and on TPUs."
+        return f"{param(mixed_precision=True)} is about twice as fast on recent GPUs and on TPUs."
     if situation.steps_per_execution == 1:
-        return "--steps_per_execution=8 saves round trips between host and device."
+        return f"{param(steps_per_execution=8)} saves round trips between host and device."
     if situation.accelerator == "GPU" and not situation.jit_compile:
-        return "--jit_compile lets XLA fuse the step's operations."
-    return "The input keeps up; a larger --batch_size or more devices train faster."
+        return f"{param(jit_compile=True)} lets XLA fuse the step's operations."
+    return f"The input keeps up; a larger {param('batch_size')} or more devices train faster."

@@ -1,4 +1,4 @@
-"""What can be timed of the way of the data: whole pipelines, single stages, and the limits.
+"""What can be timed between records and batches: whole pipelines, single stages, and the limits.
 
 A function here prepares a case (loads, builds) and returns it; the case takes turns. Images are
 JPEGs in memory or records on a disk whose pages have been read before, unless it says otherwise.

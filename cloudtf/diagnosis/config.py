@@ -20,7 +20,7 @@ class TrialConfig(TrainConfig):
 
 @dataclasses.dataclass(frozen=True)
 class DoctorConfig(TrialConfig):
-    """What `cloudtf doctor` is told."""
+    """The settings of `doctor`."""
 
     check_shards: Optional[int] = setting(
         None, "Shards whose every byte is checked, evenly chosen. Default: all.", minimum=0
@@ -31,15 +31,15 @@ class DoctorConfig(TrialConfig):
 
 @dataclasses.dataclass(frozen=True)
 class BenchConfig(TrialConfig):
-    """What `cloudtf bench` is told."""
+    """The settings of `bench`."""
 
     json: Optional[str] = setting(None, "Also write the numbers to this file.")
     images_dir: Optional[str] = setting(
         None, "Folder of photographs: also time their conversion to the records' size."
     )
-    step: bool = setting(True, "Also time train steps of --model (its weights are random).")
+    step: bool = setting(True, "Also time train steps of `model` (its weights are random).")
     rounds: int = setting(5, "Turns of each measurement.", minimum=1, maximum=1000)
     seconds: float = setting(0.5, "About how long a turn is.", minimum=0.01, maximum=600)
     max_images: int = setting(
-        2000, "Images held in memory for what is timed without reading.", minimum=1
+        2000, "Images held in memory for the stages that are timed without reading.", minimum=1
     )

@@ -1,4 +1,4 @@
-"""Checks of a data set: what its manifest says, what its shards hold, what it lets be learnt."""
+"""Checks of a data set: its manifest, its shards, and whether it fits into memory."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Collection, Iterator, Optional, Sequence
 from cloudtf import files, machine
 from cloudtf.data import records, shards, verify
 from cloudtf.diagnosis.findings import Sheet
+from cloudtf.errors import param
 from cloudtf.pipeline import memory
 from cloudtf.text import listed, number
 
@@ -30,7 +31,7 @@ def check_manifest(sheet: Sheet, data_dir: str) -> Optional[records.Manifest]:
 
 def _contradictions(data_dir: str, manifest: records.Manifest) -> Iterator[str]:
     path = files.join(data_dir, records.MANIFEST_NAME)
-    again = "convert again with --overwrite"
+    again = f"convert again with {param(overwrite=True)}"
     for split in manifest.splits.values():
         uncounted = [name for name in manifest.classes if name not in split.class_counts]
         if split.class_counts and uncounted:
@@ -55,11 +56,11 @@ def check_shards(
     """Checks the shards: all for length, and every byte and record of all or some.
 
     Args:
-      sheet: gets the findings, all of them.
+      sheet: the report, to which all findings are added.
       data_dir: the folder of the records.
-      manifest: of it.
-      how_many: shards that are read; None for all.
-      deep: whether TensorFlow is there to read records with.
+      manifest: the content of `dataset.json` in that folder.
+      how_many: the number of shards that are read whole; None: all.
+      deep: whether records are read, for which TensorFlow must be installed.
     """
     all_shards = [shard for split in manifest.splits.values() for shard in split.shards]
     bad = set()
@@ -75,13 +76,14 @@ def check_shards(
     _check_strays(sheet, data_dir, {shard.name for shard in all_shards})
     chosen = {shard.name for shard in evenly(all_shards, how_many)}
     if len(chosen) < len(all_shards):
-        sheet.note(f"{len(all_shards) - len(chosen)} shards were not read (--check_shards).")
+        unread = len(all_shards) - len(chosen)
+        sheet.note(f"{unread} shards were not read ({param('check_shards')}).")
     if not deep or not chosen:
         return
     left_out = bad | {shard.name for shard in all_shards if shard.name not in chosen}
     before = sheet.wrong_count
-    for found in verify.problems(data_dir, manifest, leave_out=left_out):
-        (sheet.note if found.harmless else sheet.wrong)(found.sentence)
+    for damage in verify.problems(data_dir, manifest, leave_out=left_out):
+        (sheet.note if damage.harmless else sheet.wrong)(damage.sentence)
     read = sum(shard.num_examples for shard in all_shards if shard.name not in left_out)
     if sheet.wrong_count == before and read:
         sheet.ok(f"{read:,} records agree with their checksums, labels and sizes")
@@ -113,13 +115,13 @@ def check_cache(
     """Whether what is to be kept in memory fits there.
 
     Args:
-      sheet: gets the findings.
-      manifest: of the data.
-      splits: in the order in which they are loaded.
-      wanted: `--cache`.
+      sheet: the report, to which the findings are added.
+      manifest: the content of `dataset.json`.
+      splits: the splits that are kept, in the order in which they are loaded.
+      wanted: the setting `cache`: `auto`, `none`, `encoded` or `decoded`.
 
     Returns:
-      The choice for each split, by name.
+      Split name -> `none`, `encoded` or `decoded`.
     """
     free = machine.free_bytes()
     budget = int(free * memory.SHARE)
@@ -133,7 +135,7 @@ def check_cache(
         sheet.ok(f"{split.name}: {memory.WORDS[choice]}, {number(cost / 1e6)} MB")
     if needed > free:
         sheet.wrong(
-            f"--cache={wanted} needs {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free; use "
-            "--cache=auto, which takes what fits."
+            f"{param(cache=wanted)} needs {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free; "
+            f"use {param(cache='auto')}, which takes what fits."
         )
     return choices

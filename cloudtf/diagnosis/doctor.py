@@ -11,6 +11,7 @@ from cloudtf.diagnosis import data as data_checks
 from cloudtf.diagnosis import environment as environment_checks
 from cloudtf.diagnosis.config import DoctorConfig
 from cloudtf.diagnosis.findings import Sheet
+from cloudtf.errors import param
 from cloudtf.text import number
 
 # JPEGs held in memory for the timing of decoding.
@@ -19,11 +20,11 @@ _SAMPLE = 512
 
 @dataclasses.dataclass(frozen=True)
 class Diagnosis:
-    """What came of a check-up.
+    """The result of a check-up.
 
     Attributes:
-      wrong: how many things are wrong.
-      notes: how many are worth knowing.
+      wrong: the number of findings that training would refuse, fail on or suffer from.
+      notes: the number of findings that work and are worth knowing.
       bottleneck: `read`, `decode`, `augment` or `step`; None where nothing was timed.
     """
 
@@ -33,11 +34,11 @@ class Diagnosis:
 
 
 def doctor(config: DoctorConfig, environment: Mapping[str, str]) -> Diagnosis:
-    """Checks everything and prints it; nothing is written, and nothing downloaded.
+    """Checks everything and reports it; nothing is written, and nothing downloaded.
 
     Args:
       config: the settings of the run that is planned.
-      environment: the variables of this process.
+      environment: the environment variables of this process, name -> value.
     """
     sheet = Sheet()
     sheet.plain("Set-up")
@@ -53,7 +54,9 @@ def doctor(config: DoctorConfig, environment: Mapping[str, str]) -> Diagnosis:
         before = sheet.wrong_count
         data_checks.check_shards(sheet, config.data_dir, manifest, config.check_shards, usable)
         if config.on_bad_record == "skip" and sheet.wrong_count > before:
-            sheet.note("--on_bad_record=skip leaves out damaged records, up to 1% of a split.")
+            sheet.note(
+                f"{param(on_bad_record='skip')} leaves out damaged records, up to 1% of a split."
+            )
         if usable:
             splits = _check_splits(sheet, config, manifest)
     bottleneck = None
@@ -62,7 +65,7 @@ def doctor(config: DoctorConfig, environment: Mapping[str, str]) -> Diagnosis:
         if model is not None and config.timing:
             sheet.heading("Speed, each stage alone")
             if sheet.wrong_count:
-                sheet.note("Not timed, since something is wrong; mend it first.")
+                sheet.note("Not timed, since something is wrong; fix that first.")
             else:
                 bottleneck = sheet.attempt(
                     lambda: _time(sheet, config, strategy, manifest, splits, model)
@@ -136,7 +139,7 @@ def _time(
 
     served = config.data_service is not None
     if served:
-        sheet.note("--data_service: what other machines are to do is timed on this one.")
+        sheet.note(f"{param('data_service')}: its machines' work is timed on this one.")
     cores, batch = machine.usable_cores(), min(config.batch_size, 64)
     height, width = shape = (manifest.image_height, manifest.image_width)
     train = splits["train"]
@@ -171,8 +174,9 @@ def _time(
         )
     )
     sheet.ok(
-        f"About {number(verdict.images_per_second)} images/s in all; {verdict.stage} binds, with "
-        f"{100 * verdict.share:.0f}% of {_whose(verdict.stage, strategy)}. {verdict.advice}"
+        f"About {number(verdict.images_per_second)} images/s in all; the bottleneck is "
+        f"{verdict.stage}, with {100 * verdict.share:.0f}% of "
+        f"{_whose(verdict.stage, strategy)}. {verdict.advice}"
     )
     return verdict.stage
 

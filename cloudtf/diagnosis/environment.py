@@ -12,7 +12,7 @@ from typing import Any, Mapping, Optional
 from cloudtf import __version__, files, machine
 from cloudtf.diagnosis.config import TrialConfig
 from cloudtf.diagnosis.findings import Sheet
-from cloudtf.errors import UserError
+from cloudtf.errors import UserError, param, reason
 
 # Variables that change what TensorFlow does, and what a user may not remember having set.
 _NUMBERS_OF_THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
@@ -56,12 +56,12 @@ def check_hardware(
     """Devices, cores, threads and memory.
 
     Args:
-      sheet: gets the findings.
-      config: of the run that is planned.
-      environment: of this process.
+      sheet: the report, to which the findings are added.
+      config: the settings of the run that is planned.
+      environment: the environment variables of this process, name -> value.
 
     Returns:
-      The strategy of the run; of this machine alone if several are to take part; None if the
+      The strategy of the run; that of this machine alone if several are to take part; None if the
       hardware is not there.
     """
     from cloudtf.training import building, hardware
@@ -104,7 +104,7 @@ def _check_gpus(
     elif os.path.exists(_NVIDIA_DEVICE):
         sheet.wrong(
             "This machine has an NVIDIA GPU that TensorFlow does not see; install the classic-gpu "
-            "or current-gpu extra of cloudtf, or train with --strategy=cpu."
+            f"or current-gpu extra of cloudtf, or train with {param(strategy='cpu')}."
         )
     else:
         sheet.note("There is no GPU or TPU: training on a CPU is slow.")
@@ -125,10 +125,10 @@ def _check_threads(sheet: Sheet, environment: Mapping[str, str]) -> None:
 
 
 def check_weights(sheet: Sheet, config: TrialConfig) -> Optional[str]:
-    """Whether the weights to start from can be had.
+    """Whether the weights to start from are there or can be downloaded.
 
     Returns:
-      What to build the network with so that nothing is downloaded: a path that is there, or None.
+      The path of the weights' file; None for random weights, or where it is not there yet.
     """
     from cloudtf.model import weights
 
@@ -139,8 +139,8 @@ def check_weights(sheet: Sheet, config: TrialConfig) -> Optional[str]:
             sheet.ok(f"The weights {config.weights} are there")
             return config.weights
         sheet.wrong(
-            f"--weights={config.weights} is neither imagenet, noisy-student, none nor a file that "
-            "exists."
+            f"{param(weights=config.weights)} is neither imagenet, noisy-student, none nor a file "
+            "that exists."
         )
         return None
 
@@ -163,10 +163,11 @@ def _reach(url: str, config: TrialConfig) -> str:
         with urllib.request.urlopen(request, timeout=10) as response:
             length = response.headers.get("Content-Length")
     except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", None) or error
+        cause = getattr(error, "reason", None)
         raise UserError(
             f"The {config.weights} weights of {config.model} are not in the cache and cannot be "
-            f"reached ({reason}); download {url} yourself and pass --weights=PATH."
+            f"reached ({reason(cause if isinstance(cause, Exception) else error)}); download {url} "
+            f"yourself and pass its path as {param('weights')}."
         ) from error
     return f"{int(length) / 1e6:.0f} MB" if length and length.isdigit() else "of unknown size"
 
@@ -175,9 +176,9 @@ def check_run_folder(sheet: Sheet, run_dir: Optional[str], parameters: int) -> N
     """Whether the run's folder can be written to, and has room.
 
     Args:
-      sheet: gets the findings.
-      run_dir: the folder, which need not exist; None says nothing.
-      parameters: of the network.
+      sheet: the report, to which the findings are added.
+      run_dir: the folder, which need not exist; None: no check.
+      parameters: the number of the network's parameters.
     """
     if run_dir is None or files.is_remote(run_dir):
         return
@@ -185,13 +186,13 @@ def check_run_folder(sheet: Sheet, run_dir: Optional[str], parameters: int) -> N
     while not os.path.exists(folder):
         folder = os.path.dirname(folder)
     if not os.path.isdir(folder) or not os.access(folder, os.W_OK):
-        sheet.wrong(f"The folder {folder} cannot be written to; give another --run_dir.")
+        sheet.wrong(f"The folder {folder} cannot be written to; give another {param('run_dir')}.")
         return
     needed = parameters * _CHECKPOINT_BYTES + _OTHER_BYTES
     free = shutil.disk_usage(folder).free
     text = f"{_gigabytes(free)} free for {run_dir}, which takes up to {_gigabytes(needed)}"
     if free < needed:
-        sheet.wrong(f"{text}; make room, or give another --run_dir.")
+        sheet.wrong(f"{text}; make room, or give another {param('run_dir')}.")
     else:
         sheet.ok(text)
 

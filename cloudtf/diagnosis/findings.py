@@ -1,4 +1,4 @@
-"""What a check-up finds, printed line by line."""
+"""What a check-up finds, reported line by line."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Callable, Optional, TypeVar
 
 from cloudtf import errors
 from cloudtf.errors import UserError
+from cloudtf.reporter import report
 
 Result = TypeVar("Result")
 
@@ -15,11 +16,11 @@ _INDENT = " " * 6
 
 
 class Sheet:
-    """Prints findings as they come, each `ok`, `note` (works, but read it) or `wrong`.
+    """Reports findings as they come, each `ok`, `note` (works, but read it) or `wrong`.
 
     Attributes:
-      wrong_count: how many were wrong.
-      note_count: how many were notes.
+      wrong_count: the number of findings that were `wrong`.
+      note_count: the number of findings that were notes.
     """
 
     def __init__(self) -> None:
@@ -28,7 +29,7 @@ class Sheet:
 
     def heading(self, text: str) -> None:
         """Begins a part."""
-        print(f"\n{text}", flush=True)
+        report(f"\n{text}")
 
     def ok(self, text: str) -> None:
         """A check that passed."""
@@ -59,11 +60,11 @@ class Sheet:
 
     def plain(self, text: str) -> None:
         """A line as it is."""
-        print(text, flush=True)
+        report(text)
 
     def _line(self, level: str, text: str) -> None:
         # Paths and flags stay whole, so that they can be copied.
-        print(
+        report(
             textwrap.fill(
                 text,
                 max(30, min(shutil.get_terminal_size().columns, 100)),
@@ -71,6 +72,5 @@ class Sheet:
                 subsequent_indent=_INDENT,
                 break_long_words=False,
                 break_on_hyphens=False,
-            ),
-            flush=True,
+            )
         )

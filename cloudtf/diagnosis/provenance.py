@@ -27,7 +27,7 @@ def facts(packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
     """Where and when this runs, and with what, as JSON values.
 
     Args:
-      packages: whose versions are told, where they are installed.
+      packages: names of packages whose versions are reported, where they are installed.
     """
     load = None
     with contextlib.suppress(OSError, AttributeError):  # Not everywhere.

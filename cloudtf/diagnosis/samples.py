@@ -18,18 +18,18 @@ def encoded(data_dir: str, split: records.Split, num_classes: int, count: int) -
     Raises:
       UserError: naming a shard that is damaged.
     """
-    found: list[bytes] = []
+    contents: list[bytes] = []
     for shard in split.shards:
-        if len(found) == count:
+        if len(contents) == count:
             break
         path = files.join(data_dir, shard.name)
-        dataset = tf.data.TFRecordDataset(path).take(count - len(found)).batch(64)
+        dataset = tf.data.TFRecordDataset(path).take(count - len(contents)).batch(64)
         dataset = dataset.map(lambda s: reading.parse(s, num_classes)["encoded"])
         try:
-            found += [content for batch in dataset.as_numpy_iterator() for content in batch]
+            contents += [content for batch in dataset.as_numpy_iterator() for content in batch]
         except tf.errors.OpError as error:
             raise damage.shard_error(path, error) from error
-    return found
+    return contents
 
 
 def part(

@@ -49,7 +49,9 @@ class ScalingConfig(Settings):
     gflops_an_image: float = setting(
         4.0, "Operations of one training image: three forward passes of B2 at 224.", minimum=0.001
     )
-    parameters: int = setting(7_774_198, "Of the network (B2 with 4 classes).", minimum=1)
+    parameters: int = setting(
+        7_774_198, "Parameters of the network (B2 with 4 classes).", minimum=1
+    )
     accelerators_a_host: int = setting(8, "Accelerators of one host.", minimum=1)
     cores_a_host: int = setting(224, "Cores (hyperthreads) of one host.", minimum=1)
     core_share: float = setting(
@@ -69,22 +71,22 @@ class ScalingConfig(Settings):
     batch_an_accelerator: int = setting(128, "Images a step on one accelerator.", minimum=1)
     augment_on: str = setting("device", "Where images are augmented.", choices=("host", "device"))
     stat_ms: float = setting(
-        50.0, "Time in which the storage answers a question about one shard.", minimum=0
+        50.0, "Time in which the storage answers a request about one shard.", minimum=0
     )
 
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """What is taken from the JSON.
+    """The measured costs of an image, from the JSON of `cloudtf bench`.
 
     Attributes:
-      read_ms: of one core, to read and parse a record.
-      decode_ms: to decode a JPEG.
-      augment_ms: to augment an image on the host.
+      read_ms: milliseconds of one core to read and parse a record.
+      decode_ms: milliseconds of one core to decode a JPEG.
+      augment_ms: milliseconds of one core to augment an image on the host.
       record_bytes: mean length of a record in its shard.
-      image_bytes: of one decoded image.
-      conversion_ms: to convert a photograph; None if it was not measured.
-      photograph_bytes: mean length of a photograph; None likewise.
+      image_bytes: bytes of one decoded image, rows x columns x 3.
+      conversion_ms: milliseconds of one core to convert a photograph; None if not measured.
+      photograph_bytes: mean length of a photograph's file; None if not measured.
     """
 
     read_ms: float
@@ -101,10 +103,10 @@ class Need:
     """One resource for some accelerators.
 
     Attributes:
-      name: of the resource.
-      unit: of both numbers.
-      needed: so that no accelerator waits.
-      available: what the hosts, or the storage, have.
+      name: the resource's name in the table.
+      unit: the unit of `needed` and `available`, such as `Gbit/s`.
+      needed: the amount with which no accelerator waits.
+      available: the amount that the hosts, or the storage, have.
     """
 
     name: str
@@ -144,7 +146,7 @@ def measured(path: str) -> Measured:
 
 
 def accelerator_speed(config: ScalingConfig) -> float:
-    """Images a second of one accelerator: as told, or peak x utilisation / operations an image."""
+    """Images a second of one accelerator: given, or peak x utilisation / operations an image."""
     if config.images_per_second is not None:
         return config.images_per_second
     return config.peak_tflops * 1e12 * config.utilisation / (config.gflops_an_image * 1e9)
@@ -199,9 +201,9 @@ def needs(config: ScalingConfig, costs: Measured, accelerators: int) -> list[Nee
     ]
 
 
-def binding(found: list[Need]) -> Need:
+def binding(resources: list[Need]) -> Need:
     """The resource with the highest load."""
-    return max(found, key=lambda need: need.load)
+    return max(resources, key=lambda need: need.load)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -209,10 +211,11 @@ class ShardAdvice:
     """How to shard a set.
 
     Attributes:
-      count: shards.
-      bytes_each: length of each.
-      manifest_bytes: about how long dataset.json gets.
-      open_seconds: to ask a remote storage about each shard, 32 at once, when a run starts.
+      count: the number of shards.
+      bytes_each: the length of each shard.
+      manifest_bytes: the approximate length of dataset.json.
+      open_seconds: the time to ask a remote storage about each shard, 32 at once, when a run
+        starts.
     """
 
     count: int
@@ -246,7 +249,7 @@ def shard_advice(
 
 
 def cache_fits(config: ScalingConfig, costs: Measured, images: int) -> str:
-    """The best `--cache` that fits into the memory of one host, whole."""
+    """The best `cache` that fits into the memory of one host, whole."""
     room = config.memory_gb_a_host * 1e9 * memory.SHARE
     if images * costs.image_bytes <= room:
         return "decoded"

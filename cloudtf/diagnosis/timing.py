@@ -24,7 +24,7 @@ class Turn:
     """One measurement.
 
     Attributes:
-      seconds: taken by `items`, after the start.
+      seconds: the time that `items` took, after the start.
       items: images, steps or whatever is counted.
       start: seconds from nothing to the steady state, not part of `seconds`.
       cpu_seconds: processor time of the whole process in `seconds`, over all cores.
@@ -45,8 +45,8 @@ class Case:
     """Something to measure, prepared.
 
     Attributes:
-      measure: takes a turn.
-      multiple: items of a turn are a multiple of this (a batch; an epoch).
+      measure: called with a number of items, takes a turn over about so many.
+      multiple: the number of items of a turn is a multiple of this (a batch; an epoch).
     """
 
     measure: Measure
@@ -55,15 +55,15 @@ class Case:
 
 @dataclasses.dataclass(frozen=True)
 class Speed:
-    """What came of a case.
+    """The speed of a case.
 
     Attributes:
       median: items a second over the turns.
-      low: the 25% quartile.
-      high: the 75% quartile.
+      low: the 25% quartile over the turns, items a second.
+      high: the 75% quartile over the turns, items a second.
       cpu_ms: median milliseconds of processor time an item; steadier than `median` where other
         programs run beside it.
-      turns: how many.
+      turns: the number of turns.
     """
 
     median: float
@@ -97,9 +97,9 @@ def timed_batches(make: Callable[[], Iterator], batch_size: int, images: int) ->
     The start includes some batches, so that what lies ready in queues is used up.
 
     Args:
-      make: gives an endless iterator.
-      batch_size: images a batch.
-      images: to take, after the start.
+      make: returns an endless iterator over batches.
+      batch_size: the number of images in a batch.
+      images: the number of images to take after the start.
     """
     began = time.perf_counter()
     iterator = make()
@@ -146,9 +146,9 @@ def alternate(
     """Measures cases in turns.
 
     Args:
-      cases: by name.
-      rounds: turns of each.
-      seconds: about how long a turn is.
+      cases: name -> case, in the order of the turns.
+      rounds: the number of turns of each case.
+      seconds: the approximate length of a turn.
       progress: called after each turn.
     """
     lengths = {name: length_of_turn(case, seconds) for name, case in cases.items()}
@@ -157,7 +157,7 @@ def alternate(
         for name in cases if number % 2 == 0 else reversed(list(cases)):
             turns[name].append(cases[name].measure(lengths[name]))
             progress()
-    return {name: summary(found) for name, found in turns.items()}
+    return {name: summary(of_case) for name, of_case in turns.items()}
 
 
 def summary(turns: list[Turn]) -> Speed:

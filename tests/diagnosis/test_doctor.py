@@ -34,7 +34,9 @@ def test_a_sound_set_is_timed_and_nothing_is_written(records_dir, tmp_path, caps
     for stage in ("read", "decode", "augment", "step"):
         assert re.search(rf"^  {stage} +[\d.]+ ms +[\d,]+ images/s$", out, re.M), out
     text = " ".join(out.split())
-    assert re.search(r"images/s in all; (read|decode|augment|step) binds, with \d+% of an", text)
+    assert re.search(
+        r"images/s in all; the bottleneck is (read|decode|augment|step), with \d+% of an", text
+    )
     assert "60 records agree with their checksums" in text
     assert "Nothing is wrong" in text
     # Only paths and the table of speeds may be wider.

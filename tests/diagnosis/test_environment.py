@@ -170,7 +170,7 @@ def test_the_run_folder_has_room_or_it_is_wrong(tmp_path, capsys):
     assert not (tmp_path / "a").exists()
     # 32 bytes a parameter: a petabyte.
     wrong, text = run_folder(capsys, tmp_path, parameters=10**15 // 32)
-    assert wrong == 1 and "make room, or give another --run_dir" in text
+    assert wrong == 1 and "make room, or give another run_dir" in text
 
 
 def test_a_run_folder_below_a_file_is_wrong(tmp_path, capsys):
