@@ -1,7 +1,7 @@
 """What `cloudtf.files` needs of `tf.io.gfile`, by Apache Beam's file systems.
 
-For environments without TensorFlow, such as those of Beam's workers. Which schemes there are is a
-matter of Beam's extras: `apache-beam[gcp]` for `gs://`, `[aws]` for `s3://`, `[azure]` for
+For environments without TensorFlow, such as those of Beam's workers. Beam's extras decide which
+schemes there are: `apache-beam[gcp]` for `gs://`, `[aws]` for `s3://`, `[azure]` for
 `azfs://`; `hdfs://` comes with it.
 """
 
@@ -50,10 +50,10 @@ def listdir(path: str) -> list[str]:
     Raises:
       FileNotFoundError: there is no such folder, on a file system that has folders.
     """
-    found = _match(path, "*")
-    if not found and _has_folders(path) and not isdir(path):
+    paths = _match(path, "*")
+    if not paths and _has_folders(path) and not isdir(path):
         raise FileNotFoundError("No such folder")
-    return [name.rstrip("/").rpartition("/")[2] for name in found]
+    return [each.rstrip("/").rpartition("/")[2] for each in paths]
 
 
 def makedirs(path: str) -> None:
@@ -74,9 +74,9 @@ def remove(path: str) -> None:
 
 def rmtree(path: str) -> None:
     """Removes a folder and all in it."""
-    found = _match(path, "**")
-    if found:
-        FileSystems.delete(found)
+    inside = _match(path, "**")
+    if inside:
+        FileSystems.delete(inside)
     if isdir(path):
         FileSystems.delete([path])
 
@@ -111,5 +111,5 @@ def _match(folder: str, pattern: str, limit: Optional[int] = None) -> list[str]:
     begin = folder.rstrip("/") + "/"
     # Beam has no way to quote the characters of patterns.
     vague = re.sub(r"[*?\[]", "?", begin)
-    (found,) = FileSystems.match([vague + pattern], None if vague != begin else [limit])
-    return [each.path for each in found.metadata_list if each.path.startswith(begin)]
+    (matches,) = FileSystems.match([vague + pattern], None if vague != begin else [limit])
+    return [each.path for each in matches.metadata_list if each.path.startswith(begin)]

@@ -23,10 +23,10 @@ class FolderLock:
 
     Args:
       folder: the folder to hold; it must be there.
-      work: what is done in it, in one word, for the sentence that refuses a second.
+      work: one word for what is done in it, such as `conversion`; refusals name it.
       setting: the setting that chose the folder, such as `run_dir`; refusals name it.
       keep: leave the file there afterwards.
-      name: of the file; works of different names do not keep each other out.
+      name: the file's name; locks of different names do not exclude each other.
 
     Raises:
       UserError: from `with`, if another process holds the folder or it cannot be written to.

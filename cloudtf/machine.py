@@ -60,7 +60,7 @@ def map_ahead(
 
 
 def free_bytes() -> int:
-    """Memory that can be had without swapping, in bytes, within the container's or job's limit."""
+    """Bytes available without swapping, within the limit of the container or job."""
     try:
         with open(MEMINFO, encoding="ascii") as file:
             rows = [line.split() for line in file]
@@ -96,9 +96,9 @@ def cpu_quota() -> Optional[float]:
     """The processor time that this process may use, in cores; None where there is no limit."""
     quotas = []
     for folder in _folders(""):
-        found = (_read(f"{folder}/cpu.max") or "").split()
-        if len(found) == 2 and found[0].isdigit():
-            quotas.append(int(found[0]) / int(found[1]))
+        words = (_read(f"{folder}/cpu.max") or "").split()
+        if len(words) == 2 and words[0].isdigit():  # "max" is no limit.
+            quotas.append(int(words[0]) / int(words[1]))
     for folder in _folders("cpu"):
         quota, period = (_read(f"{folder}/cpu.cfs_{name}_us") for name in ("quota", "period"))
         if quota and period and int(quota) > 0:  # -1 is no limit.

@@ -107,13 +107,13 @@ def changed(config: Settings, before: Mapping[str, Any]) -> dict[str, tuple[Any,
       name -> (value before, value now), in the order of the settings.
     """
     defaults = {field.name: field.default for field in dataclasses.fields(config)}  # type: ignore[arg-type]
-    found = {}
+    differences = {}
     for name, now in lasting(config).items():
         then = before.get(name, defaults[name])
         then = tuple(then) if isinstance(then, list) else then
         if then != now:
-            found[name] = (then, now)
-    return found
+            differences[name] = (then, now)
+    return differences
 
 
 def help_text(field: dataclasses.Field) -> str:

@@ -262,13 +262,13 @@ def shard_problems(
     # A remote file system answers each question late, but many at once.
     with concurrent.futures.ThreadPoolExecutor(32) as pool:
         lengths = (pool if files.is_remote(data_dir) else builtins).map(_length, paths)
-        for shard, path, found in zip(shards, paths, lengths):
-            if found is None:
+        for shard, path, length in zip(shards, paths, lengths):
+            if length is None:
                 yield shard.name, f"The shard {path} is missing; run `cloudtf convert` again."
-            elif found != shard.num_bytes:
+            elif length != shard.num_bytes:
                 yield (
                     shard.name,
-                    f"The shard {path} has {found:,} bytes, {MANIFEST_NAME} says "
+                    f"The shard {path} has {length:,} bytes, {MANIFEST_NAME} says "
                     f"{shard.num_bytes:,}; run `cloudtf convert` again.",
                 )
 

@@ -109,12 +109,12 @@ def problems(
             except UserError as error:
                 yield Problem(str(error))
     for split in manifest.splits.values():
-        found = counts[split.name]
+        counted = counts[split.name]
         whole = not any(shard.name in unread for shard in split.shards)
-        if whole and any(found[name] != count for name, count in split.class_counts.items()):
+        if whole and any(counted[name] != count for name, count in split.class_counts.items()):
             yield Problem(
                 f"{files.join(data_dir, records.MANIFEST_NAME)} counts the classes of "
-                f"{split.name} as {split.class_counts}, its shards hold {dict(found)}; "
+                f"{split.name} as {split.class_counts}, its shards hold {dict(counted)}; "
                 f"convert again with {param(overwrite=True)}."
             )
         stated, there = split.combination_counts, combinations[split.name]
@@ -159,12 +159,12 @@ def check_first_records(
         for shard in manifest.split(name).shards
         if shard.num_examples
     ]
-    found = _first_records(paths)
+    first_records = _first_records(paths)
     for path in paths:
         if time.monotonic() > end:
             return
         try:
-            check_record(0, next(found), manifest)
+            check_record(0, next(first_records), manifest)
         except ValueError as error:
             raise UserError(
                 f"The shard {path} does not fit {records.MANIFEST_NAME}: {error}; list all that "
@@ -265,16 +265,16 @@ def _check_features(
 
 
 def _features(example: Any) -> dict[str, Any]:
-    found = {}
+    features = {}
     for name, feature in example.features.feature.items():
         kind = feature.WhichOneof("kind")
-        found[name] = getattr(feature, kind).value if kind else ()
+        features[name] = getattr(feature, kind).value if kind else ()
     wanted = (records.ENCODED, records.SHA256, records.HEIGHT, records.WIDTH, records.FILENAME)
     for name in wanted:
-        if len(found.get(name, ())) != 1:
+        if len(features.get(name, ())) != 1:
             raise ValueError(f"it has no feature {name}")
-    found.setdefault(records.LABEL, ())
-    return found
+    features.setdefault(records.LABEL, ())
+    return features
 
 
 def _records(path: str) -> Iterator[bytes]:

@@ -120,7 +120,7 @@ def _scores(metrics: Mapping[str, Any]) -> str:
     note = ""
     if undefined:
         note = (
-            "<p>Without a score, for want of positive or of negative examples, and left out of "
+            "<p>Without a score, since all or no examples show the class, and left out of "
             f"the mean: {escape(', '.join(undefined))}.</p>"
         )
     return (
@@ -135,12 +135,12 @@ def _thresholds(chosen: Mapping[str, Mapping[str, Mapping[str, Optional[float]]]
     for name, by_target in chosen.items():
         for kind in ("recall", "precision"):
             entry = by_target[kind]
-            found = entry["threshold"]
+            threshold = entry["threshold"]
             rows.append(
                 (
                     name,
                     f"{kind} ≥ {entry['target']:g}",
-                    "not reachable" if found is None else f"{found:.6g}",
+                    "not reachable" if threshold is None else f"{threshold:.6g}",
                     _decimal(entry["precision"], 3),
                     _decimal(entry["recall"], 3),
                 )
