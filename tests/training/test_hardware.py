@@ -16,6 +16,7 @@ from cloudtf.errors import UsageError, UserError
 from cloudtf.training import hardware
 from cloudtf.training.launch import environments
 from cloudtf.training.workers import Workers
+from tests import programs
 
 HERE = '{"cluster": {"worker": ["localhost:1"]}, "task": {"type": "worker", "index": %s}}'
 
@@ -135,54 +136,8 @@ def test_an_unknown_strategy_is_a_usage_error():
         hardware.make_strategy("quantum")
 
 
-SCRIPT = """
-import json, os, sys
-import cloudtf
-import tensorflow as tf
-from cloudtf.errors import UsageError
-from cloudtf.model import network
-from cloudtf.training import hardware
-from cloudtf.training.train import train
-from cloudtf.training.config import TrainConfig
-
-data_dir, run_dir, kind = sys.argv[1:]
-network.DROP_CONNECT_RATE = 0.0
-result = {}
-def run(name, **settings):
-    config = TrainConfig(data_dir=data_dir, run_dir=f"{run_dir}/{name}", model="tiny",
-                         weights="none", head_epochs=1, epochs=2, batch_size=8,
-                         learning_rate=3e-3, augment_on="host", tensorboard=False, **settings)
-    done = train(config)
-    model = cloudtf.load_model(f"{run_dir}/{name}/best.keras")
-    result[name] = {"history": done.history, "best": done.best,
-                    "weights": [w.tolist() for w in model.get_weights()]}
-
-if kind == "mirrored":
-    cpu = tf.config.list_physical_devices("CPU")[0]
-    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-    run("one", strategy="cpu", sync_batch_norm=True)
-    run("two", strategy="mirrored", sync_batch_norm=True)
-    run("apart", strategy="mirrored")
-    run("many", strategy="mirrored", sync_batch_norm=True, steps_per_execution=4)
-    run("compiled", strategy="mirrored", jit_compile=True)
-    result["refused"] = []
-    for changes in ({"sync_batch_norm": True}, {"loss": "dice"}, {"loss": "bce_dice"}):
-        try:
-            run("refused", strategy="mirrored", jit_compile=True, **changes)
-        except UsageError as error:
-            result["refused"].append(str(error))
-    result["begun"] = os.path.exists(f"{run_dir}/refused")
-    same = hardware.make_strategy("mirrored") is hardware.make_strategy("mirrored")
-    result["same"] = same
-    result["described"] = hardware.describe(hardware.make_strategy("mirrored"))
-else:
-    run("worker", strategy="multi_worker", sync_batch_norm=True)
-print("RESULT" + json.dumps(result))
-"""
-
-
 def start(records_dir, folder, kind, **variables):
-    command = [sys.executable, "-c", SCRIPT, records_dir, str(folder), kind]
+    command = programs.command("train_on_replicas", records_dir, folder, kind)
     return subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -205,7 +160,7 @@ def result(records_dir, tmp_path_factory):
     for process in processes:
         out, err = process.communicate(timeout=280)
         assert process.returncode == 0, err
-        found.update(json.loads(out.split("RESULT")[1]))
+        found.update(programs.result(out))
     return found
 
 
@@ -248,33 +203,9 @@ def test_replicas_are_described_and_the_strategy_is_made_once(result):
     assert result["same"]
 
 
-MEMORY = """
-import ctypes
-import tensorflow as tf
-from cloudtf.training import hardware, inputs
-
-def make(context):
-    return tf.data.Dataset.range(1).repeat()
-
-next(inputs.iterate(hardware.make_strategy("cpu"), make))
-c = ctypes.CDLL(None)
-c.malloc.restype, c.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
-class Statistics(ctypes.Structure):  # Of glibc's malloc.h.
-    _fields_ = [(name, ctypes.c_size_t) for name in (
-        "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks",
-        "fordblks", "keepcost")]
-c.mallinfo2.restype = Statistics
-mapped = c.mallinfo2().hblks
-blocks = [c.malloc(16 << 20) for _ in range(8)]
-print(c.mallinfo2().hblks - mapped)
-"""
-
-
 @pytest.mark.skipif(
     tuple(map(int, tf.__version__.split(".")[:2])) < (2, 21) or sys.platform != "linux",
     reason="malloc learns by itself",
 )
 def test_the_memory_of_a_step_is_not_mapped_anew_for_the_next():
-    done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, encoding="utf-8")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == "0\n"
+    assert programs.answer("memory_of_steps") == 0

@@ -18,33 +18,14 @@ import pytest
 from cloudtf.commands import app
 from cloudtf.training import launch as launch_module
 from cloudtf.training.launch import LaunchConfig, WorkerFailed, copy_lines, environments, launch
+from tests import programs
 
 ROOT = pathlib.Path(__file__).parents[2]
 
-# What a worker of these tests knows, and how it stops when it is told to.
-PRELUDE = """
-import json, os, signal, sys, time
-config = json.loads(os.environ["TF_CONFIG"])
-me = config["task"]["index"]
-def meet(folder):
-    "Waits for the other workers; leaves a file a process."
-    open(f"{folder}/{me}-{os.getpid()}", "w").close()
-    while len(os.listdir(folder)) % len(config["cluster"]["worker"]): time.sleep(0.01)
-def stop(number, frame):
-    print("saved", flush=True)
-    sys.exit(128 + number)
-for number in (signal.SIGTERM, signal.SIGINT):
-    signal.signal(number, stop)
-"""
 
-
-# In short pieces: of a signal just before a long one, Python would hear after it only.
-WAIT = "while True: time.sleep(0.1)\n"
-
-
-def started(program, workers=2, grace_seconds=10, **settings):
+def started(doing, *arguments, workers=2, grace_seconds=10, **settings):
     launch(
-        [sys.executable, "-c", PRELUDE + program],
+        programs.command("stand_in_worker", doing, *arguments),
         LaunchConfig(workers=workers, **settings),
         grace_seconds=grace_seconds,
     )
@@ -55,19 +36,13 @@ def in_background():
     """Starts a launcher in a process of its own; it and its workers are gone after the test."""
     processes = []
 
-    def start(program, workers=2):
-        code = (
-            "import sys\n"
-            "from cloudtf.commands import app\n"
-            "from cloudtf.training.launch import LaunchConfig, launch\n"
-            f"try: launch([sys.executable, '-c', {PRELUDE + program!r}], LaunchConfig({workers}))\n"
-            "except Exception as error: sys.exit(getattr(error, 'exit_status', 99))\n"
-        )
+    def start(doing):
+        worker = programs.command("stand_in_worker", doing)
         processes.append(
             subprocess.Popen(
-                [sys.executable, "-c", code],
+                programs.command("launch_program", 2, 0, 120, *worker),
                 stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
+                stderr=subprocess.PIPE,
                 encoding="utf-8",
             )
         )
@@ -94,7 +69,7 @@ def gone(pid):
 
 
 def test_workers_get_one_cluster_and_their_own_number(capfd):
-    started('print(json.dumps(config)); print("oops", file=sys.stderr)', workers=3)
+    started("show_config", workers=3)
     out, err = capfd.readouterr()
     found = {line[:4]: json.loads(line[4:]) for line in out.splitlines()}
     assert sorted(found) == ["[0] ", "[1] ", "[2] "]
@@ -108,7 +83,7 @@ def test_workers_get_one_cluster_and_their_own_number(capfd):
 
 
 def test_lines_are_not_mixed_with_those_of_another_worker(capfd):
-    started("for i in range(300): print('abcdefgh'[me] * 200)", workers=4)
+    started("print_lines", workers=4)
     lines = capfd.readouterr().out.splitlines()
     wanted = {f"[{i}] " + "abcdefgh"[i] * 200 for i in range(4)}
     assert len(lines) == 1200
@@ -139,9 +114,8 @@ def test_output_is_copied_by_lines(said, shown, size):
 
 
 def test_the_first_failure_stops_the_others_and_gives_the_status(tmp_path, capfd):
-    program = f"meet({str(tmp_path)!r})\nif me == 1: sys.exit(7)\n{WAIT}"
     with pytest.raises(WorkerFailed) as caught:
-        started(program, workers=3)
+        started("fail_alone", tmp_path, workers=3)
     assert caught.value.exit_status == 7
     assert str(caught.value) == (
         "worker 1 ended with status 7 and the others were stopped; what it said is above."
@@ -152,23 +126,12 @@ def test_the_first_failure_stops_the_others_and_gives_the_status(tmp_path, capfd
 def test_a_worker_that_hangs_does_not_hold_up_the_end():
     began = time.monotonic()
     with pytest.raises(WorkerFailed, match="worker 0 was killed by signal 9"):
-        started(
-            "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-            "if me == 0: os.kill(os.getpid(), signal.SIGKILL)\n"
-            "time.sleep(60)",
-            grace_seconds=3,
-        )
+        started("hang", grace_seconds=3)
     assert time.monotonic() - began < 30
 
 
 def test_after_a_crash_all_start_again_as_often_as_asked(tmp_path, capfd):
-    program = (
-        f"meet({str(tmp_path)!r})\n"
-        f"if len(os.listdir({str(tmp_path)!r})) < 6:\n"
-        "    if me == 0: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "    time.sleep(60)\n"
-    )
-    started(program, restarts=2)
+    started("crash_twice", tmp_path, restarts=2)
     assert sorted(p.name[0] for p in tmp_path.iterdir()) == ["0"] * 3 + ["1"] * 3
     err = capfd.readouterr().err.splitlines()
     assert err == [
@@ -181,16 +144,16 @@ def test_after_a_crash_all_start_again_as_often_as_asked(tmp_path, capfd):
 @pytest.mark.parametrize("status", [1, 2, 75])
 def test_bad_input_and_the_time_limit_are_not_tried_again(status, tmp_path):
     with pytest.raises(WorkerFailed) as caught:
-        started(f"meet({str(tmp_path)!r})\nsys.exit({status})", restarts=3)
+        started("end_with", tmp_path, status, restarts=3)
     assert caught.value.exit_status == status
     assert len(list(tmp_path.iterdir())) == 2
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_is_handed_on_and_waited_for(in_background, number, status):
-    process = in_background(f"print('ready', flush=True)\n{WAIT}")
-    ready = [process.stdout.readline(), process.stdout.readline()]
-    assert sorted(ready) == ["[0] ready\n", "[1] ready\n"]
+    process = in_background("wait")
+    begun = [process.stdout.readline(), process.stdout.readline()]
+    assert sorted(line[:4] for line in begun) == ["[0] ", "[1] "]
     process.send_signal(number)
     out, _ = process.communicate(timeout=120)
     assert process.returncode == status
@@ -198,11 +161,7 @@ def test_a_signal_is_handed_on_and_waited_for(in_background, number, status):
 
 
 def test_a_second_ctrl_c_does_not_wait(in_background):
-    process = in_background(
-        "signal.signal(signal.SIGINT, lambda *_: print('heard', flush=True))\n"
-        "print('ready', flush=True)\n"
-        "while True: time.sleep(1)"
-    )
+    process = in_background("only_hear")
     for word in ("ready", "heard"):
         lines = [process.stdout.readline(), process.stdout.readline()]
         assert sorted(lines) == [f"[0] {word}\n", f"[1] {word}\n"]
@@ -213,7 +172,7 @@ def test_a_second_ctrl_c_does_not_wait(in_background):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's own means")
 def test_workers_do_not_outlive_a_launcher_that_is_killed(in_background):
-    process = in_background(f"print(os.getpid(), flush=True)\n{WAIT}")
+    process = in_background("wait")
     pids = [int(process.stdout.readline().split()[1]) for _ in range(2)]
     process.kill()
     process.wait()

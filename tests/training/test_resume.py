@@ -1,7 +1,7 @@
 """Runs that are killed, stopped and started again, in processes of their own.
 
-`RUNNER` begins a process a run, which may kill itself with SIGKILL at a given point; `SESSION`
-makes several runs in one process, to save time.
+The program train_and_die begins a process a run, which may kill itself with SIGKILL at a given
+point; train_under_signals makes several runs in one process, to save time.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 
 from cloudtf.commands import app
+from tests import programs
 
 # 48 examples, 6 steps an epoch: 6 steps of the head, then 18 of the whole network.
 FLAGS = (
@@ -36,107 +37,6 @@ FLAGS = (
     "--checkpoint_every=2",
     "--notensorboard",
 )
-
-# Reads lines of JSON, [arguments, where to die, at which time], and answers each with the number of
-# the process that it has begun, and then with how that ended. It forks before TensorFlow has begun
-# anything, so that only its import is shared.
-RUNNER = """
-import json, os, signal, sys
-from cloudtf import files
-from cloudtf.commands import app
-from cloudtf.training import pr_auc_callback, train
-
-def hooks(where, at):
-    seen = 0
-
-    def die_at_the_time(kind):
-        nonlocal seen
-        seen += kind == where
-        if kind == where and seen == at:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    write = pr_auc_callback.PrAucCallback._write
-    def best_without_history(self, row):
-        die_at_the_time("before_history")
-        write(self, row)
-    pr_auc_callback.PrAucCallback._write = best_without_history
-
-    write_json = files.write_json
-    def weights_without_state(path, value):
-        if path.endswith("state.json"):
-            die_at_the_time("half_checkpoint")
-        write_json(path, value)
-    files.write_json = weights_without_state
-
-    remove_tree = files.remove_tree
-    def old_beside_new(path):
-        if files.basename(path).startswith("step-") and files.exists(path):
-            die_at_the_time("two_checkpoints")
-        remove_tree(path)
-    files.remove_tree = old_beside_new
-
-    move = files.move
-    def half_a_model(source, target):
-        if where == "half_model" and target.endswith("best.waiting.keras"):
-            with open(source, "r+b") as file:
-                file.truncate(files.size(source) // 2)
-            die_at_the_time("half_model")
-        if target.endswith("best.keras"):
-            die_at_the_time("before_best")
-        move(source, target)
-        if target.endswith("best.keras"):
-            die_at_the_time("best_without_figures")
-    files.move = half_a_model
-
-def say(value):
-    print(json.dumps(value), flush=True)
-
-answers = os.dup(1)
-os.dup2(2, 1)  # What the runs print.
-sys.stdout = os.fdopen(answers, "w")
-for line in sys.stdin:
-    arguments, where, at = json.loads(line)
-    child = os.fork()
-    if child == 0:
-        sys.stdout = sys.stderr
-        if where:
-            hooks(where, at)
-        status = 99
-        try:
-            status = app.main(["train", *arguments])
-        finally:
-            sys.stderr.flush()
-            os._exit(status)
-    say(child)
-    say(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-"""
-
-SESSION = """
-import contextlib, io, json, os, signal, sys
-from cloudtf.commands import app
-from cloudtf.training import step
-
-plan = json.loads(sys.argv[1])
-call = step.TrainStep.__call__
-send_at = {}
-
-def patched(self, iterator, count):
-    patched.steps += 1
-    for number in send_at.pop(str(patched.steps), ()):
-        os.kill(os.getpid(), number)
-    return call(self, iterator, count)
-
-step.TrainStep.__call__ = patched
-results = []
-for arguments, signals in plan:
-    patched.steps, send_at = 0, dict(signals)
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        status = app.main(["train", *arguments])
-    results.append({"status": status, "out": out.getvalue(), "err": err.getvalue(),
-                    "steps": patched.steps})
-print("RESULT" + json.dumps(results))
-"""
 
 
 def start(command, **options):
@@ -221,7 +121,7 @@ def background(records_dir, tmp_path_factory):
     ]
     processes = [
         start(train_command(arguments_for(records_dir, unbroken))),
-        start([sys.executable, "-c", SESSION, json.dumps(plan)]),
+        start(programs.command("train_under_signals", json.dumps(plan))),
     ]
     yield unbroken, stopped, processes
     for process in processes:
@@ -239,7 +139,7 @@ def unbroken(background):
 def stopped(background):
     """A run that is stopped, goes on, ends, is changed and prolonged: its folder, and results."""
     out, _ = finish(background[2][1])
-    return background[1], json.loads(out.split("RESULT")[1])
+    return background[1], programs.result(out)
 
 
 class Runner:
@@ -249,7 +149,7 @@ class Runner:
         self.log = folder / "runs.log"
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", RUNNER],
+                programs.command("train_and_die"),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -10,7 +10,6 @@ import os
 import pathlib
 import re
 import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -28,6 +27,7 @@ from cloudtf.training.stopping import Interrupted
 from cloudtf.training.train import train
 from cloudtf.training.trainer import Trainer
 from cloudtf.training.workers import Workers
+from tests import programs
 
 CLASSES = ("Fish", "Flower", "Gravel", "Sugar")
 
@@ -128,38 +128,12 @@ def test_every_number_is_in_tensorboard_too(trained_run):
 
 # Runs that repeat each other.
 
-SESSION = """
-import json, sys
-from cloudtf.training.config import TrainConfig
-from cloudtf.training.train import train
-data_dir, run_dir = sys.argv[1:]
-result = {}
-for name, changes in {
-    "one": {}, "again": {}, "seed": {"seed": 2}, "four": {"steps_per_execution": 4},
-    "device": {"augment_on": "device"}, "streamed": {"cache": "encoded"},
-}.items():
-    result[name] = train(TrainConfig(**{
-        "data_dir": data_dir, "run_dir": f"{run_dir}/{name}", "model": "tiny", "weights": "none",
-        "head_epochs": 1, "epochs": 1, "batch_size": 8, "dropout": 0.2, "seed": 1,
-        "deterministic": True, "tensorboard": False, **changes})).history
-    for row in result[name]:
-        del row["images_per_second"]
-print("RESULT" + json.dumps(result))
-"""
-
 
 @pytest.fixture(scope="module")
 def repeated(records_dir, tmp_path_factory):
     """Histories of runs that differ in one setting each, in one deterministic process."""
     folder = str(tmp_path_factory.mktemp("repeated"))
-    done = subprocess.run(
-        [sys.executable, "-c", SESSION, records_dir, folder],
-        capture_output=True,
-        encoding="utf-8",
-        timeout=250,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.split("RESULT")[1]), folder
+    return programs.answer("repeat_runs", records_dir, folder), folder
 
 
 def test_the_same_seed_gives_the_same_history_to_the_bit(repeated):
@@ -575,13 +549,8 @@ def test_auto_goes_on_in_the_order_that_the_run_began_with(
 
 def test_the_lock_of_a_dead_process_is_not_in_the_way(small, tmp_path):
     data_dir, run_dir = small
-    script = (
-        "import fcntl, os, signal\n"
-        f"file = open({run_dir + '/.lock'!r}, 'w')\n"
-        "fcntl.flock(file, fcntl.LOCK_EX)\n"
-        "os.kill(os.getpid(), signal.SIGKILL)\n"
-    )
-    assert subprocess.run([sys.executable, "-c", script]).returncode == -9
+    command = programs.command("die_with_a_lock", f"{run_dir}/.lock")
+    assert subprocess.run(command).returncode == -9
     assert len(train(config_of(data_dir, run_dir, epochs=2)).history) == 2
 
 

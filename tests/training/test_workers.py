@@ -25,6 +25,7 @@ from cloudtf.training.config import TrainConfig
 from cloudtf.training.stopping import Interrupted, StopRequests
 from cloudtf.training.train import train
 from cloudtf.training.workers import WorkerLost, Workers
+from tests import programs
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -49,89 +50,15 @@ EXACT = {"deterministic": True, "sync_batch_norm": True}
 SAME_BATCHES = {"head_epochs": 1, "epochs": 2, "sync_batch_norm": True}
 TOTAL = 12
 
-# What a worker runs: a list of [name, settings, {worker: [step, signal, file]}]. A worker sends
-# itself the signal at the step, once: the file says that it has been.
-WORKER = """
-import json, os, pathlib, shutil, sys
-import cloudtf
-import numpy as np
-from cloudtf.model import network
-from cloudtf.training import step, train
-from cloudtf.training.config import TrainConfig
-from cloudtf.training.stopping import Interrupted
-
-plan, folder = json.loads(sys.argv[1]), sys.argv[2]
-me = json.loads(os.environ["TF_CONFIG"])["task"]["index"]
-network.DROP_CONNECT_RATE = 0.0
-seen = {}
-make, call = step.TrainStep.__init__, step.TrainStep.__call__
-
-def noted(self, model, optimizer, *arguments, **named):
-    seen.update(model=model, optimizer=optimizer)
-    make(self, model, optimizer, *arguments, **named)
-
-def counted(self, iterator, count):
-    seen["steps"] += 1
-    graph = self._one.get_concrete_function(iterator).graph.as_graph_def()
-    seen["asks"] = "OptionalHasValue" in str(graph)
-    if seen["steps"] == seen["at"] and not os.path.exists(seen["file"]):
-        pathlib.Path(seen["file"]).touch()
-        os.kill(os.getpid(), seen["signal"])
-    return call(self, iterator, count)
-
-step.TrainStep.__init__, step.TrainStep.__call__ = noted, counted
-for name, settings, signals in plan:
-    if "copy" in settings:
-        if me == 0:
-            shutil.copytree(*settings["copy"])
-        continue
-    seen.clear()
-    seen["steps"] = 0
-    seen["at"], seen["signal"], seen["file"] = signals.get(str(me), [0, 0, ""])
-    if "run_dir_of_others" in settings:
-        elsewhere = settings.pop("run_dir_of_others")
-        settings["run_dir"] = elsewhere if me else settings["run_dir"]
-    settings["augmentations"] = tuple(settings["augmentations"])
-    result = {"status": 0}
-    try:
-        result["history"] = train.train(TrainConfig(**settings, strategy="multi_worker")).history
-    except Interrupted as error:
-        result.update(status=error.exit_status, message=str(error))
-    except cloudtf.errors.UserError as error:
-        print(f"cloudtf train: {error}", file=sys.stderr)
-        sys.exit(error.exit_status)
-    result["steps"] = seen["steps"]
-    result["asks"] = seen["asks"]
-    pathlib.Path(f"{folder}/{name}-{me}.json").write_text(json.dumps(result))
-    variables = [*seen["model"].variables, *seen["optimizer"].variables()]
-    np.savez(f"{folder}/{name}-{me}.npz", *(variable.numpy() for variable in variables))
-"""
-
-LAUNCHER = """
-import sys
-from cloudtf.training.launch import LaunchConfig, WorkerFailed, launch
-workers, restarts, grace_seconds = map(int, sys.argv[1:4])
-try:
-    launch([sys.executable, "-c", *sys.argv[4:]], LaunchConfig(workers, restarts), grace_seconds)
-except WorkerFailed as error:
-    print(error, file=sys.stderr)
-    sys.exit(error.exit_status)
-"""
-
 
 def session(folder, plan, workers, restarts=0, grace_seconds=120):
     """Runs a plan on some workers; what they print. Results are for `result` and `variables`."""
     (folder / "tmp").mkdir(exist_ok=True)
-    numbers = [str(workers), str(restarts), str(grace_seconds)]
-    command = [*numbers, WORKER, json.dumps(plan), str(folder)]
-    done = subprocess.run(
-        [sys.executable, "-c", LAUNCHER, *command],
-        capture_output=True,
-        encoding="utf-8",
-        env={**os.environ, "TMPDIR": str(folder / "tmp")},
-        timeout=840,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    worker = programs.command("train_as_worker", json.dumps(plan), folder)
+    done = programs.run(
+        "launch_program", workers, restarts, grace_seconds, *worker,
+        environment={**os.environ, "TMPDIR": str(folder / "tmp")}, timeout=840,
+    )  # fmt: skip
     return done.stdout, done.stderr
 
 
@@ -384,26 +311,8 @@ def test_a_single_process_is_the_chief_and_talks_to_itself():
         raise tf.errors.UnavailableError(None, None, "not about workers")
 
 
-TELL = """
-import json
-import tensorflow as tf
-from cloudtf.training import hardware
-from cloudtf.training.workers import Workers
-
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 7)
-workers = Workers(hardware.make_strategy("mirrored"))
-workers.count = 2  # The other one says nothing, which adds nothing.
-print("RESULT" + json.dumps(workers.tell(*range(400), 2**48 - 1, 0.1).tolist()))
-"""
-
-
 def test_what_a_worker_with_seven_replicas_says_is_heard_to_the_bit():
-    done = subprocess.run(
-        [sys.executable, "-c", TELL], capture_output=True, encoding="utf-8", timeout=200
-    )
-    assert done.returncode == 0, done.stderr
-    mine, others = json.loads(done.stdout.split("RESULT")[1])
+    mine, others = programs.answer("exchange_between_replicas")
     assert mine == [*range(400), 2**48 - 1, 0.1]
     assert set(others) == {0}
 
