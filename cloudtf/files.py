@@ -159,28 +159,43 @@ def is_lasting(error: UserError) -> bool:
 
 def read_text(path: str) -> str:
     """The text of a file without a byte-order mark; UserError if it is unreadable or not UTF-8."""
+    data = read_bytes(path)
     try:
-        return read_bytes(path).decode("utf-8-sig")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UserError(
-            f"The file {path} is not UTF-8 text (byte {error.start}); save it as UTF-8."
-        ) from error
+        raise _not_text(path, data, "utf-8-sig") from error
+
+
+def _not_text(path: str, data: bytes, encoding: str) -> UserError:
+    """What to raise for a file that is not in an encoding."""
+    where = ""
+    try:
+        data.decode(encoding)
+    except UnicodeDecodeError as error:
+        where = f" (byte {error.start})"
+    name = encoding.upper().replace("-SIG", "")
+    return UserError(f"The file {path} is not {name} text{where}; save it as UTF-8.")
 
 
 @contextlib.contextmanager
-def open_text(path: str) -> Iterator[TextIO]:
-    """A UTF-8 file to read a piece at a time, without a byte-order mark, line ends as they are.
+def open_text(path: str, encoding: str = "utf-8-sig") -> Iterator[TextIO]:
+    """A text file to read a piece at a time, line ends as they are.
+
+    Args:
+      path: a local or remote file.
+      encoding: the name of a codec; at first UTF-8, with or without a byte-order mark.
 
     Raises:
-      UserError: the file is missing, cannot be read, or is found not to be UTF-8 on the way.
+      UserError: the file is missing, cannot be read, or is found not to be text in that encoding on
+        the way.
     """
     try:
         binary = io.BufferedReader(_RemoteReader(path)) if is_remote(path) else open(path, "rb")  # noqa: SIM115
-        with io.TextIOWrapper(binary, encoding="utf-8-sig", newline="") as file:
+        with io.TextIOWrapper(binary, encoding=encoding, newline="") as file:
             yield file
-    except UnicodeDecodeError:
-        read_text(path)  # Says where, which the piece at hand does not know.
-        raise
+    except UnicodeError as error:
+        # All of it is read again to say where, which the piece at hand does not know.
+        raise _not_text(path, read_bytes(path), encoding) from error
     except OSError as error:
         raise UserError(f"The file {path} cannot be read: {reason(error)}.") from error
 

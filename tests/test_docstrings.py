@@ -161,6 +161,10 @@ def test_each_argument_and_attribute_says_what_it_is(path):
 
 
 def test_the_package_data_names_each_of_its_modules_once():
-    listed = re.findall(r"^  (\w+)", importlib.import_module("cloudtf.data").__doc__, re.MULTILINE)
-    modules = {path.stem for path in (ROOT / "cloudtf" / "data").glob("*.py")} - {"__init__"}
-    assert sorted(listed) == sorted(modules)
+    """And so does each package within it."""
+    for package in ("cloudtf.data", "cloudtf.data.layouts"):
+        listed = re.findall(r"^  (\w+)", importlib.import_module(package).__doc__, re.MULTILINE)
+        folder = ROOT.joinpath(*package.split("."))
+        modules = {path.stem for path in folder.glob("*.py")} - {"__init__"}
+        packages = {path.parent.name for path in folder.glob("*/__init__.py")}
+        assert sorted(listed) == sorted(modules | packages)

@@ -140,8 +140,10 @@ MAY_CHANGE = {
         "train_metric_examples",
     },
     ConvertConfig: {
-        "beam_options", "classes", "engine", "images_dir", "label_format", "labels_csv", "on_error",
-        "output_dir", "overwrite", "verify", "workers",
+        "beam_options", "blank", "class_characters", "classes", "engine", "ignore_columns",
+        "image_column", "image_suffix", "images_dir", "label_columns", "label_format",
+        "label_separator", "labels_csv", "labels_encoding", "on_error", "output_dir", "overwrite",
+        "uncertain", "unlisted", "verify", "workers",
     },
 }  # fmt: skip
 

@@ -1,13 +1,18 @@
 """From photographs and a label CSV to TFRecord shards, in three groups of modules.
 
 Labels and splits: which image has which classes, and goes to which split.
+  csv_rows        the rows of a CSV, whatever its delimiter and encoding
+  tables          a header and rows of text, out of a CSV, of JSON, or out of memory
+  words           what single words mean: names of columns, blanks, yes and no
+  layouts/        tells how a label table is to be read, or refuses it
+  label_csv       reads a label table: the table, its layout, its labels
+  label_rows      the rows of each kind of table
+  label_builder   collects the images, classes and problems of the rows
   labels          the table of images and labels; which names and classes are allowed
-  csv_rows        the rows of a CSV, whatever its delimiter
-  tables          a header and rows of text, out of a CSV or out of memory
   rle             Kaggle's run-length encoding of masks
-  label_builder   collects the images, classes and problems of a CSV's rows
-  label_csv       reads a label CSV: Kaggle's masks, one-hot columns or lists of classes
-  sources         pairs the names in a CSV with the image files of a folder
+  folders         classes by folders
+  image_names     which file a name in a table means; where a name ends and a class begins
+  sources         pairs the names in a table with the image files of a folder
   splits          train and val, folds, groups: stratified on the label combination
   selection       the images that a conversion takes, and the split of each
 

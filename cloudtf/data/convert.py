@@ -45,6 +45,13 @@ def convert(config: ConvertConfig) -> records.Manifest:
     ...         image_width=64,
     ...     )
     ... )
+    photographs/labels.csv is read as:
+      kind      a column of yes and no for each class
+      image     Image
+      classes   Fish, Flower, Gravel, Sugar
+      row 2     photo_00.jpg: (none)
+      row 3     photo_01.jpg: Fish
+      row 4     photo_02.jpg: Flower
     split       examples  shards       MB
     train             48       6      0.1
     val               12       1      0.0

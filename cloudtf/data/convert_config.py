@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Optional
 
-from cloudtf.data.labels import FORMATS
+from cloudtf.data.labels import FOLDERS, FORMATS
 from cloudtf.errors import UsageError, param
 from cloudtf.settings import REQUIRED, Settings, setting
 
@@ -21,7 +21,7 @@ class ConvertConfig(Settings):
     95
     >>> cloudtf.ConvertConfig(images_dir="photographs/images", output_dir="records", folds=5)
     Traceback (most recent call last):
-    cloudtf.errors.UsageError: folds needs labels_csv.
+    cloudtf.errors.UsageError: folds needs labels_csv, or label_format='folders'.
     """
 
     labels_csv: Optional[str] = setting(
@@ -81,15 +81,83 @@ class ConvertConfig(Settings):
 
     label_format: str = setting(
         "auto",
-        "Kind of label CSV.",
-        choices=("auto", *FORMATS),
+        "Kind of labels (docs/LABELS.md): masks, a column a class, a list of classes in each cell, "
+        "a row a class, a row an image and class with yes or no, or a folder a class.",
+        choices=("auto", *FORMATS, FOLDERS),
         topic="labels",
         may_change=True,
     )
     classes: tuple[str, ...] = setting(
         (),
-        "Class names in label order; if not given: as in the header of a one-hot CSV, else "
-        "alphabetical.",
+        "Class names in label order, of a table with a column a class those to read; if not given: "
+        "as in the header of such a table, else alphabetical.",
+        topic="labels",
+        may_change=True,
+    )
+    image_column: Optional[str] = setting(
+        None,
+        "Column of the images' names; if not given, the one whose cells name files.",
+        topic="labels",
+        may_change=True,
+    )
+    label_columns: tuple[str, ...] = setting(
+        (),
+        "Columns that say the classes: those of yes and no, or those with names in their cells.",
+        topic="labels",
+        may_change=True,
+    )
+    ignore_columns: tuple[str, ...] = setting(
+        (), "Columns that say nothing of the classes.", topic="labels", may_change=True
+    )
+    label_separator: Optional[str] = setting(
+        None,
+        "What stands between the classes in a cell: space, comma, semicolon, bar, tab, newline, "
+        "python (lists as Python prints them), none (a cell is one class), or the text itself.",
+        topic="labels",
+        may_change=True,
+    )
+    blank: str = setting(
+        "absent",
+        "What a blank cell in a column of yes and no says of its class. `blank='unknown'` is not "
+        "possible yet: training does not know such labels.",
+        choices=("absent", "unknown"),
+        topic="labels",
+        may_change=True,
+    )
+    uncertain: Optional[str] = setting(
+        None,
+        "What -1 beside 0 and 1, or a word for not knowing, says of a class; if not given, such a "
+        "table is refused. `uncertain='unknown'` is not possible yet.",
+        choices=("absent", "present", "unknown"),
+        topic="labels",
+        may_change=True,
+    )
+    unlisted: str = setting(
+        "leave_out",
+        "What becomes of photographs that the labels do not name: left out, or taken as ones that "
+        "have none of the classes.",
+        choices=("leave_out", "absent"),
+        topic="labels",
+        may_change=True,
+    )
+    image_suffix: str = setting(
+        "",
+        "What the names of the files have behind those in the table: _green for ID_green.png.",
+        topic="labels",
+        may_change=True,
+    )
+    labels_encoding: Optional[str] = setting(
+        None,
+        "Encoding of the table, such as latin-1 or cp1252; if not given: by its byte-order mark, "
+        "without one UTF-8.",
+        topic="labels",
+        may_change=True,
+    )
+    class_characters: str = setting(
+        "refuse",
+        "What becomes of class names with characters that file names or lists cannot hold, such as "
+        "Nodule/Mass: refused, or _ in their place.",
+        choices=("refuse", "replace"),
         topic="labels",
         may_change=True,
     )
@@ -154,7 +222,31 @@ class ConvertConfig(Settings):
                 f"{param('split_column')} decides the splits alone: leave out {param('folds')} and "
                 f"{param('group_column')}."
             )
-        if self.labels_csv is None:
-            for name in ("folds", "split_column", "group_column", "classes"):
+        if self.labels_csv is None and self.label_format != FOLDERS:
+            for name in ("folds", "split_column", "group_column", "classes", "label_columns"):
                 if getattr(self, name):
-                    raise UsageError(f"{param(name)} needs {param('labels_csv')}.")
+                    raise UsageError(
+                        f"{param(name)} needs {param('labels_csv')}, or "
+                        f"{param(label_format=FOLDERS)}."
+                    )
+        if self.labels_csv is not None and self.label_format == FOLDERS:
+            raise UsageError(f"{param(label_format=FOLDERS)} takes no {param('labels_csv')}.")
+        for name in ("blank", "uncertain"):
+            if getattr(self, name) == "unknown":
+                raise UsageError(
+                    f"{param(**{name: 'unknown'})} is not possible: training does not know labels "
+                    f"that are neither yes nor no; give {param(**{name: 'absent'})}."
+                )
+        if self.unlisted == "absent" and self.split_column is not None:
+            raise UsageError(
+                f"{param(unlisted='absent')} takes photographs of which the column of "
+                f"{param('split_column')} says nothing; give one of the two."
+            )
+        if self.labels_encoding is not None:
+            try:
+                "".encode(self.labels_encoding)
+            except LookupError as error:
+                raise UsageError(
+                    f"{param(labels_encoding=self.labels_encoding)} is no encoding of text; "
+                    "utf-8, utf-16, latin-1 and cp1252 are usual."
+                ) from error

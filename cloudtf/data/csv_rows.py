@@ -1,66 +1,160 @@
-"""Rows of a CSV with their numbers, read strictly: nothing is guessed, padded or cut off.
+"""Rows of a CSV with their numbers, read strictly: no cell is guessed, cut off or moved.
 
-The file is read as its rows are taken, so that memory does not grow with its length.
+The file is read as its rows are taken, so that memory does not grow with its length. The header
+tells the delimiter (comma, semicolon, tab, bar, or spaces), or a first line `sep=;` as Excel writes
+it. A first line with a number alone is the count of rows with which celebA's attribute list begins.
 """
 
 from __future__ import annotations
 
+import codecs
 import collections
 import contextlib
 import csv
 import itertools
-from typing import Iterable, Iterator, TextIO
+import re
+from typing import Iterable, Iterator, NamedTuple, Optional, TextIO
 
 from cloudtf import files
-from cloudtf.errors import UserError
+from cloudtf.data.image_names import ends_like_an_image
+from cloudtf.errors import UserError, param
 
 Row = tuple[int, list[str]]
 
 # Characters of a cell. The module's own limit, 131,072, is a large but possible mask; without any
 # limit a stray quotation mark would have the rest of the file read into memory as one cell.
 _MAX_FIELD = 1 << 26
+# What begins a file that is no text, and what it is.
+_NO_TEXT = {
+    b"PK\x03\x04": "an Excel or ZIP file",
+    b"\xd0\xcf\x11\xe0": "an Excel file",
+    b"PAR1": "a Parquet file",
+    b"\x1f\x8b": "a gzip file",
+    b"%PDF": "a PDF",
+    b"<!DO": "a web page",
+    b"<htm": "a web page",
+    b"<?xm": "an XML file",
+}
+_BYTE_ORDER_MARKS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+_SPACES = " "
 
 
 @contextlib.contextmanager
-def open_rows(path: str) -> Iterator[tuple[list[str], Iterator[Row]]]:
-    """Opens a CSV in UTF-8, with or without a byte-order mark, of any line ends.
+def open_text(path: str, encoding: Optional[str] = None) -> Iterator[TextIO]:
+    """Opens the text of a table.
 
     Args:
-      path: of the file. Its delimiter (comma, semicolon or tab) is told by the header.
+      path: the table's file, local or remote.
+      encoding: the name of a codec; None: as the byte-order mark says, without one UTF-8.
+
+    Raises:
+      UserError: the file is missing, no text, or in another encoding.
+    """
+    with files.open_bytes(path) as file:
+        start = bytes(file.read(4))
+    for begins, what in _NO_TEXT.items():
+        if start.startswith(begins):
+            raise UserError(f"{path} is {what}, not a CSV; open it and save its table as CSV.")
+    if encoding is None:
+        marks = (name for mark, name in _BYTE_ORDER_MARKS.items() if start.startswith(mark))
+        encoding = next(marks, "utf-8")
+    try:
+        with files.open_text(path, encoding) as text:
+            yield text
+    except UserError as error:
+        if not isinstance(error.__cause__, UnicodeError):
+            raise
+        tried = param("labels_encoding")
+        raise UserError(
+            f"{str(error).partition(';')[0]}; save it as UTF-8, or name its encoding with {tried} "
+            "(latin-1 and cp1252 are usual)."
+        ) from error
+
+
+@contextlib.contextmanager
+def open_rows(
+    path: str, encoding: Optional[str] = None
+) -> Iterator[tuple[list[str], Iterator[Row]]]:
+    """Opens a CSV of any line ends.
+
+    Args:
+      path: the table's file, local or remote.
+      encoding: the name of a codec; None: as the byte-order mark says, without one UTF-8.
 
     Yields:
-      The header, and (number, cells) of each row that is not empty; the header is row 1, as in a
-      spreadsheet. Every row has as many cells as the header.
+      The header, and (number, cells) of each row that is not empty. Lines are counted from 1, the
+      header among them, as in a spreadsheet. Every row has as many cells as the header.
 
     Raises:
       UserError: naming what is wrong with the header at once; and, as the rows are taken, the first
         that is no CSV, or that there is none.
     """
-    with files.open_text(path) as file:
+    with open_text(path, encoding) as file:
         yield _header_and_rows(path, file)
 
 
+class _Dialect(NamedTuple):
+    """How the rows are written; `names_lacking`: how many columns the header has no name for."""
+
+    delimiter: str
+    names_lacking: int = 0
+
+
 def _header_and_rows(path: str, file: TextIO) -> tuple[list[str], Iterator[Row]]:
-    blank, first = 0, ""
-    for first in file:
-        if first.strip():
-            break
-        blank += 1
-    else:
+    lines = _without_nul(path, file)
+    number, first = _next_line(lines, 0)
+    if not first:
         raise UserError(f"{path} is empty; it must begin with a header row.")
-    delimiter = max(",;\t", key=first.count)
-    lines = _without_nul(path, itertools.chain([first], file), blank + 1)
-    rows = _rows(path, lines, delimiter, blank + 1)
+    said = re.fullmatch(r'"?sep=(.)"?', first.strip("\r\n \ufeff"), re.IGNORECASE)
+    counted = re.fullmatch(r"\s*\d+\s*", first)
+    if said or counted:
+        number, first = _next_line(lines, number)
+    # What follows the header tells spaces between cells from spaces in the name of a single column.
+    after, second = (number, "") if any(c in first for c in ",;\t|") else _next_line(lines, number)
+    dialect = _Dialect(said[1]) if said else _dialect(first, second)
+    waiting = itertools.chain([first], [""] * (after - number - 1), [second] if second else [])
+    rows = _rows(path, itertools.chain(waiting, lines), dialect.delimiter, number)
     _, header = next(rows, (0, []))
-    header = [cell.strip() for cell in header]
+    header = [""] * dialect.names_lacking + [cell.strip() for cell in header]
     check_header(path, header)
     return header, checked(path, header, rows)
 
 
-def _without_nul(path: str, lines: Iterable[str], start: int) -> Iterator[str]:
-    for number, line in enumerate(lines, start):
+def _next_line(lines: Iterator[str], number: int) -> tuple[int, str]:
+    """The next line that is not blank, and its number; "" at the end."""
+    for line in lines:
+        number += 1
+        if line.strip():
+            return number, line
+    return number, ""
+
+
+def _dialect(header: str, second: str) -> _Dialect:
+    bare = re.sub(r'"[^"]*"', "", header)
+    delimiter = max(",;\t", key=bare.count)
+    if delimiter in bare:
+        return _Dialect(delimiter)
+    if "|" in bare:
+        return _Dialect("|")
+    words, cells = len(header.split()), len(second.split())
+    if words > 1 and cells in (words, words + 1):
+        return _Dialect(_SPACES, cells - words)
+    return _Dialect(delimiter)
+
+
+def _without_nul(path: str, lines: Iterable[str]) -> Iterator[str]:
+    for number, line in enumerate(lines, 1):
         if "\0" in line:
-            raise UserError(f"{path} has a NUL byte in row {number}; it is no CSV, or damaged.")
+            raise UserError(
+                f"{path} has a NUL byte in row {number}; it is no CSV, damaged, or in UTF-16 (then "
+                f"give {param(labels_encoding='utf-16-le')})."
+            )
         yield line
 
 
@@ -69,7 +163,8 @@ def _rows(path: str, lines: Iterator[str], delimiter: str, start: int) -> Iterat
     for number, line in enumerate(lines, start):
         if '"' not in line:
             # Masks are long and have no quotes; the module would look at each character.
-            cells = line.rstrip("\r\n").split(delimiter)
+            text = line.rstrip("\r\n")
+            cells = text.split() if delimiter == _SPACES else text.split(delimiter)
         else:
             # What is quoted may go on over several lines.
             cells = _quoted(path, number, itertools.chain([line], lines), delimiter)
@@ -80,40 +175,59 @@ def _rows(path: str, lines: Iterator[str], delimiter: str, start: int) -> Iterat
 def _quoted(path: str, number: int, lines: Iterable[str], delimiter: str) -> list[str]:
     """The cells of the row with which `lines` begin; no more of them are taken than it has."""
     limit = csv.field_size_limit(_MAX_FIELD)  # Of the whole process: others have their own.
+    spaces = delimiter == _SPACES
     try:
-        return next(csv.reader(lines, delimiter=delimiter, strict=True))
+        return next(csv.reader(lines, delimiter=delimiter, strict=True, skipinitialspace=spaces))
     except csv.Error as error:
         raise UserError(
-            f"{path} row {number} is no CSV ({error}); mend its quotation marks."
+            f"{path} row {number} is no CSV ({error}); correct its quotation marks."
         ) from error
     finally:
         csv.field_size_limit(limit)
 
 
 def checked(path: str, header: list[str], rows: Iterator[Row]) -> Iterator[Row]:
-    """The same rows; UserError at one of another length than the header, or if none comes."""
+    """The same rows; UserError at one of another length than the header, or if none comes.
+
+    Delimiters at the end of a row, behind the last column that has a name, may be there or not.
+    """
     row = None
+    width = len(header)
+    named = max((i + 1 for i, name in enumerate(header) if name), default=0)
     for row in rows:
         number, cells = row
-        if len(cells) != len(header):
-            raise UserError(
-                f"{path} row {number} has {len(cells)} cells, the header {len(header)}; "
-                "mend the row."
-            )
+        if len(cells) != width:
+            if len(cells) < named or any(cell.strip() for cell in cells[width:]):
+                raise UserError(
+                    f"{path} row {number} has {len(cells)} cells, the header {width}; correct the "
+                    "row (a cell that has the delimiter in it needs quotation marks)."
+                )
+            row = number, (cells + [""] * width)[:width]
         yield row
     if row is None:
         raise UserError(f"{path} has a header but no rows; there is nothing to convert.")
 
 
 def check_header(path: str, header: list[str]) -> None:
-    """Raises UserError unless the columns can be told apart and are two or more."""
-    if not header:
+    """Raises UserError unless there are two columns or more with names, and no two of one name."""
+    if not any(header):
         raise UserError(f"{path} has nothing but delimiters; it must begin with a header row.")
     if len(header) < 2:
         raise UserError(
             f"{path} has one column only ({header[0][:40]!r}); cells are separated by commas, "
             "semicolons or tabs."
         )
-    repeated = [name for name, count in collections.Counter(header).items() if count > 1]
+    for name in header:
+        if ends_like_an_image(name):
+            raise no_header(path, name)
+    repeated = [name for name, count in collections.Counter(header).items() if name and count > 1]
     if repeated:
         raise UserError(f"{path} has two columns named {min(repeated)[:60]!r}; rename one.")
+
+
+def no_header(path: str, cell: str) -> UserError:
+    """What to raise for a table whose first row is one of an image; `cell` shows that."""
+    return UserError(
+        f"{path} has no header row: its first row names {cell[:60]!r}; put a row with the names of "
+        "the columns above it, such as image,labels."
+    )

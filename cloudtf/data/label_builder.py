@@ -1,4 +1,4 @@
-"""What the rows of a label CSV come to: images, classes, labels and problems."""
+"""What the rows of a label table come to: images, classes, labels and problems."""
 
 from __future__ import annotations
 
@@ -9,8 +9,18 @@ from typing import Optional, Sequence
 
 import numpy as np
 
-from cloudtf.data.labels import LabelTable, Problem, check_class, check_distinct, check_name
-from cloudtf.errors import UsageError, UserError
+from cloudtf.data.image_names import ImageNames, slashed
+from cloudtf.data.labels import (
+    LabelTable,
+    Problem,
+    check_class,
+    check_distinct,
+    check_name,
+    replaced_characters,
+)
+from cloudtf.data.layouts.facts import Options
+from cloudtf.data.tables import Table
+from cloudtf.errors import UsageError, UserError, param
 
 # A column that gives more classes than this is not one of classes.
 MAX_CLASSES = 10_000
@@ -26,32 +36,66 @@ def one_spelling(name: str) -> str:
 class TableBuilder:
     """Collects images, the classes that their rows mention, and the problems."""
 
-    def __init__(
-        self, path: str, header: list[str], columns: Sequence[str], classes: tuple[str, ...]
-    ) -> None:
-        self.path, self.header, self.columns = path, header, tuple(columns)
-        self.fixed = bool(classes)
+    def __init__(self, source: Table, options: Options, names: Optional[ImageNames]) -> None:
+        self.source, self.names, self.columns = source, names, options.columns
+        self.replaces = options.class_characters == "replace"
+        self.fixed = bool(options.classes)
+        # Whether the user has said which columns are of classes.
+        self.from_setting = bool(options.classes or options.label_columns)
         self.images: dict[str, int] = {}  # Name -> number, in the order of the file.
         self.first_rows = array("q")
         self.classes: dict[str, int] = {}
         # One entry a mention: which image, which class, whether it is present.
         self.mentions = array("q"), array("i"), array("b")
-        self._extra_at = [header.index(name) for name in self.columns]
+        # How many rows say that an image has no class; whether images have several rows.
+        self.without_class, self.several_rows = 0, False
+        # Class names that were changed: as they stand in the table -> as they are used.
+        self.renamed: dict[str, str] = {}
+        self._extra_at = [source.header.index(name) for name in self.columns]
         self._extra: list[tuple[str, ...]] = []  # One an image, equal ones once.
         self._extra_kinds: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._problems: list[tuple[int, Problem]] = []
         self._dropped: set[str] = set()
-        if len(set(classes)) < len(classes):
-            raise UsageError("--classes names a class twice.")
-        self.add_classes(classes)
+        if len(set(options.classes)) < len(options.classes):
+            raise UsageError(f"{param('classes')} names a class twice.")
+        self.add_classes(options.classes)
 
-    def add_classes(self, names: Sequence[str]) -> None:
-        """Adds classes of a flag or a header; UserError if one of them cannot be a class."""
+    def add_classes(self, names: Sequence[str]) -> list[str]:
+        """Adds classes of a setting or a header; UserError if one of them cannot be a class.
+
+        Returns:
+          What they are called from now on.
+        """
+        used = []
         for name in names:
+            name = self._usable(name)
             try:
                 self._add_class(name)
             except ValueError as error:
-                raise UserError(f"{self.path}: the class name {name[:60]!r} {error}.") from error
+                raise UserError(
+                    f"{self.source.source}: the class name {name[:60]!r} {error}{self._hint(name)}."
+                ) from error
+            used.append(name)
+        return used
+
+    def _usable(self, name: str) -> str:
+        """A class's name without the characters that it cannot have, if those are replaced."""
+        if not self.replaces or name in self.classes:
+            return name
+        used = self.renamed.get(name) or replaced_characters(name)
+        if used != name:
+            if used in self.renamed.values() and name not in self.renamed:
+                raise UserError(
+                    f"{self.source.source} has the class {name[:60]!r} and another that becomes "
+                    f"{used[:60]!r} too; rename one."
+                )
+            self.renamed[name] = used
+        return used
+
+    def _hint(self, name: str) -> str:
+        if self.replaces or replaced_characters(name) == name:
+            return ""
+        return f" (write _ in their place with {param(class_characters='replace')})"
 
     def _add_class(self, name: str) -> int:
         """The number of a class, which may be new; ValueError, one phrase, if it cannot be one."""
@@ -60,7 +104,8 @@ class TableBuilder:
         check_class(name)
         if len(self.classes) == MAX_CLASSES:
             raise UserError(
-                f"{self.path} names more than {MAX_CLASSES:,} classes; is it the right column?"
+                f"{self.source.source} names more than {MAX_CLASSES:,} classes; is it the right "
+                "column?"
             )
         self.classes[name] = len(self.classes)
         return self.classes[name]
@@ -83,10 +128,13 @@ class TableBuilder:
             return number, name
         try:
             check_name(name)
+            plain = one_spelling(name)
         except ValueError as error:
-            self.problem(name, row, str(error))
-            return None
-        plain = one_spelling(name)
+            # A path of another machine: perhaps its end is that of a file here.
+            plain = slashed(name)
+            if self.names is None or not plain or not self.names.knows(plain):
+                self.problem(name, row, str(error))
+                return None
         if plain != name:
             return self.image(plain, row, cells)
         number = self.images[name] = len(self.images)
@@ -98,6 +146,7 @@ class TableBuilder:
 
     def mention(self, image: tuple[int, str], row: int, class_name: str, present: bool) -> bool:
         """Notes a class of an image; False, and a problem, if it cannot be one or is not listed."""
+        class_name = self._usable(class_name)
         number = self.classes.get(class_name)
         if number is None:
             if self.fixed:
@@ -107,7 +156,7 @@ class TableBuilder:
                 number = self._add_class(class_name)
             except ValueError as error:
                 reason = f"cannot be used: the class name {class_name[:60]!r} {error}"
-                self.problem(image[1], row, reason)
+                self.problem(image[1], row, reason + self._hint(class_name))
                 return False
         for column, value in zip(self.mentions, (image[0], number, present)):
             column.append(value)
@@ -118,7 +167,9 @@ class TableBuilder:
         if not self.classes and self._problems:
             raise self._useless("has no row that can be used")
         if not self.classes:
-            raise UserError(f"{self.path} names no class at all; there is nothing to learn.")
+            raise UserError(
+                f"{self.source.source} names no class at all; there is nothing to learn."
+            )
         keep = np.array([name not in self._dropped for name in self.images], bool)
         images, numbers, present = (np.frombuffer(a, a.typecode) for a in self.mentions)
         kept = keep[images] if len(images) else np.zeros(0, bool)
@@ -132,12 +183,12 @@ class TableBuilder:
         try:
             check_distinct(classes)
         except ValueError as error:
-            raise UserError(f"{self.path}: {error}.") from error
+            raise UserError(f"{self.source.source}: {error}.") from error
         names = tuple(itertools.compress(self.images, keep))
         if len(names) * len(classes) > MAX_LABELS:
             raise UserError(
-                f"{self.path} names {len(classes):,} classes for {len(names):,} images, which no "
-                "table can hold; is it the right column?"
+                f"{self.source.source} names {len(classes):,} classes for {len(names):,} images, "
+                "which no table can hold; is it the right column?"
             )
         at = np.full(len(all_classes), -1)
         at[[self.classes[name] for name in classes]] = np.arange(len(classes))
@@ -159,4 +210,6 @@ class TableBuilder:
 
     def _useless(self, why: str) -> UserError:
         _, first = min(self._problems, key=lambda entry: entry[0])
-        return UserError(f"{self.path} {why}; the first problem is {first.file!r}: {first.reason}.")
+        return UserError(
+            f"{self.source.source} {why}; the first problem is {first.file!r}: {first.reason}."
+        )

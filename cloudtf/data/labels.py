@@ -15,10 +15,15 @@ import numpy as np
 
 # How the names of photographs end.
 EXTENSIONS = (".jpg", ".jpeg", ".png")
-# The kinds of label CSV; see `label_csv`.
-FORMATS = ("kaggle_rle", "onehot", "list")
+# The kinds of label table: masks, a column a class, a list of classes in each cell, a row a class,
+# a row an image and class with yes or no; see `layouts`.
+FORMATS = ("kaggle_rle", "onehot", "list", "rows", "long")
+# In place of a table: the folder that an image is in.
+FOLDERS = "folders"
 # Words that stand beside class names, as keys of metrics.json and as a column of predictions.
 _RESERVED = ("mean", "Image")
+# What file names or lists of classes cannot hold.
+_NOT_IN_CLASSES = frozenset('/\\|,;:*?"<>')
 
 
 class Problem(NamedTuple):
@@ -42,10 +47,11 @@ class LabelTable:
     Attributes:
       names: of the images, each once, in the order of the file.
       labels: uint8 [images, classes], 0 or 1.
-      classes: in label order.
+      classes: the names of the classes, in label order.
       rows: int64 [images], the first row of each image, counted from 1 with the header.
       columns: the extra columns asked for: name -> one text an image.
       problems: in the order of the rows; images they drop are not in `names`.
+      account: how the CSV was read, as lines of text.
     """
 
     names: tuple[str, ...]
@@ -54,6 +60,7 @@ class LabelTable:
     rows: np.ndarray
     columns: dict[str, tuple[str, ...]]
     problems: tuple[Problem, ...] = ()
+    account: tuple[str, ...] = ()
 
     def take(self, indices: Sequence[int]) -> LabelTable:
         """The images at `indices`, in that order, and the same problems."""
@@ -99,10 +106,21 @@ def check_class(name: str) -> None:
         raise ValueError(f"has {_unprintable(name)}")
     if name != name.strip():
         raise ValueError("begins or ends with a space")
-    if set(name) & set('/\\|,;:*?"<>') or name.startswith("."):
+    if set(name) & _NOT_IN_CLASSES or name.startswith("."):
         raise ValueError("has a character that file names or lists cannot hold")
     if name in _RESERVED:
         raise ValueError("means something else in metrics.json or prediction tables; rename it")
+
+
+def replaced_characters(name: str) -> str:
+    """A class name with `_` for the characters that file names or lists cannot hold.
+
+    >>> replaced_characters("Nodule/Mass"), replaced_characters("/m/01g317")
+    ('Nodule_Mass', 'm_01g317')
+    """
+    held = "".join("_" if c in _NOT_IN_CLASSES or not c.isprintable() else c for c in name)
+    held = re.sub(r"_ |_{2,}", "_", held).lstrip("._ ") if held != name else held.lstrip(".")
+    return held.strip() if held.strip(" _") else name
 
 
 def _unprintable(text: str) -> str:

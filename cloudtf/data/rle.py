@@ -11,10 +11,26 @@ from typing import Optional
 
 import numpy as np
 
+from cloudtf.data import words
+
 # Longer numbers cannot be positions in an image, and the sum of two of 18 digits fits an int64.
 _MAX_DIGITS = 18
 # Up to about this length plain Python is faster than numpy.
 _SHORT = 300
+
+
+# What stands for an empty mask in the cells of public sets: also `1 1`, the pixel in the corner,
+# with which submissions are filled where a blank is not taken.
+_EMPTY = frozenset(["-1", "-1.0", "0", "0 0", "1 1"])
+
+
+def is_empty(text: str) -> bool:
+    """Whether a cell holds no mask: blank, or what programs and people write in place of a blank.
+
+    >>> [is_empty(text) for text in ("", "nan", "-1", "NULL", "1 1", "1 2")]
+    [True, True, True, True, True, False]
+    """
+    return len(text) < 10 and (words.is_blank(text) or " ".join(text.split()) in _EMPTY)
 
 
 def encode(mask: np.ndarray) -> str:
@@ -57,17 +73,23 @@ def decode(text: str, height: int, width: int) -> np.ndarray:
     return np.cumsum(steps[:-1], dtype=np.int8).view(bool).reshape(width, height).T
 
 
-def check(text: str, num_pixels: Optional[int] = None) -> None:
+def check(text: str, num_pixels: Optional[int] = None, relative: bool = False) -> None:
     """Checks that `text` is a well-formed mask.
 
     Args:
-      text: the runs.
+      text: the runs, as whole numbers with spaces between them.
       num_pixels: height times width of the image; None if unknown.
+      relative: each start counts from the end of the run before it, as some sets have it.
 
     Raises:
       ValueError: one phrase: a word that is no whole number, an odd count of numbers, a start or
         length under 1, runs that overlap or are out of order, a run beyond the image.
     """
+    if relative:
+        numbers = _paired(text)
+        if numbers.size and (numbers.min() < 0 or numbers[:, 1].min() < 1):
+            raise ValueError("has a run of no pixels")
+        return
     # Only sound masks are told here; what is wrong with another is said in one place.
     if len(text) > _SHORT or not _is_sound(text, num_pixels):
         _runs(text, num_pixels)
@@ -89,10 +111,7 @@ def _is_sound(text: str, num_pixels: Optional[int]) -> bool:
 
 def _runs(text: str, num_pixels: Optional[int]) -> tuple[np.ndarray, np.ndarray]:
     """First pixels and one-past-last pixels of the runs, from 0: int64 [N] each."""
-    numbers = _numbers(text)
-    if len(numbers) % 2:
-        raise ValueError(f"{len(numbers)} numbers cannot be paired as start and length")
-    numbers = numbers.reshape(-1, 2)
+    numbers = _paired(text)
     starts, lengths = numbers[:, 0], numbers[:, 1]
     for name, values in (("start", starts), ("length", lengths)):
         if values.size and values.min() < 1:
@@ -110,6 +129,14 @@ def _runs(text: str, num_pixels: Optional[int]) -> tuple[np.ndarray, np.ndarray]
             f"run {len(ends)} ends at pixel {ends[-1] - 1}, beyond the image's {num_pixels} pixels"
         )
     return starts - 1, ends - 1
+
+
+def _paired(text: str) -> np.ndarray:
+    """The numbers of a text as int64 [N, 2]."""
+    numbers = _numbers(text)
+    if len(numbers) % 2:
+        raise ValueError(f"{len(numbers)} numbers cannot be paired as start and length")
+    return numbers.reshape(-1, 2)
 
 
 def _numbers(text: str) -> np.ndarray:

@@ -4,46 +4,105 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from typing import Optional
 
 import numpy as np
 
-from cloudtf.data import label_csv, sources, splits
+from cloudtf import files
+from cloudtf.data import folders, label_csv, sources, splits, tables
 from cloudtf.data.convert_config import ConvertConfig
-from cloudtf.data.labels import LabelTable, Problem
-from cloudtf.errors import UserError
+from cloudtf.data.image_names import ImageNames
+from cloudtf.data.labels import FOLDERS, LabelTable, Problem
+from cloudtf.data.layouts.facts import Options
+from cloudtf.data.tables import Table
+from cloudtf.errors import UserError, param
+from cloudtf.reporter import report
 
 # So many problems are told of in a sentence, with the count of the others.
 SHOWN = 5
 
 
-def examples(config: ConvertConfig) -> LabelTable:
-    """The images to convert, by the names of their files, with labels and the problems so far."""
+def examples(config: ConvertConfig, labels: Optional[Table] = None) -> LabelTable:
+    """The images to convert, by the names of their files, with labels and the problems so far.
+
+    Args:
+      config: the settings of the converter; the labels' are under `labels`.
+      labels: a table of labels in memory; None: what the settings name.
+    """
     assert config.images_dir is not None
-    if config.labels_csv is None:
+    source, names = _labels_and_names(config, labels)
+    said = config.images_dir if source is None else source.source
+    if source is None:
         table = sources.unlabelled(config.images_dir)
     else:
-        read = label_csv.read_labels(
-            config.labels_csv,
-            config.label_format,
-            config.classes,
-            tuple(c for c in (config.split_column, config.group_column) if c is not None),
-        )
-        table, unnamed = sources.labelled(config.images_dir, read)
-        if unnamed:
-            more = f" and {len(unnamed) - SHOWN} more" if len(unnamed) > SHOWN else ""
-            print(
-                f"Left out {len(unnamed)} images in {config.images_dir} that {config.labels_csv} "
-                f"does not name: {', '.join(map(repr, unnamed[:SHOWN]))}{more}."
-            )
+        by_folders = labels is None and config.labels_csv is None
+        read = label_csv.read_labels(source, _options(config, by_folders), names)
+        report("\n".join(read.account))
+        table = _photographs(config, config.images_dir, source, read, names)
     if config.split_column is not None:
-        table = _check_split_names(config, table, config.split_column)
-    _report(config, table)
-    if config.labels_csv is not None and not config.classes:
-        _check_classes(config.labels_csv, read, table)
+        table = _check_split_names(table, config.split_column, said)
+    _report_problems(config, table, said)
+    if source is not None and not config.classes:
+        _check_classes(source.source, read, table)
     if config.max_examples is not None and config.max_examples < len(table.names):
         random = np.random.default_rng((config.seed, 1))
         chosen = random.choice(len(table.names), config.max_examples, replace=False)
         table = table.take(np.sort(chosen))
+    return table
+
+
+def _labels_and_names(
+    config: ConvertConfig, labels: Optional[Table]
+) -> tuple[Optional[Table], ImageNames]:
+    """The table of labels, if there is one, and the names of the files."""
+    assert config.images_dir is not None
+    if labels is None and config.labels_csv is not None:
+        labels = tables.from_file(config.labels_csv, config.labels_encoding)
+    if labels is None and config.label_format != FOLDERS:
+        top = files.list_dir(config.images_dir)
+        if any(map(sources.is_image_name, top)):
+            return None, ImageNames(top)
+    names = sources.image_names(config.images_dir, config.image_suffix)
+    if labels is None and any(map(sources.is_image_name, names.names)):
+        labels = folders.table(config.images_dir, names)
+    return labels, names
+
+
+def _options(config: ConvertConfig, by_folders: bool) -> Options:
+    columns = (config.split_column, config.group_column)
+    return Options(
+        label_format="rows" if by_folders else config.label_format,
+        classes=config.classes,
+        columns=tuple(column for column in columns if column is not None),
+        image_column=config.image_column,
+        label_columns=config.label_columns,
+        label_separator="none" if by_folders else config.label_separator,
+        ignore_columns=config.ignore_columns,
+        uncertain=config.uncertain,
+        class_characters=config.class_characters,
+    )
+
+
+def _photographs(
+    config: ConvertConfig, images_dir: str, source: Table, read: LabelTable, names: ImageNames
+) -> LabelTable:
+    """The table with the photographs that are there; says what became of the others."""
+    table, unnamed, moved = sources.labelled(images_dir, read, names)
+    if moved:
+        name, file = next(iter(moved.items()))
+        report(f"Found {len(moved)} images under another name, such as {file!r} for {name!r}.")
+    if not unnamed:
+        return table
+    shown = ", ".join(map(repr, unnamed[:SHOWN]))
+    more = f" and {len(unnamed) - SHOWN} more" if len(unnamed) > SHOWN else ""
+    what = (
+        f"{len(unnamed)} images in {images_dir} that {source.source} does not name: {shown}{more}"
+    )
+    if config.unlisted == "absent":
+        report(f"Took {what}; they have none of the classes.")
+        return sources.with_unnamed(images_dir, table, unnamed)
+    hint = param(unlisted="absent")
+    report(f"Left out {what}. If they have none of the classes, take them with {hint}.")
     return table
 
 
@@ -55,12 +114,12 @@ def _check_classes(labels_csv: str, read: LabelTable, table: LabelTable) -> None
         first = int(read.labels[:, number].argmax())
         raise UserError(
             f"{labels_csv} row {read.rows[first]} ({read.names[first]!r}) names the class "
-            f"{read.classes[number]!r}, which only rows of images that are left out name; mend "
-            "them, or list the classes with --classes."
+            f"{read.classes[number]!r}, which only rows of images that are left out name; correct "
+            f"them, or list the classes with {param('classes')}."
         )
 
 
-def _check_split_names(config: ConvertConfig, table: LabelTable, column: str) -> LabelTable:
+def _check_split_names(table: LabelTable, column: str, source: str) -> LabelTable:
     problems, keep = list(table.problems), []
     for index, split in enumerate(table.columns[column]):
         if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_]{0,50}", split):
@@ -76,34 +135,33 @@ def _check_split_names(config: ConvertConfig, table: LabelTable, column: str) ->
         if other != split:
             # Their shards would be the same files on a disk that ignores case.
             raise UserError(
-                f"{config.labels_csv} has the splits {other!r} and {split!r}, which differ only in "
+                f"{source} has the splits {other!r} and {split!r}, which differ only in "
                 "case; give them one name or two."
             )
     return dataclasses.replace(table.take(keep), problems=tuple(problems))
 
 
-def _report(config: ConvertConfig, table: LabelTable) -> None:
+def _report_problems(config: ConvertConfig, table: LabelTable, source: str) -> None:
     """Refuses a table with problems, or says which are skipped."""
     if table.problems:
-        source = config.labels_csv or config.images_dir
         shown = [f"{problem.file!r}: {problem.reason}" for problem in table.problems[:SHOWN]]
         more = len(table.problems) - len(shown)
         listed = "; ".join(shown) + (f"; and {more} more" if more > 0 else "")
         count = f"{len(table.problems)} problem{'s' if len(table.problems) > 1 else ''}"
         if config.on_error == "fail":
             raise UserError(
-                f"{source} has {count}: {listed}. Mend them, or leave these rows and images out "
-                "with --on_error=skip."
+                f"{source} has {count}: {listed}. Correct them, or leave these rows and images out "
+                f"with {param(on_error='skip')}."
             )
-        print(f"Skipped {count} of {source}: {listed}.")
+        report(f"Skipped {count} of {source}: {listed}.")
     if not table.names:
-        raise UserError(f"No image of {config.labels_csv or config.images_dir} can be used.")
+        raise UserError(f"No image of {source} can be used.")
 
 
 def divide(config: ConvertConfig, table: LabelTable) -> dict[str, np.ndarray]:
     """Indices of the examples of each split, in the order in which they are stored."""
     everything = np.arange(len(table.names))
-    if config.labels_csv is None:
+    if not table.classes:
         return {"test": everything}
     if config.split_column is not None:
         column = np.array(table.columns[config.split_column])
@@ -118,7 +176,7 @@ def divide(config: ConvertConfig, table: LabelTable) -> dict[str, np.ndarray]:
             if not len(indices):
                 raise UserError(
                     f"{len(everything)} images are too few for the split {name}; give more, or "
-                    "--val_fraction=0."
+                    f"{param(val_fraction=0)}."
                 )
     # Shuffled, so that every shard is a fair sample and a small shuffle buffer suffices.
     return {

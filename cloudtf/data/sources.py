@@ -1,4 +1,4 @@
-"""The photographs in a folder, matched with the names in a label CSV.
+"""The photographs in a folder, matched with the names in a label table.
 
 Names come from files made by others: none may lead out of the folder, neither by `..` nor by a
 link, and of a local folder only plain files of sane length are opened.
@@ -10,15 +10,60 @@ import collections
 import dataclasses
 import os
 import stat
+from typing import Iterable, NamedTuple, Optional
 
 import numpy as np
 
 from cloudtf import files
+from cloudtf.data.image_names import ImageNames, has_extension, slashed, without_extension
 from cloudtf.data.labels import EXTENSIONS, LabelTable, Problem, check_name, escaped
-from cloudtf.errors import UserError, reason
+from cloudtf.errors import UserError, param, reason
 
 # A file that is larger is no photograph; it would be read into memory whole.
 MAX_FILE_BYTES = 1 << 29
+# Folders within folders that are looked into.
+_MAX_DEPTH = 20
+
+
+class Matched(NamedTuple):
+    """What became of the names in a label table.
+
+    Attributes:
+      table: with the names of the files, without the images that cannot be used, each of which is a
+        problem more.
+      unnamed: sorted names of the images that the table does not name, in the folders of those that
+        it does.
+      moved: names in the table that mean a file of another one -> that file.
+    """
+
+    table: LabelTable
+    unnamed: list[str]
+    moved: dict[str, str]
+
+
+def image_names(images_dir: str, suffix: str = "") -> ImageNames:
+    """The names of all files in a folder and in the folders below it, but hidden ones.
+
+    Args:
+      images_dir: the folder to list, local or remote.
+      suffix: what the names of the files have behind those in a table, such as `_green`.
+
+    Raises:
+      UserError: the folder cannot be listed.
+    """
+    found: list[str] = []
+    folders = [""]
+    for folder in folders:
+        path = files.join(images_dir, *folder.split("/")) if folder else images_dir
+        for name in files.list_dir(path):
+            inner = f"{folder}/{name}" if folder else name
+            found.append(inner)
+            if not has_extension(name) and not name.startswith((".", "__MACOSX")):
+                below = files.join(path, name)
+                linked = not files.is_remote(below) and os.path.islink(below)
+                if not linked and inner.count("/") < _MAX_DEPTH and files.is_dir(below):
+                    folders.append(inner)
+    return ImageNames(found, suffix)
 
 
 def unlabelled(images_dir: str) -> LabelTable:
@@ -27,94 +72,149 @@ def unlabelled(images_dir: str) -> LabelTable:
     Raises:
       UserError: there is none, or the folder cannot be listed.
     """
-    present = _list_images(images_dir, {""})
-    names = sorted(name for name in present if _is_image_name(name))
+    present = files.list_dir(images_dir)
+    names = [name for name in present if is_image_name(name)]
     if not names:
         raise UserError(f"There is no .jpg, .jpeg or .png file in {images_dir}.")
     nothing = np.zeros((len(names), 0), np.uint8)
     table = LabelTable(tuple(names), nothing, (), np.arange(len(names)), {})
-    return _resolve(images_dir, table, _Finder(present))
+    return _resolve(images_dir, table, dict(zip(names, names)), ImageNames(names))
 
 
-def labelled(images_dir: str, table: LabelTable) -> tuple[LabelTable, list[str]]:
-    """The images that a label CSV names.
+def labelled(images_dir: str, table: LabelTable, names: Optional[ImageNames] = None) -> Matched:
+    """The images that a label table names.
 
-    A name is tried as it stands, then with .jpg, .jpeg or .png if exactly one such file is there.
+    A name is tried as it stands; then with another extension or none, in other case or accents,
+    with the folders that it lacks or without those that are not here (see `ImageNames.matches`).
 
     Args:
-      images_dir: their folder.
-      table: what the CSV says.
-
-    Returns:
-      The table with the names of the files, without the images that cannot be used, each of which
-      is a problem more; and sorted names of the images in the folder that the CSV does not name.
+      images_dir: the folder of the images, local or remote.
+      table: what the label table says.
+      names: the files in `images_dir` and below it; None: they are listed.
 
     Raises:
       UserError: the folder cannot be listed.
     """
-    problems = [problem.file for problem in table.problems]
-    folders = {"", *(name.rpartition("/")[0] for name in table.names)}
-    present = _list_images(images_dir, folders)
-    finder = _Finder(present)
-    named = {finder(name) for name in (*table.names, *problems)}
-    unnamed = sorted(name for name in present if _is_image_name(name) and name not in named)
-    return _resolve(images_dir, table, finder), unnamed
+    names = image_names(images_dir) if names is None else names
+    names = ImageNames(names.names | _behind_links(images_dir, table.names), names.suffix)
+    found = _match(table.names, names)
+    named = {*found.values(), *(problem.file for problem in table.problems)}
+    named.update(f for problem in table.problems for f in names.matches(problem.file))
+    folders = {"", *(name.rpartition("/")[0] for name in found.values())}
+    unnamed = sorted(
+        name
+        for name in names.names
+        if is_image_name(name) and name not in named and name.rpartition("/")[0] in folders
+    )
+    moved = {name: file for name, file in found.items() if not file.startswith(name)}
+    return Matched(_resolve(images_dir, table, found, names), unnamed, moved)
 
 
-def _list_images(images_dir: str, folders: set[str]) -> set[str]:
-    """Names, relative to `images_dir`, of what is in it and in some folders below it."""
-    names = set(files.list_dir(images_dir))
-    for folder in sorted(folders - {""}):
+def with_unnamed(images_dir: str, table: LabelTable, unnamed: list[str]) -> LabelTable:
+    """A table and, behind its images, others that have none of its classes."""
+    nothing = np.zeros((len(unnamed), len(table.classes)), np.uint8)
+    rows = np.zeros(len(unnamed), np.int64)
+    empty = {column: ("",) * len(unnamed) for column in table.columns}
+    added = LabelTable(tuple(unnamed), nothing, table.classes, rows, empty)
+    added = _resolve(images_dir, added, dict(zip(unnamed, unnamed)), ImageNames(unnamed))
+    return dataclasses.replace(
+        table,
+        names=table.names + added.names,
+        labels=np.concatenate([table.labels, added.labels]),
+        rows=np.concatenate([table.rows, added.rows]),
+        columns={c: texts + added.columns[c] for c, texts in table.columns.items()},
+        problems=table.problems + added.problems,
+    )
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file is one of images by its name, and not hidden."""
+    return name.lower().endswith(EXTENSIONS) and not name.rpartition("/")[2].startswith(".")
+
+
+def _behind_links(images_dir: str, wanted: Iterable[str]) -> set[str]:
+    """Names in folders that are links, of which only those that a table names are followed."""
+    names: set[str] = set()
+    for folder in sorted({name.rpartition("/")[0] for name in wanted} - {""}):
         path = files.join(images_dir, *folder.split("/"))
-        if files.is_dir(path):
+        if files.is_remote(path) or not files.is_dir(path):
+            continue
+        if os.path.realpath(path) != os.path.join(os.path.realpath(images_dir), folder):
             names.update(f"{folder}/{name}" for name in files.list_dir(path))
     return names
 
 
-def _is_image_name(name: str) -> bool:
-    return name.lower().endswith(EXTENSIONS) and not name.rpartition("/")[2].startswith(".")
+def _match(wanted: tuple[str, ...], names: ImageNames) -> dict[str, str]:
+    """The file that each name means; names that mean none, or one of several, are left out."""
+    found, lost = {}, []
+    for name in wanted:
+        matches = names.matches(name)
+        if len(matches) == 1:
+            found[name] = matches[0]
+        elif not matches:
+            lost.append(name)
+    if not lost or not names.names:
+        return found
+    paths = {name: slashed(name).split("/") for name in lost}
+    shared = os.path.commonprefix([path[:-1] for path in paths.values()])
+    last = collections.Counter(path[-1] for path in paths.values())
+    for name, path in paths.items():
+        foreign = slashed(name) != name
+        # Folders that all names have and that are not here: of another machine, or above this one.
+        for cut in range(1, len(shared) + 1):
+            matches = names.matches("/".join(path[cut:]), deep=foreign)
+            if matches:
+                break
+        else:
+            # The files of several folders, put into one.
+            matches = names.matches(path[-1], deep=False) if last[path[-1]] == 1 else []
+        if len(matches) == 1:
+            found[name] = matches[0]
+    return found
 
 
-class _Finder:
-    """Name of an image in a CSV -> that of its file."""
-
-    def __init__(self, present: set[str]) -> None:
-        self.present = present
-        self._stems = collections.defaultdict(list)
-        for name in present:
-            if _is_image_name(name):
-                self._stems[name.rpartition(".")[0]].append(name)
-
-    def __call__(self, name: str) -> str:
-        """The file; `name` itself if there is none, or more than one it could be."""
-        candidates = self._stems.get(name, ())
-        return candidates[0] if name not in self.present and len(candidates) == 1 else name
-
-
-def _resolve(images_dir: str, table: LabelTable, finder: _Finder) -> LabelTable:
+def _resolve(
+    images_dir: str, table: LabelTable, found: dict[str, str], names: ImageNames
+) -> LabelTable:
     """Exchanges names for those of the files; images that cannot be used become problems."""
     root = None if files.is_remote(images_dir) else os.path.realpath(images_dir)
-    problems, keep, names = list(table.problems), [], []
+    problems, keep, used = list(table.problems), [], []
     taken: dict[str, str] = {}
+    hinted = False
     for index, name in enumerate(table.names):
-        found = finder(name)
+        file = found.get(name)
         try:
-            if found not in finder.present:
-                raise ValueError(f"is not in {images_dir}")
-            if found in taken:
-                raise ValueError(f"is the same file as {taken[found]!r}")
-            check_name(found)
+            check_name(file or name)
+            if file is None:
+                hint = _hint(name, names, not hinted)
+                hinted = True
+                raise ValueError(f"is not in {images_dir}{hint}")
+            if file in taken:
+                raise ValueError(f"is the same file as {taken[file]!r}")
             if root is not None:
-                _check_file(root, os.path.join(images_dir, found))
+                _check_file(root, os.path.join(images_dir, file))
         except ValueError as error:
-            where = f"row {table.rows[index]}: " if table.classes else ""
+            where = f"row {table.rows[index]}: " if table.classes and table.rows[index] else ""
             problems.append(Problem(escaped(name), escaped(f"{where}the image {error}")))
             continue
-        taken[found] = name
+        taken[file] = name
         keep.append(index)
-        names.append(found)
+        used.append(file)
     table = table.take(keep)
-    return dataclasses.replace(table, names=tuple(names), problems=tuple(problems))
+    return dataclasses.replace(table, names=tuple(used), problems=tuple(problems))
+
+
+def _hint(name: str, names: ImageNames, search: bool) -> str:
+    """Why a name may not have been found: it means several files, or they go on behind it."""
+    several = names.matches(name)
+    if len(several) > 1:
+        return f" by that name, but {several[0]!r} and {several[1]!r} are"
+    near = names.starting_with(name) if search else []
+    stem = without_extension(near[0].rpartition("/")[2]) if near else ""
+    rest = stem[len(without_extension(slashed(name)).rpartition("/")[2]) :]
+    if not rest:
+        return ""
+    return f" (if {near[0]!r} is meant, give {param(image_suffix=rest)})"
 
 
 def _check_file(root: str, path: str) -> None:

@@ -1,7 +1,9 @@
 """Cleaned submissions: masks emptied where the classifier does not believe in the class.
 
-A submission is Kaggle's: `Image_Label,EncodedPixels`, a row an (image, class) named `IMAGE_CLASS`,
-split on the last underscore. Everything is paired by image name.
+A submission is Kaggle's: `Image_Label,EncodedPixels`, a row an (image, class) named `IMAGE_CLASS`.
+Both may have underscores: the images and classes of the predictions tell where a name ends. Images
+are paired by name, with or without its extension. A mask is one by its content: `nan`, `NULL`, `-1`
+and `1 1` are none, and stay as they are.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ from collections import Counter
 from typing import Optional
 
 from cloudtf import files
+from cloudtf.data import rle
+from cloudtf.data.image_names import ImageNames, Splitter
 from cloudtf.errors import UserError
 from cloudtf.model import thresholds
 from cloudtf.reporter import report
@@ -73,8 +77,8 @@ def postprocess(config: PostprocessConfig) -> PostprocessResult:
 
     Raises:
       UserError: the output is one of the inputs; an input is missing or malformed; the classes of
-        predictions and thresholds differ; the submission has a row twice, a malformed Image_Label,
-        or one that names a class or an image without predictions.
+        predictions and thresholds differ; the submission has a row twice, an Image_Label that
+        cannot be divided or names a class or an image without predictions.
 
     >>> metrics = cloudtf.evaluate(cloudtf.EvaluateConfig(run_dir="runs/a", data_dir="records"))
     >>> names, scores, class_names = predictions.read("runs/a/predictions_val.csv")
@@ -104,33 +108,38 @@ def postprocess(config: PostprocessConfig) -> PostprocessResult:
     row_of = {name: index for index, name in enumerate(names)}
     column_of = {name: index for index, name in enumerate(class_names)}
 
+    image_names = ImageNames(names)
+    split = Splitter(image_names, class_names)
+
     masks: Counter[str] = Counter()
     removed: Counter[str] = Counter()
     cleaned, seen = [], set()
     for line, label, mask in rows:
-        image, class_name = _split(config.submission, line, label)
+        image, class_name = _split(config.submission, line, label, split)
         if class_name not in column_of:
             raise UserError(
                 f"Line {line} of {config.submission} names the class {class_name!r}, which "
                 f"{config.predictions} does not predict; it has {listed(class_names)}."
             )
-        if image not in row_of:
-            missing = {label.rpartition("_")[0] for _, label, _ in rows} - row_of.keys()
+        matches = image_names.matches(image)
+        if len(matches) != 1:
+            missing = {split(label)[0] for _, label, _ in rows}
+            missing = {image for image in missing if len(image_names.matches(image)) != 1}
             raise UserError(
                 f"Line {line} of {config.submission} names the image {image!r}, which has no "
                 f"predictions in {config.predictions} ({len(missing)} such images in all); "
                 "predict the images of this submission."
             )
-        if label in seen:
+        pair = row_of[matches[0]], column_of[class_name]
+        if pair in seen:
             raise UserError(
                 f"Line {line} of {config.submission} repeats {label!r}; each needs one row."
             )
-        seen.add(label)
+        seen.add(pair)
         threshold = lowest[class_name]
-        if mask.strip():
+        if not rle.is_empty(mask):
             masks[class_name] += 1
-            score = scores[row_of[image], column_of[class_name]]
-            if threshold is not None and score < threshold:
+            if threshold is not None and scores[pair] < threshold:
                 removed[class_name] += 1
                 mask = ""
         cleaned.append([label, mask])
@@ -139,7 +148,7 @@ def postprocess(config: PostprocessConfig) -> PostprocessResult:
         masks={name: masks[name] for name in class_names},
         removed={name: removed[name] for name in class_names},
         never_emptied=tuple(name for name in class_names if lowest[name] is None),
-        unused_predictions=len(row_of.keys() - {label.rpartition("_")[0] for label in seen}),
+        unused_predictions=len(names) - len({row for row, _ in seen}),
     )
     if not config.dry_run:
         predictions.write_table(config.output, COLUMNS, cleaned)
@@ -209,11 +218,17 @@ def _read_submission(path: str) -> list[tuple[int, str, str]]:
     return [(line, cells[0], cells[1]) for line, cells in rows]
 
 
-def _split(path: str, line: int, label: str) -> tuple[str, str]:
-    image, _, class_name = label.rpartition("_")
-    if not image or not class_name:
+def _split(path: str, line: int, label: str, split: Splitter) -> tuple[str, str]:
+    ways = split.ways(label)
+    if not ways:
         raise UserError(
             f"Line {line} of {path} has the Image_Label {label!r}; it must be IMAGE_CLASS, such "
             "as 0011165.jpg_Fish."
         )
-    return image, class_name
+    if len(ways) > 1:
+        either = " or ".join(f"{image!r} and {name!r}" for image, name in ways[:2])
+        raise UserError(
+            f"Line {line} of {path} has the Image_Label {label!r}, which may be the image and "
+            f"class {either}; rename one."
+        )
+    return ways[0]

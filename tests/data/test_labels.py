@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloudtf.data import label_csv, labels
+from cloudtf.data.layouts.facts import Options
 from cloudtf.errors import UsageError, UserError
 
 KAGGLE = """Image_Label,EncodedPixels
@@ -19,13 +20,13 @@ a_b_c.jpg_Gravel,
 a_b_c.jpg_Sugar,
 """
 ONEHOT = "image,Sugar,Fish\na.jpg,1,0\nb.jpg,0,0\nc.jpg,1.0, 1\n"
-LIST = "image,classes\na.jpg,Sugar\nb.jpg,\nc.jpg,Fish Sugar\nd.jpg,Sugar|Fish\n"
+LIST = "image,classes\na.jpg,Sugar\nb.jpg,\nc.jpg,Fish|Sugar\nd.jpg,Sugar| Fish\n"
 
 
-def read(tmp_path, text, *arguments, **options):
+def read(tmp_path, text, label_format="auto", **options):
     path = tmp_path / "labels.csv"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return label_csv.read_labels(str(path), *arguments, **options)
+    return label_csv.read_labels(str(path), Options(label_format, **options))
 
 
 def reasons(table):
@@ -54,7 +55,7 @@ def test_one_hot_columns_give_the_class_order(tmp_path):
     assert table.labels.tolist() == [[1, 0], [0, 0], [1, 1]]
 
 
-def test_lists_are_separated_by_spaces_or_bars_and_may_be_empty(tmp_path):
+def test_lists_are_separated_by_bars_and_may_be_empty(tmp_path):
     table = read(tmp_path, LIST)
     assert table.classes == ("Fish", "Sugar")
     assert table.labels.tolist() == [[0, 1], [0, 0], [1, 1], [1, 1]]
@@ -128,7 +129,7 @@ def test_one_column_of_zeros_and_ones_is_one_hot_unless_its_name_says_list(tmp_p
         (KAGGLE + "x.jpg_,\n", "x.jpg: row 10 is not named IMAGE_CLASS"),
         (KAGGLE + "img_12.jpg,1 5\n", "img_12.jpg: row 10 is not named IMAGE_CLASS"),
         (KAGGLE + "x.jpg_a:b,\n", "x.jpg: row 10 cannot be used: the class name 'a:b' has a char"),
-        (LIST + "x.jpg,Fish mean\n", "x.jpg: row 6 cannot be used: the class name 'mean' means"),
+        (LIST + "x.jpg,Fish|mean\n", "x.jpg: row 6 cannot be used: the class name 'mean' means"),
         (
             LIST + "a\u202fb.jpg,Fish\n",
             "a\u202fb.jpg: row 6 has a space other than the plain one (U+20",
@@ -137,7 +138,7 @@ def test_one_column_of_zeros_and_ones_is_one_hot_unless_its_name_says_list(tmp_p
         (KAGGLE + "../x.jpg_Fish,\n", "../x.jpg: row 10 names an image outside the folder"),
         (KAGGLE + "/etc/x_Fish,\n", "/etc/x: row 10 names an image by an absolute path"),
         (ONEHOT + "d.jpg,1,2\n", "d.jpg: row 5 has '2' for Fish, not 0 or 1"),
-        (ONEHOT + "d.jpg,,1\n", "d.jpg: row 5 has '' for Sugar, not 0 or 1"),
+        (ONEHOT + "d.jpg,0.5,1\n", "d.jpg: row 5 has '0.5' for Sugar, not 0 or 1"),
         (ONEHOT + "d.jpg,yes,1\n", "d.jpg: row 5 has 'yes' for Sugar, not 0 or 1"),
         (ONEHOT + "a.jpg,1,0\n", "a.jpg: row 5 repeats row 2"),
         (ONEHOT + "a.jpg,1,1\n", "a.jpg: row 5 contradicts row 2"),
@@ -166,8 +167,14 @@ def test_a_class_that_is_not_listed_is_a_problem(tmp_path):
     assert reasons(read(tmp_path, LIST, classes=("Fish",)))[0].startswith(
         "a.jpg: row 2 has the unk"
     )
-    with pytest.raises(UsageError, match="--classes=Fish are not the class columns"):
-        read(tmp_path, ONEHOT, classes=("Fish",))
+    with pytest.raises(UsageError, match="classes=.'Fish', 'Gravel'. are not the class columns"):
+        read(tmp_path, ONEHOT, classes=("Fish", "Gravel"))
+
+
+def test_classes_choose_among_the_columns_of_a_one_hot_table(tmp_path):
+    text = "image,A,B,C,note\na.jpg,1,0,7,x\nb.jpg,0,1,2,y\n"
+    table = read(tmp_path, text, classes=("B", "A"))
+    assert (table.classes, table.labels.tolist()) == (("B", "A"), [[0, 1], [1, 0]])
 
 
 def test_every_problem_is_collected(tmp_path):
@@ -203,10 +210,13 @@ def test_an_image_whose_rows_disagree_on_its_group_is_a_problem(tmp_path):
         ),
         ("image,x:y\na.jpg,1\n", "the class name 'x:y' has a character"),
         (
-            "image,classes\na.jpg,\nb.jpg,A\nb.jpg,B\n",
+            "image,classes\na.jpg,\nb.jpg,A|B\nb.jpg,B\n",
             "only in rows that cannot be used; .* row 4",
         ),
-        ("Image_X,EncodedPixels\na.jpg_A,\n", "needs a column Image_Label"),
+        (
+            "image,mood,size\na.jpg,fine,12\nb.jpg,bad,7\n",
+            "has no column that says classes: image, m",
+        ),
     ],
 )
 def test_a_file_that_cannot_be_used_is_refused_in_one_sentence(tmp_path, text, message):

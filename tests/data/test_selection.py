@@ -39,7 +39,7 @@ def test_a_class_that_only_images_left_out_show_is_not_learnt_in_silence(folder,
     with pytest.raises(UserError, match="1 problem: 'gone.jpg': row 12: the image is not in"):
         run(folder, labels)
     with pytest.raises(
-        UserError, match=r"row 12 .'gone.jpg'. names the class 'Fsih', which only .* --classes"
+        UserError, match=r"row 12 .'gone.jpg'. names the class 'Fsih', which only .* with classes"
     ):
         run(folder, labels, on_error="skip")
     assert not (folder / "out").exists()
@@ -81,7 +81,7 @@ def test_what_the_name_of_a_split_may_hold_is_said(folder, name):
 def test_a_file_that_is_refused_is_not_also_told_as_unnamed(folder, capsys):
     (folder / "images" / "3.jpg").write_bytes(b"")
     (folder / "images" / "other.jpg").write_bytes(b"x")
-    labels = f"image,classes\n{ROWS}5.jpg,B\n".replace(".jpg", "")
+    labels = f"image,classes\n{ROWS}5.jpg,A|B\n".replace(".jpg", "")
     manifest = run(folder, labels, on_error="skip")
     assert [entry["file"] for entry in manifest.skipped] == ["5", "3"]
     printed = capsys.readouterr().out
@@ -134,3 +134,74 @@ def test_photographs_may_be_in_a_folder_whose_name_is_not_utf_8(folder):
     labels = f"image,classes\n{ROWS}gone.jpg,A\n"
     manifest = run(folder, labels, images_dir=odd, on_error="skip")
     assert manifest.settings["images_dir"] == "caf\\udce9"
+
+
+def test_a_row_a_label_keeps_photographs_of_several_labels(folder, capsys):
+    rows = "".join(f"{i}.jpg,A\n{i}.jpg,B\n" for i in range(10))
+    manifest = run(folder, f"image,label\n{rows}", on_error="skip")
+    counts = [split.class_counts for split in manifest.splits.values()]
+    assert sum(count["A"] for count in counts) == sum(count["B"] for count in counts) == 10
+    assert manifest.skipped == ()
+
+
+def test_how_the_labels_were_read_is_said(folder, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    rows = "".join(f"{i}.jpg,Bob,{'A|B' if i % 2 else 'No Finding'}\n" for i in range(10))
+    run(folder, f"image,author,labels\n{rows}")
+    said = capsys.readouterr().out.splitlines()
+    at = next(i for i, line in enumerate(said) if "labels.csv is read as:" in line)
+    assert [line.split(maxsplit=1) for line in said[at + 1 : at + 6]] == [
+        ["kind", "a list of classes for each image, separated by bar"],
+        ["image", "image"],
+        ["class", "labels"],
+        ["not", "used  author"],
+        ["row", "2     0.jpg: (none)"],
+    ]
+    assert said[at + 6].split() == ["row", "3", "1.jpg:", "A,", "B"]
+    assert said[at + 8].strip() == "5 rows of no finding count as none of the classes."
+
+
+def test_photographs_without_a_row_are_left_out_or_have_none_of_the_classes(folder, capsys):
+    labels = "image,label\n" + "".join(f"{i}.jpg,A\n" for i in range(6))
+    manifest = run(folder, labels)
+    assert sum(split.num_examples for split in manifest.splits.values()) == 6
+    assert "If they have none of the classes, take them with unlisted='absent'" in (
+        capsys.readouterr().out
+    )
+    manifest = run(folder, labels, unlisted="absent", overwrite=True)
+    counts = [split.combination_counts for split in manifest.splits.values()]
+    assert sum(count.get("", 0) for count in counts) == 4
+    assert "Took 4 images in" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"uncertain": "unknown"}, "uncertain='unknown' is not possible: training does not know"),
+        ({"blank": "unknown"}, "blank='unknown' is not possible: training does not know labels"),
+        ({"unlisted": "absent", "split_column": "x"}, "unlisted='absent' takes photographs of"),
+        ({"labels_encoding": "runes"}, "labels_encoding='runes' is no encoding of text"),
+        ({"label_format": "folders"}, "label_format='folders' takes no labels_csv"),
+        ({"image_column": "who"}, r"has no column 'who' \(image_column\); it has image, label"),
+        ({"label_columns": ("a",)}, r"has no column 'a' \(label_columns\)"),
+        ({"ignore_columns": ("b",)}, r"has no column 'b' \(ignore_columns\)"),
+    ],
+)
+def test_what_cannot_be_said_of_labels_is_refused(folder, options, message):
+    with pytest.raises(UserError, match=message):
+        run(folder, "image,label\n0.jpg,A\n1.jpg,B\n", **options)
+
+
+def test_a_name_in_the_records_is_that_of_the_file(folder, capsys):
+    os.rename(folder / "images" / "3.jpg", folder / "images" / "3.JPG")
+    (folder / "images" / "deep").mkdir()
+    os.rename(folder / "images" / "4.jpg", folder / "images" / "deep" / "4.jpg")
+    run(folder, f"image,classes\n{ROWS}", val_fraction=0.0, num_shards=1)
+    stored = (folder / "out" / "train-00000-of-00001.tfrecord").read_bytes()
+    for i in range(10):
+        name = {3: "3.JPG", 4: "deep/4.jpg"}.get(i, f"{i}.jpg").encode()
+        # A bytes_list of one: its length, the field 1, the length of the name.
+        assert bytes([len(name) + 2, 10, len(name)]) + name in stored
+    assert "Found 2 images under another name, such as '3.JPG' for '3.jpg'" in (
+        capsys.readouterr().out
+    )

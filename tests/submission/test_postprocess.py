@@ -134,7 +134,7 @@ def test_cells_that_stay_are_the_same_to_the_byte(files):
     predictions.write(str(files.predictions), images, np.ones((len(images), 1)), ["Fish"])
     thresholds.write(str(files.thresholds), {"Fish": entry(0.5)})
     result = run_postprocess(files.config())
-    assert result.masks == {"Fish": 9} and result.removed == {"Fish": 0}
+    assert result.masks == {"Fish": 6} and result.removed == {"Fish": 0}
     with files.output.open(newline="") as file:
         limit = csv.field_size_limit(10**7)
         assert list(csv.reader(file))[1:] == [[f"{i}_Fish", c] for i, c in zip(images, cells)]
@@ -146,6 +146,42 @@ def test_cells_that_stay_are_the_same_to_the_byte(files):
     )
     assert again == result
     assert (files.folder / "again.csv").read_bytes() == files.output.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "cell", ["", " ", "nan", "NaN", "NULL", "null", "None", "NA", "N/A", "<NA>", "-1", " -1", "0"]
+    + ["1 1", "0 0"]
+)  # fmt: skip
+def test_what_stands_for_no_mask_is_none_and_stays(files, cell):
+    files.submission.write_text(SUBMISSION.replace("3 4", cell))
+    result = run_postprocess(files.config())
+    assert result.masks == {"Sugar": 1, "Fish": 1} and result.removed == {"Sugar": 1, "Fish": 0}
+    assert f"a_1.jpg_Fish,{cell}\n" in files.output.read_text()
+
+
+@pytest.mark.parametrize("extension", [".jpg", ""])
+def test_classes_with_underscores_are_told_by_the_predictions(files, extension):
+    files.predictions.write_text(
+        "Image,Open_Water,Sand,Water\na.jpg,0.1,0.9,0.9\na_1.jpg,0.9,0.1,0.9\n"
+    )
+    thresholds.write(
+        str(files.thresholds), {name: entry(0.5) for name in ("Open_Water", "Sand", "Water")}
+    )
+    names = [f"{i}{extension}_{c}" for i in ("a", "a_1") for c in ("Open_Water", "Sand", "Water")]
+    files.submission.write_text(
+        "Image_Label,EncodedPixels\n" + "".join(f"{name},1 2\n" for name in names)
+    )
+    assert run_postprocess(files.config()).removed == {"Open_Water": 1, "Sand": 1, "Water": 0}
+    emptied = [line for line in files.output.read_text().splitlines() if line.endswith(",")]
+    assert emptied == [f"a{extension}_Open_Water,", f"a_1{extension}_Sand,"]
+
+
+def test_a_name_that_may_be_two_pairs_is_refused(files):
+    files.predictions.write_text("Image,Open_Water,Water\na.jpg,0.1,0.9\na_Open.jpg,0.9,0.1\n")
+    thresholds.write(str(files.thresholds), {n: entry(0.5) for n in ("Open_Water", "Water")})
+    files.submission.write_text("Image_Label,EncodedPixels\na_Open_Water,1 2\n")
+    with pytest.raises(UserError, match="may be the image and class 'a_Open' and 'Water' or 'a'"):
+        run_postprocess(files.config())
 
 
 @settings(max_examples=60, deadline=None)

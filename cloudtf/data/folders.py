@@ -1,0 +1,111 @@
+"""Classes by folders: `cat/1.jpg`, also under `train/` and `val/`, and one photograph in several.
+
+The folders become a table like any other, with a column for each level of them.
+"""
+
+from __future__ import annotations
+
+import collections
+import hashlib
+from typing import Any, Callable, Iterable, Iterator, Optional
+
+from cloudtf import files
+from cloudtf.data import sources, tables
+from cloudtf.data.image_names import ImageNames
+from cloudtf.data.tables import Table
+from cloudtf.errors import UserError
+
+# Folders of these names hold the parts of a set; below them are those of the classes.
+_SPLITS = frozenset(
+    ["train", "training", "val", "valid", "validation", "dev", "test", "testing", "eval"]
+)
+# Bytes of a file by which most of those that differ are told.
+_START = 1 << 14
+
+
+def table(images_dir: str, names: ImageNames) -> Table:
+    """A row for each image and class.
+
+    Its columns are `image`; `split`, if that is what the uppermost folders are; `label`, where one
+    level of folders is that of the classes; and `folder1`, `folder2`, ... for all levels. The class
+    is the uppermost folder, if images are directly in each of those. A photograph that is in the
+    folders of several classes, byte for byte, is one image with several rows.
+
+    Args:
+      images_dir: the folder in which those of the classes are.
+      names: the files in `images_dir` and in the folders below it.
+
+    Raises:
+      UserError: there is no image in a folder, or one beside the folders.
+    """
+    paths = [name.split("/") for name in sorted(names.names) if sources.is_image_name(name)]
+    paths = [path for path in paths if not any(part.startswith((".", "__MACOSX")) for part in path)]
+    if not any(len(path) > 1 for path in paths):
+        raise UserError(f"There is no folder with images in {images_dir}.")
+    splits = all(len(path) > 1 and path[0].lower() in _SPLITS for path in paths)
+    below = [path[1:] if splits else path for path in paths]
+    for path, inner in zip(paths, below):
+        if len(inner) == 1:
+            raise UserError(
+                f"The image {'/'.join(path)} of {images_dir} is in no folder of a class; move it."
+            )
+    depth = max(len(inner) for inner in below) - 1
+    tops = {inner[0] for inner in below}
+    direct = {inner[0] for inner in below if len(inner) == 2}
+    header = ["image", *["split"] * splits, *["label"] * (tops == direct)]
+    header += [f"folder{level}" for level in range(1, depth + 1)]
+    same = _copies(images_dir, {"/".join(p): "/".join(i[:-1]) for p, i in zip(paths, below)})
+    rows = []
+    for path, inner in zip(paths, below):
+        name = "/".join(path)
+        levels = inner[:-1] + [""] * (depth + 1 - len(inner))
+        rows.append(
+            [same.get(name, name), *path[:1] * splits, *inner[:1] * (tops == direct), *levels]
+        )
+    return tables.from_rows(f"The folders of {images_dir}", header, rows)
+
+
+def _copies(images_dir: str, folders: dict[str, str]) -> dict[str, str]:
+    """Files that are copies of one in the folder of another class -> that one.
+
+    Args:
+      images_dir: the folder of all.
+      folders: the name of each file -> the folders that may say its class.
+    """
+    if len(set(folders.values())) < 2:
+        return {}
+    groups: Iterable[list[str]] = [list(folders)]
+    if files.is_remote(images_dir):
+        # There is a question to ask for each; copies have the name of the other, mostly.
+        groups = _alike(groups, folders, lambda name: name.rpartition("/")[2])
+
+    def size(name: str) -> Optional[int]:
+        return files.size(_path(images_dir, name)) or None
+
+    def start(name: str) -> bytes:
+        with files.open_bytes(_path(images_dir, name)) as file:
+            return bytes(file.read(_START))
+
+    def content(name: str) -> bytes:
+        return hashlib.sha256(files.read_bytes(_path(images_dir, name))).digest()
+
+    for key in (size, start, content):
+        groups = _alike(groups, folders, key)
+    return {name: group[0] for group in groups for name in group[1:]}
+
+
+def _alike(
+    groups: Iterable[list[str]], folders: dict[str, str], key: Callable[[str], Any]
+) -> Iterator[list[str]]:
+    """The groups of files of several folders with an equal key; None equals nothing."""
+    for group in groups:
+        found: dict[Any, list[str]] = collections.defaultdict(list)
+        for name in group:
+            value = key(name)
+            if value is not None:
+                found[value].append(name)
+        yield from (g for g in found.values() if len({folders[name] for name in g}) > 1)
+
+
+def _path(images_dir: str, name: str) -> str:
+    return files.join(images_dir, *name.split("/"))

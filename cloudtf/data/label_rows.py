@@ -1,0 +1,310 @@
+"""The rows of each kind of label table: what they say of which image and class."""
+
+from __future__ import annotations
+
+import functools
+from array import array
+from typing import Callable, Iterator, Optional
+
+import numpy as np
+
+from cloudtf.data import image_names, rle, words
+from cloudtf.data.image_names import Splitter
+from cloudtf.data.label_builder import MAX_CLASSES, TableBuilder, one_spelling
+from cloudtf.data.layouts.facts import Layout
+from cloudtf.data.layouts.survey import Column
+from cloudtf.errors import UsageError, param
+
+# The class of masks that name none.
+PRESENT = "present"
+
+
+def parse(builder: TableBuilder, layout: Layout, columns: list[Column]) -> None:
+    """Goes through the rows of a table once and gives what they say to the builder.
+
+    Args:
+      builder: collects images, classes and problems; it knows the table.
+      layout: how the table is to be read.
+      columns: what the cells of each column are like, from `survey`.
+    """
+    parsers = {
+        "kaggle_rle": _parse_masks,
+        "long": _parse_long,
+        "onehot": _parse_onehot,
+        "list": _parse_lists,
+        "rows": _parse_lists,
+    }
+    parsers[layout.kind](builder, layout, columns)
+
+
+def _pairs(
+    builder: TableBuilder, layout: Layout, columns: list[Column]
+) -> Callable[[int, list[str]], Optional[tuple[str, str]]]:
+    """What finds the image and the class of a row; None, and a problem, if it has them not."""
+    if not layout.joined:
+        at = layout.labels[0] if layout.labels else None
+        only = next(iter(builder.classes), PRESENT)
+
+        def apart(row: int, cells: list[str]) -> Optional[tuple[str, str]]:
+            image = cells[layout.image].strip()
+            class_name = only if at is None else cells[at].strip()
+            if class_name and not (at is not None and words.is_blank(class_name)):
+                return image, class_name
+            builder.problem(one_spelling(image), row, "has no class")
+            return None
+
+        return apart
+
+    known = list(builder.classes)
+    if not known:
+        known = image_names.established(columns[layout.image].texts, builder.names, MAX_CLASSES)
+    split = Splitter(builder.names, known)
+
+    def divided(row: int, cells: list[str]) -> Optional[tuple[str, str]]:
+        joined = cells[layout.image].strip()
+        ways = split.ways(joined)
+        if len(ways) == 1:
+            return ways[0]
+        name = one_spelling(joined.strip("_").strip())
+        if not ways:
+            builder.problem(name, row, "is not named IMAGE_CLASS")
+        else:
+            either = " or ".join(f"{i!r} and {c!r}" for i, c in ways)
+            builder.problem(name, row, f"may be the image and class {either}"[:300])
+        return None
+
+    return divided
+
+
+class _Seen:
+    """Which (image, class) was mentioned in which row, and what the row said of it."""
+
+    def __init__(self, builder: TableBuilder, objects: bool = False) -> None:
+        """Begins without mentions; `objects`: several rows may each have one of the class."""
+        self.builder, self.objects = builder, objects
+        # One entry a mention.
+        self.rows, self.said = array("q"), array("q")
+        self.problems: dict[int, str] = {}
+
+    def add(self, row: int, said: int, problem: str = "") -> None:
+        """Notes the mention that the builder has just taken.
+
+        Args:
+          row: the number of the row, as messages have it.
+          said: a number that is equal for equal statements.
+          problem: a phrase on what is wrong with the row; empty if it is sound.
+        """
+        if problem:
+            self.problems[len(self.rows)] = problem
+        self.rows.append(row)
+        self.said.append(said)
+
+    def report(self) -> None:
+        """Notes as problems what is wrong with rows, and those that repeat or contradict others."""
+        builder = self.builder
+        names, class_names = list(builder.images), list(builder.classes)
+        images, numbers, present = builder.mentions
+        for later, first in _repeats(images, numbers, len(class_names)):
+            if self.objects and present[later] and present[first]:
+                continue
+            self.problems.pop(later, None)
+            name, class_name = names[images[later]], class_names[numbers[later]]
+            equal = self.said[later] == self.said[first]
+            verb = "repeats" if equal else "contradicts"
+            reason = f"({class_name}) {verb} row {self.rows[first]}"
+            builder.problem(name, self.rows[later], reason, drops_image=not equal)
+        for at, reason in self.problems.items():
+            builder.problem(names[images[at]], self.rows[at], reason)
+
+
+def _repeats(images: array, classes: array, num_classes: int) -> Iterator[tuple[int, int]]:
+    """Indices of mentions of an (image, class) that was mentioned before, and of the first."""
+    keys = np.array(images, np.int64) * num_classes + np.array(classes, np.int64)
+    order = np.argsort(keys, kind="stable")
+    new = np.diff(keys[order], prepend=-1) > 0
+    first = order[np.maximum.accumulate(np.where(new, np.arange(len(order)), 0))]
+    yield from zip(order[~new].tolist(), first[~new].tolist())
+
+
+def _parse_masks(builder: TableBuilder, layout: Layout, columns: list[Column]) -> None:
+    pair_of = _pairs(builder, layout, columns)
+    assert layout.value is not None
+    # Where the columns are apart, each row may be of one of several objects.
+    seen = _Seen(builder, objects=not layout.joined)
+    for row, cells in builder.source.rows():
+        pair = pair_of(row, cells)
+        image = pair and builder.image(pair[0], row, cells)
+        if not pair or image is None:
+            continue
+        text = cells[layout.value]
+        empty = rle.is_empty(text.strip())
+        if not builder.mention(image, row, pair[1], not empty):
+            continue
+        problem = ""
+        try:
+            if not empty:
+                rle.check(text, relative=layout.relative)
+        except ValueError as error:
+            problem = f"({pair[1]}) has a malformed mask: {error}"
+        # Python's hash of a text has 64 bits and a secret key: none can be made to clash.
+        seen.add(row, hash(text), problem)
+    seen.report()
+
+
+def _parse_long(builder: TableBuilder, layout: Layout, columns: list[Column]) -> None:
+    pair_of = _pairs(builder, layout, columns)
+    assert layout.value is not None
+    family = layout.families[0]
+    answer = _answer(family, layout.minus)
+    seen = _Seen(builder)
+    for row, cells in builder.source.rows():
+        pair = pair_of(row, cells)
+        image = pair and builder.image(pair[0], row, cells)
+        if not pair or image is None:
+            continue
+        cell = cells[layout.value]
+        value = answer(cell)
+        if value is None:
+            builder.problem(
+                image[1], row, f"({pair[1]}) has {cell[:20]!r}, not {_yes_or_no(family)}"
+            )
+            continue
+        if builder.mention(image, row, pair[1], bool(value)):
+            seen.add(row, value)
+    seen.report()
+
+
+def _answer(family: str, minus: int) -> Callable[[str], Optional[int]]:
+    """What says if a cell means present (1) or absent (0); None: neither."""
+
+    def answer(cell: str) -> Optional[int]:
+        value = words.truth(cell, family)
+        if value is None:
+            return 0 if words.is_blank(cell) else None
+        return minus if value < 0 else value
+
+    return answer
+
+
+def _yes_or_no(family: str) -> str:
+    yes, no = words.examples(family)
+    return f"{no} or {yes}" if no else f"{yes} or blank"
+
+
+def _parse_onehot(builder: TableBuilder, layout: Layout, columns: list[Column]) -> None:
+    names = [builder.source.header[i] for i in layout.labels]
+    if builder.fixed and set(names) != set(builder.classes):
+        raise UsageError(
+            f"{param(classes=tuple(builder.classes))} are not the class columns of "
+            f"{builder.source.source}: {', '.join(names)[:400]}."
+        )
+    found = builder.add_classes(names)
+    builder.fixed = True
+    at = [
+        (i, class_name, family, functools.lru_cache(1000)(_answer(family, layout.minus)))
+        for i, class_name, family in zip(layout.labels, found, layout.families)
+    ]
+    told = set[str]()
+
+    def present(row: int, name: str, cells: list[str]) -> Optional[list[str]]:
+        result = []
+        for i, class_name, family, answer in at:
+            cell = cells[i]
+            value = answer(cell)
+            if value is None:
+                reason = f"has {cell[:20]!r} for {class_name}, not {_yes_or_no(family)}"
+                if class_name not in told and not builder.from_setting:
+                    ignored = param(ignore_columns=builder.source.header[i])
+                    reason += f" (if that is no class, give {ignored})"
+                    told.add(class_name)
+                builder.problem(name, row, reason)
+                return None
+            if value:
+                result.append(class_name)
+        return result
+
+    _rows_of_images(builder, layout, present, union=False)
+
+
+def _parse_lists(builder: TableBuilder, layout: Layout, columns: list[Column]) -> None:
+    known = builder.classes
+    read = functools.lru_cache(10_000)(functools.partial(_names_in, builder, layout))
+
+    def present(row: int, name: str, cells: list[str]) -> Optional[list[str]]:
+        found: list[str] = []
+        for i in layout.labels:
+            parts, problem = read(cells[i])
+            if problem:
+                builder.problem(name, row, problem)
+                return None
+            builder.without_class += parts is None
+            found += parts or ()
+        if not layout.vector:
+            return found
+        return [c for c, part in zip(known, found) if words.truth(part, words.NUMBERS) == 1]
+
+    _rows_of_images(builder, layout, present, union=layout.kind == "rows")
+
+
+def _names_in(
+    builder: TableBuilder, layout: Layout, cell: str
+) -> tuple[Optional[tuple[str, ...]], str]:
+    """The classes in a cell, None where it says that there are none; and what is wrong with it."""
+    known = builder.classes if builder.fixed else ()
+    cell = cell.strip()
+    if cell in known:
+        return (cell,), ""
+    try:
+        parts = layout.separator.cut(cell)
+    except ValueError as error:
+        return (), str(error)
+    if layout.vector:
+        problem = f"has {len(parts)} numbers, not {layout.vector}"
+        return tuple(parts), problem if len(parts) != layout.vector else ""
+    none = words.is_no_class(cell) or (len(parts) == 1 and words.is_no_class(parts[0]))
+    if none and not (parts and parts[0] in known):
+        return None, ""
+    found: list[str] = []
+    for part in parts:
+        # In a list by bars, some cells may be by spaces: known classes tell.
+        inner = part.split() if known and part not in known else []
+        found += inner if len(inner) > 1 and all(word in known for word in inner) else [part]
+    for part in found:
+        if part not in known and (words.is_blank(part) or words.is_no_class(part)):
+            return (), f"has {part[:60]!r} among its classes"
+    return tuple(found), ""
+
+
+def _rows_of_images(
+    builder: TableBuilder,
+    layout: Layout,
+    present: Callable[[int, str, list[str]], Optional[list[str]]],
+    union: bool,
+) -> None:
+    """Takes a row an image, or with `union` several that add up."""
+    # One an image: what tells the classes of its first row from others; see `_parse_masks`.
+    contents = array("q")
+    repeated: list[tuple[str, int, int]] = []
+    for row, cells in builder.source.rows():
+        image = builder.image(cells[layout.image], row, cells)
+        if image is None:
+            continue
+        number, name = image
+        content = hash(tuple(cells[i].strip() for i in layout.labels))
+        if number < len(contents):
+            first = builder.first_rows[number]
+            if contents[number] == content:
+                repeated.append((name, row, first))
+                continue
+            if not union:
+                builder.problem(name, row, f"contradicts row {first}")
+                continue
+            builder.several_rows = True
+        else:
+            contents.append(content)
+        for class_name in present(row, name, cells) or ():
+            if class_name and not builder.mention(image, row, class_name, True):
+                break
+    if not (layout.boxes or (union and builder.several_rows)):
+        for name, row, first in repeated:
+            builder.problem(name, row, f"repeats row {first}", False)

@@ -1,0 +1,118 @@
+"""How a label table was read, in words, so that a wrong guess is seen."""
+
+from __future__ import annotations
+
+import shutil
+import textwrap
+from typing import TYPE_CHECKING, Sequence
+
+from cloudtf.data.labels import LabelTable, combination
+from cloudtf.data.layouts.facts import Layout, Options
+from cloudtf.data.layouts.survey import Column
+from cloudtf.errors import param
+
+if TYPE_CHECKING:
+    from cloudtf.data.label_builder import TableBuilder
+
+# Images that are shown.
+_EXAMPLES = 3
+_KINDS = {
+    "kaggle_rle": "masks, of which those that are not empty say which classes an image has",
+    "onehot": "a column of yes and no for each class",
+    "list": "a list of classes for each image",
+    "rows": "a row for each image and class",
+    "long": "a row for each image and class, with yes or no",
+}
+
+
+def account(
+    columns: Sequence[Column],
+    layout: Layout,
+    options: Options,
+    builder: TableBuilder,
+    table: LabelTable,
+) -> tuple[str, ...]:
+    """Lines that say the kind of table, its columns, what was decided, and three images.
+
+    Args:
+      columns: all columns of the table, in its order.
+      layout: how the table was read.
+      options: what the user has said of the table; the columns of the splits are shown.
+      builder: the collector of the labels, which counts what it has met.
+      table: the labels that came of it.
+    """
+    shown = {column.index: column.shown for column in columns}
+    lines = [f"{builder.source.source} is read as:", *_entry("kind", [_kind(layout, builder)])]
+    lines += _entry("image", [shown[layout.image]])
+    if layout.kind == "onehot":
+        lines += _entry("classes", [shown[i] for i in layout.labels])
+    elif layout.joined:
+        lines += _entry("class", [f"behind the image's name in {shown[layout.image]}"])
+    elif layout.labels:
+        lines += _entry("class", [shown[i] for i in layout.labels])
+    if layout.value is not None:
+        is_mask = layout.kind == "kaggle_rle"
+        lines += _entry("mask" if is_mask else "yes or no", [shown[layout.value]])
+    if options.columns:
+        lines += _entry("splits", list(options.columns))
+    used = {layout.image, layout.value, *layout.labels}
+    others = [
+        c.shown
+        for c in columns
+        if c.index not in used and c.name not in options.columns and (c.name or c.values)
+    ]
+    if others:
+        lines += _entry("not used", others)
+    for number in range(min(_EXAMPLES, len(table.names))):
+        found = combination(table.labels[number], table.classes).replace("|", ", ")
+        lines += _entry(
+            f"row {table.rows[number]}", [f"{table.names[number]}: {found or '(none)'}"]
+        )
+    return (*lines, *_notes(columns, layout, builder, table))
+
+
+def _kind(layout: Layout, builder: TableBuilder) -> str:
+    if layout.kind == "rows" and not builder.several_rows:
+        return "a class for each image"
+    kind = _KINDS[layout.kind]
+    if layout.kind == "list" and layout.separator.text:
+        kind += f", separated by {layout.separator.name}"
+    return kind
+
+
+def _entry(what: str, texts: Sequence[str]) -> list[str]:
+    text = ", ".join(texts)
+    return _wrapped(text if len(text) <= 300 else f"{text[:296]} ...", f"  {what:<9} ")
+
+
+def _wrapped(text: str, start: str) -> list[str]:
+    width = min(max(shutil.get_terminal_size().columns, 40), 100)
+    return textwrap.wrap(
+        text,
+        width,
+        initial_indent=start,
+        subsequent_indent=" " * (len(start) or 2),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _notes(
+    columns: Sequence[Column], layout: Layout, builder: TableBuilder, table: LabelTable
+) -> list[str]:
+    notes = []
+    hot = [columns[i] for i in layout.labels] if layout.kind == "onehot" else []
+    blanks = sum(sum(c.texts.values()) - sum(c.values.values()) for c in hot)
+    if blanks:
+        notes.append(f"{blanks:,} blank cells count as absent.")
+    if builder.without_class:
+        notes.append(f"{builder.without_class:,} rows of no finding count as none of the classes.")
+    if layout.kind == "rows" and builder.several_rows:
+        notes.append("The rows of an image add up.")
+    if builder.renamed:
+        first = next(iter(builder.renamed.items()))
+        notes.append(f"{len(builder.renamed)} classes are renamed: {first[0]} to {first[1]}.")
+    if any(c.name.lower() in ("is_valid", "is_val") for c in columns):
+        name = next(c.name for c in columns if c.name.lower() in ("is_valid", "is_val"))
+        notes.append(f"{name} may say the split: {param(split_column=name)}.")
+    return [line for note in notes for line in _wrapped(note, "  ")]

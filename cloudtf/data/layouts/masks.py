@@ -1,0 +1,93 @@
+"""Tables of run-length encoded masks, of which only matters which are empty."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+from cloudtf.data import words
+from cloudtf.data.layouts.facts import Candidate, Facts, Layout, listed
+from cloudtf.data.layouts.names_of_classes import best_of
+from cloudtf.data.layouts.survey import Column, are_relative, mask_likeness
+from cloudtf.errors import UserError, param
+
+
+def candidate(facts: Facts) -> Optional[Candidate]:
+    """A row of a mask for each image, or for each image and class.
+
+    Raises:
+      UserError: the setting says that there are masks, and there are none, or in two columns.
+    """
+    forced = facts.options.label_format == "kaggle_rle"
+    found, sure = _columns(facts)
+    if not found and not forced:
+        return None
+    if not found:
+        raise UserError(
+            f"{facts.source} has no column of masks, such as EncodedPixels, as "
+            f"{param(label_format='kaggle_rle')} has."
+        )
+    if len(found) > 1:
+        raise UserError(
+            f"{facts.source} has masks in the columns {listed(found)}; leave out all but one with "
+            f"{param('ignore_columns')}."
+        )
+    mask = found[0]
+
+    def build() -> Layout:
+        if not sure and not forced:
+            raise UserError(
+                f"{facts.source} has lists of numbers in the column {mask.shown!r}, which may be "
+                f"masks or classes: give {param(label_format='kaggle_rle')} or "
+                f"{param(label_format='list')}."
+            )
+        named = [c for c in facts.content if c is not mask]
+        if facts.options.label_columns and named and not forced:
+            raise UserError(
+                f"{facts.source} has masks beside {listed(named)}: give "
+                f"{param(label_format='kaggle_rle')} if those that are not empty say which classes "
+                f"an image has, else {param(ignore_columns=mask.name)}."
+            )
+        classes: list[Column] = []
+        if not facts.joined:
+            if not facts.options.label_columns:
+                named = [c for c in named if words.label_rank(c.name) == 2 and c.values]
+            classes = best_of(facts, named)
+        return Layout(
+            "kaggle_rle",
+            facts.image.index,
+            joined=facts.joined,
+            labels=tuple(c.index for c in classes),
+            value=mask.index,
+            relative=are_relative(mask),
+        )
+
+    return Candidate(100, [mask], build)
+
+
+def _columns(facts: Facts) -> tuple[list[Column], bool]:
+    """The columns of masks, and whether they cannot be anything else."""
+    named = [c for c in facts.usable if words.is_mask(c.name) and _may_be_masks(c)]
+    if named:
+        return named, True
+    boxes = facts.has_boxes()
+    likely = {c.index: mask_likeness(c) for c in facts.content if not words.is_other(c.name, boxes)}
+    found = [c for c in facts.content if likely.get(c.index)]
+    if found:
+        return found, True
+    if facts.options.label_format == "auto" and (
+        facts.options.label_separator or facts.options.classes
+    ):
+        return [], False
+    unclear = [c for c in facts.content if likely.get(c.index, False) is None]
+    # Beside columns of classes, pairs of small numbers are something else.
+    others = [c for c in facts.content if words.label_rank(c.name) and c not in unclear]
+    return ([] if others else unclear), False
+
+
+def _may_be_masks(column: Column) -> bool:
+    """Whether a column of such a name has lists of numbers, sound or not, or nothing at all."""
+    if words.plain(column.name) == "encodedpixels":
+        return True
+    texts = list(column.values)
+    numbers = [t for t in texts if t.replace(" ", "").lstrip("-").isdigit()]
+    return 2 * len(numbers) >= len(texts) and (not texts or any(" " in t for t in numbers))

@@ -1,0 +1,153 @@
+"""Tables with the names of classes in their cells: a list for each image, or a row for each."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+from cloudtf.data import words
+from cloudtf.data.layouts import separators
+from cloudtf.data.layouts.facts import Candidate, Facts, Layout, listed
+from cloudtf.data.layouts.survey import Column
+from cloudtf.errors import UserError, param
+
+
+def candidate(facts: Facts) -> Optional[Candidate]:
+    """Names of classes: all of an image in one cell, or a row for each.
+
+    Raises:
+      UserError: the setting says that there are names, and there are none.
+    """
+    options = facts.options
+    forced = options.label_format in ("list", "rows")
+    columns, score = _columns(facts, forced)
+    if not columns:
+        if forced:
+            raise facts.unclear(f"has no column of names of classes: {listed(facts.content)}")
+        return None
+    boxes = facts.has_boxes()
+
+    def build() -> Layout:
+        chosen = columns if options.label_columns else best_of(facts, columns)
+        for column in chosen:
+            _check_names(facts, column, forced)
+        _check_sureness(facts)
+        separator = _separator(facts, chosen)
+        cells = _cut(chosen, separator)
+        vector = _vector(facts, chosen, cells)
+        if options.label_separator is None and not options.classes:
+            known = {name for cell in cells for name in cell}
+            separators.check_parts(facts.source, chosen[0].shown, known, separator)
+        several = len(chosen) > 1 or any(len(cell) > 1 for cell in cells)
+        kind = "list"
+        if options.label_format == "rows" or (not forced and (boxes or not several)):
+            kind = "rows"
+        return Layout(
+            kind,
+            facts.image.index,
+            labels=tuple(c.index for c in chosen),
+            separator=separator,
+            vector=vector,
+            several=several,
+            boxes=boxes,
+        )
+
+    return Candidate(85 if boxes else score, columns, build)
+
+
+def _columns(facts: Facts, forced: bool) -> tuple[list[Column], int]:
+    """The columns that may name classes, and the score that this gives."""
+    columns = [c for c in facts.content if c.values and (forced or not _is_a_class(c))]
+    if facts.options.label_columns:
+        return columns, 60
+    for rank, score in ((2, 60), (1, 40)):
+        ranked = [c for c in columns if words.label_rank(c.name) == rank]
+        if ranked:
+            return ranked, score
+    alone = len(facts.content) == 1 and not _is_a_class(facts.content[0])
+    return (facts.content, 50) if alone else ([], 0)
+
+
+def _is_a_class(column: Column) -> bool:
+    """Whether a column says yes and no of a class, its own name."""
+    return column.family is not None and not words.is_class_column(column.name)
+
+
+def _check_names(facts: Facts, column: Column, forced: bool) -> None:
+    """Refuses yes and no in a column called `label`; 0 and 1 are the names of two classes."""
+    said = column.family
+    if forced or said is None:
+        return
+    if said != words.NUMBERS or any(words.truth(t, said) == -1 for t in column.values):
+        raise UserError(
+            f"{facts.source} has yes and no in the column {column.name!r}: give "
+            f"{param(label_format='onehot')} if that is a class, {param(label_format='list')} if "
+            "these are the names of classes."
+        )
+
+
+def _check_sureness(facts: Facts) -> None:
+    """Refuses rows of which some are less sure than others, unless that is to be left out."""
+    for column in facts.usable:
+        if words.is_sureness(column.name) and not all(
+            words.truth(text, words.NUMBERS) == 1 for text in column.values
+        ):
+            raise UserError(
+                f"{facts.source} says how sure each row is in the column {column.name!r}: remove "
+                f"the rows that you do not trust, and give {param(ignore_columns=column.name)}."
+            )
+
+
+def best_of(facts: Facts, columns: list[Column]) -> list[Column]:
+    """The column to take of several with names of classes, or all of `label_1`, `label_2`.
+
+    Raises:
+      UserError: they say different things.
+    """
+    stems = {c.name.rstrip("0123456789") for c in columns}
+    if len(columns) < 2 or (len(stems) == 1 and not stems & {c.name for c in columns}):
+        return columns
+    # `class_name` beside `class_id`.
+    texts = [c for c in columns if not all(t.lstrip("-").isdigit() for t in c.values)] or columns
+    if any(not _say_the_same(texts[0], other) for other in texts[1:]):
+        raise facts.unclear(f"has names of classes in several columns: {listed(texts)}")
+    return texts[:1]
+
+
+def _say_the_same(one: Column, other: Column) -> bool:
+    """Whether each text of a column stands beside one and the same of another."""
+    pairs = set(zip(one.first, other.first))
+    return len(pairs) == len(set(one.first)) == len(set(other.first))
+
+
+def _separator(facts: Facts, columns: list[Column]) -> separators.Separator:
+    if facts.options.label_separator is not None:
+        return separators.given(facts.options.label_separator)
+    texts: dict[str, int] = {}
+    for column in columns:
+        for text, count in column.values.items():
+            texts[text] = texts.get(text, 0) + count
+    marks = {mark for column in columns for mark in column.separators}
+    if facts.has_boxes() and not separators.are_printed_lists(texts):
+        return separators.Separator("")  # A row is an object, of one class.
+    return separators.choose(facts.source, columns[0].shown, texts, marks, facts.options.classes)
+
+
+def _cut(columns: list[Column], separator: separators.Separator) -> list[list[str]]:
+    found = []
+    for text in (text for column in columns for text in column.values):
+        try:
+            found.append([] if words.is_no_class(text) else separator.cut(text))
+        except ValueError:
+            continue  # A problem of its row, when that is read.
+    return found
+
+
+def _vector(facts: Facts, columns: list[Column], cells: list[list[str]]) -> int:
+    """The number of classes that each cell has a 0 or 1 for; 0: cells hold names."""
+    vector = separators.is_vector(cells) if len(columns) == 1 else 0
+    if vector and len(facts.options.classes) != vector:
+        raise UserError(
+            f"{facts.source} has {vector} numbers of 0 and 1 in each cell of the column "
+            f"{columns[0].shown!r}; name their classes, in that order, with {param('classes')}."
+        )
+    return vector

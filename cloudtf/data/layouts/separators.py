@@ -1,0 +1,262 @@
+"""How a cell that lists classes is cut.
+
+`|`, `;` and line breaks only ever separate; commas nearly always. Spaces stand in names as well as
+between them, and which of the two they do shows in how words come together: what separates classes
+lets them come in other company too. Where it does not show, nothing is guessed.
+"""
+
+from __future__ import annotations
+
+import ast
+import collections
+import dataclasses
+import json
+import re
+from typing import Collection, Iterable, Mapping, Optional
+
+from cloudtf.data import words
+from cloudtf.errors import UserError, param
+
+# What the setting calls them.
+NAMES = {
+    "space": " ",
+    "comma": ",",
+    "semicolon": ";",
+    "bar": "|",
+    "tab": "\t",
+    "newline": "\n",
+    "none": "",
+    "python": "python",
+}
+_PYTHON = "python"
+_CALLED = {text: name for name, text in NAMES.items()}
+# A single class that is cut here and gives others is a list, whatever else there is.
+_JOINTS = re.compile(r"[^\w]+|_")
+_BRACKETS = {"[": "]", "(": ")", "{": "}"}
+_ITEM = re.compile(
+    r"""\s*(?:(?P<prefix>[bu]?)(?P<quoted>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")|(?P<bare>[^,'"\[\](){}]+))\s*,?"""
+)
+# Rows in which a pair of words has to come, never apart, to be a name.
+_CERTAIN_ROWS = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Separator:
+    """What stands between the classes in a cell.
+
+    Attributes:
+      text: the separator; " ": spaces of any number; "": a cell is one class; `python`: cells are
+        lists as Python and JSON write them.
+    """
+
+    text: str
+
+    @property
+    def name(self) -> str:
+        """What messages and the setting call it."""
+        return _CALLED.get(self.text, self.text)
+
+    def cut(self, cell: str) -> list[str]:
+        """The classes in a cell, in its order, without blanks.
+
+        Raises:
+          ValueError: one phrase: what is no list as Python prints it.
+
+        >>> Separator("|").cut("Science Fiction| Drama|")
+        ['Science Fiction', 'Drama']
+        >>> Separator("python").cut("['cat', \\"dog's\\"]"), Separator("python").cut("bird")
+        (['cat', "dog's"], ['bird'])
+        """
+        cell = cell.strip()
+        if words.is_blank(cell):
+            return []
+        if not self.text:
+            return [cell]
+        if self.text == _PYTHON:
+            found = _printed(cell)
+        else:
+            found = cell.split() if self.text == " " else cell.split(self.text)
+        found = [part.strip() for part in found]
+        if len(found) == 1 and words.is_blank(found[0]):
+            return []
+        return [part for part in found if part]
+
+
+def _printed(cell: str) -> list[str]:
+    """The items of a list that Python, NumPy or JSON wrote; a cell without brackets is one."""
+    if cell[0] not in _BRACKETS:
+        return [cell]
+    if cell[-1] != _BRACKETS[cell[0]] or len(cell) < 2:
+        raise ValueError("has a list without its closing bracket")
+    inside, found, at = cell[1:-1], [], 0
+    while inside[at:].strip():
+        item = _ITEM.match(inside, at)
+        if item is None or item.end() == at:
+            raise ValueError("has a list that cannot be read")
+        at = item.end()
+        if item["quoted"]:
+            found.append(_unquoted(item["quoted"]))
+        else:
+            bare = item["bare"].strip()
+            if "..." in bare:
+                raise ValueError("has a list that was cut off (...) when it was printed")
+            # NumPy writes [0 3].
+            numbers = re.fullmatch(r"[-\d.\s]+", bare)
+            found += bare.split() if numbers else [bare] if bare else []
+    return found
+
+
+def _unquoted(text: str) -> str:
+    for read in (json.loads, ast.literal_eval):
+        try:
+            return str(read(text))
+        except (ValueError, SyntaxError):
+            continue
+    raise ValueError("has a list with a text that cannot be read")
+
+
+def are_printed_lists(texts: Collection[str]) -> bool:
+    """Whether most cells are lists as Python, NumPy or JSON write them."""
+    lists = [text for text in texts if text[:1] in _BRACKETS and text[-1:] in _BRACKETS.values()]
+    return 2 * len(lists) > len(texts)
+
+
+def given(text: str) -> Separator:
+    """The separator that a user has named: by a word of `NAMES`, or by itself."""
+    return Separator(NAMES.get(text.strip().lower(), text if text == " " else text.strip()))
+
+
+def choose(
+    source: str,
+    column: str,
+    texts: Mapping[str, int],
+    marks: Collection[str],
+    classes: Collection[str] = (),
+) -> Separator:
+    """Tells the separator of a column from its cells.
+
+    Args:
+      source: what messages call the table: its path, mostly.
+      column: the name of the column, by which it may promise several classes in a cell.
+      texts: the cells that are not blank, and in how many rows each is.
+      marks: which of `|`, `;`, `,` and line breaks are in the column.
+      classes: all classes, where they are known.
+
+    Raises:
+      UserError: it does not show; names the setting that says it.
+    """
+    if are_printed_lists(texts):
+        return Separator(_PYTHON)
+    known = frozenset(classes)
+    for mark in ("|", ";", "\n", ","):
+        if mark in marks:
+            if mark == "," and not known and _may_be_names_with_commas(texts):
+                raise _undecided(source, column, next(t for t in texts if "," in t), "comma")
+            return Separator(mark)
+    cells = {t: n for t, n in texts.items() if not words.is_no_class(t) and t not in known}
+    several = [text for text in cells if " " in text or "\t" in text]
+    if not several:
+        return Separator(" " if known else "")
+    if known and all(part in known for text in several for part in text.split()):
+        return Separator(" ")
+    if known and any(" " in name for name in known):
+        return Separator("")
+    verdict = _are_lists(cells, several, words.is_several(column))
+    if verdict is None:
+        raise _undecided(source, column, several[0], "space")
+    return Separator(" " if verdict else "")
+
+
+def _undecided(source: str, column: str, cell: str, separator: str) -> UserError:
+    return UserError(
+        f"{source} has cells such as {cell[:60]!r} in the column {column!r}, which may be one "
+        f"class or several: give {param(label_separator=separator)} or "
+        f"{param(label_separator='none')}."
+    )
+
+
+def _may_be_names_with_commas(texts: Mapping[str, int]) -> bool:
+    """Whether commas, each with a space, only join what is never apart: `tench, Tinca tinca`."""
+    parts = {text: [part.strip() for part in text.split(",")] for text in texts}
+    counts = collections.Counter(part for found in parts.values() for part in set(found))
+    several = [text for text, found in parts.items() if len(found) > 1]
+    if not all(", " in text and "," not in text.replace(", ", "") for text in several):
+        return False
+    alone = all(counts[part] == 1 for text in several for part in parts[text])
+    return alone and (len(several) > 1 or any(texts[text] > 1 for text in several))
+
+
+def _are_lists(cells: Mapping[str, int], several: Iterable[str], promised: bool) -> Optional[bool]:
+    """Whether spaces separate classes; None if it does not show.
+
+    Args:
+      cells: all of them with their counts of rows.
+      several: those with a space.
+      promised: whether the name of the column is a plural.
+    """
+    split = {text: text.split() for text in cells}
+    vocabulary = {word for found in split.values() for word in found}
+    if all(re.fullmatch(r"\d+(\.0)?", word) for word in vocabulary):
+        return True
+    if any(re.search(r"[^\W_]_[^\W_]", word) for word in vocabulary):
+        return True  # Names have underscores where others have spaces.
+    holders = collections.defaultdict(set)
+    for text, found in split.items():
+        for word in found:
+            holders[word].add(text)
+    glued = isolated = complete = 0
+    rows = []
+    for text in several:
+        shared = [len(holders[word]) > 1 for word in split[text]]
+        isolated += not any(shared)
+        complete += all(shared)
+        rows.append(cells[text])
+        pairs = zip(split[text], split[text][1:])
+        glued += any(
+            holders[a] == holders[b] and (len(holders[a]) > 1 or cells[text] > 1) for a, b in pairs
+        )
+    if isolated == len(rows) and min(rows) >= _CERTAIN_ROWS:
+        return False
+    if glued or isolated or 2 * complete < len(rows):
+        return None
+    alone = {text for text, found in split.items() if len(found) == 1}
+    if promised or all(word in alone for text in several for word in split[text]):
+        return True
+    return None
+
+
+def check_parts(source: str, column: str, found: Collection[str], separator: Separator) -> None:
+    """Refuses classes that look like several joined by another separator than the chosen one.
+
+    Args:
+      source: what messages call the table: its path, mostly.
+      column: the name of the column, for the message.
+      found: all classes that its cells were cut into.
+      separator: the separator by which they were cut.
+
+    Raises:
+      UserError: naming one, and the setting that says what separates.
+    """
+    known = set(found)
+    for name in known:
+        pieces = [part for part in _JOINTS.split(name) if part]
+        if len(pieces) < 2 or not all(part in known for part in pieces):
+            continue
+        joint = name[len(pieces[0]) :].partition(pieces[1])[0]
+        called = _CALLED.get(joint, joint.strip() or "space")
+        raise UserError(
+            f"{source} has {name[:60]!r} in the column {column!r} beside {pieces[0]!r} and "
+            f"{pieces[1]!r}, so that it may be one class or several: give "
+            f"{param(label_separator=called)} or {param(label_separator=separator.name)}, or all "
+            f"names with {param('classes')}."
+        )
+
+
+def is_vector(lists: Iterable[list[str]]) -> int:
+    """The length of lists that are 0 or 1 for each class rather than names; 0 if they are not."""
+    lengths = set()
+    for found in lists:
+        if not found or not all(words.truth(part, words.NUMBERS) in (0, 1) for part in found):
+            return 0
+        lengths.add(len(found))
+    return lengths.pop() if len(lengths) == 1 and max(lengths) > 1 else 0

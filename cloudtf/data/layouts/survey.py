@@ -1,0 +1,156 @@
+"""What the cells of each column are like, over all rows of a table and in bounded memory."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import functools
+from typing import Iterator, Optional
+
+from cloudtf.data import rle, words
+from cloudtf.data.csv_rows import Row
+from cloudtf.data.tables import Table
+
+# Different cells of a column that are kept; a column of more is one of names, numbers or prose.
+MAX_DISTINCT = 20_000
+# Characters of a cell that are kept.
+MAX_KEPT = 200
+# Rows and characters that are looked at together.
+_CHUNK_ROWS, _CHUNK_CHARACTERS = 4096, 1 << 20
+# What may stand between classes in a cell.
+SEPARATORS = "|;,\n"
+# Cells of the first rows that are kept in their order.
+_FIRST = 1000
+# Numbers from here on are of pixels, not of classes.
+_NO_CLASS = 10_000
+
+
+@dataclasses.dataclass(eq=False)
+class Column:
+    """The cells of one column; what follows from them is known once all are there.
+
+    Attributes:
+      index: the number of the column, from 0.
+      name: its name in the header; may be empty.
+      texts: how often each text comes, without spaces around it, `MAX_KEPT` characters of it; of
+        some texts only where there are more than `MAX_DISTINCT`.
+      many: whether there are more different texts than that.
+      separators: those of `SEPARATORS` that are somewhere in its cells.
+      first: the cells of the first rows.
+    """
+
+    index: int
+    name: str
+    texts: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    many: bool = False
+    separators: set[str] = dataclasses.field(default_factory=set)
+    first: list[str] = dataclasses.field(default_factory=list)
+
+    @property
+    def shown(self) -> str:
+        """What messages call it."""
+        return self.name or f"column {self.index + 1}"
+
+    @functools.cached_property
+    def values(self) -> dict[str, int]:
+        """The texts that are not blank, and how often each comes."""
+        return {text: count for text, count in self.texts.items() if not words.is_blank(text)}
+
+    def has_blanks(self) -> bool:
+        """Whether some cell has no value."""
+        return len(self.values) < len(self.texts)
+
+    @functools.cached_property
+    def family(self) -> Optional[str]:
+        """The family of yes and no in which the cells are written; None: they say something else.
+
+        Numbers may be mixed with up to as many other cells, which are mistakes then; words may not.
+        """
+        if self.many or not self.values:
+            return None
+        total = sum(self.values.values())
+        for name in words.FAMILIES:
+            told = sum(n for text, n in self.values.items() if words.truth(text, name) is not None)
+            if told == total or (name == words.NUMBERS and 2 * told >= total):
+                return name
+        return None
+
+    def add(self, cells: tuple[str, ...]) -> None:
+        """Takes the cells of some rows into account."""
+        if len(self.first) < _FIRST:
+            self.first += [cell[:MAX_KEPT].strip() for cell in cells[: _FIRST - len(self.first)]]
+        joined = "\0".join(cells)
+        self.separators.update(c for c in SEPARATORS if c in joined)
+        if not self.many:
+            for cell, count in collections.Counter(cells).items():
+                self.texts[cell.strip()[:MAX_KEPT]] += count
+            self.many = len(self.texts) > MAX_DISTINCT
+
+
+def survey(table: Table) -> list[Column]:
+    """Goes through a table once.
+
+    Raises:
+      UserError: some row cannot be read.
+    """
+    columns = [Column(index, name) for index, name in enumerate(table.header)]
+    for chunk in _chunks(table.rows()):
+        for column, cells in zip(columns, zip(*chunk)):
+            column.add(cells)
+    return columns
+
+
+def _chunks(rows: Iterator[Row]) -> Iterator[list[list[str]]]:
+    chunk: list[list[str]] = []
+    characters = 0
+    for _, cells in rows:
+        chunk.append(cells)
+        characters += sum(map(len, cells))
+        if len(chunk) == _CHUNK_ROWS or characters > _CHUNK_CHARACTERS:
+            yield chunk
+            chunk, characters = [], 0
+    if chunk:
+        yield chunk
+
+
+def is_index(column: Column) -> bool:
+    """Whether a column counts the rows, as pandas writes its index."""
+    numbers = [cell for cell in column.first if cell.isascii() and cell.isdigit()]
+    if len(numbers) < len(column.first):
+        return False
+    return all(int(b) == int(a) + 1 for a, b in zip(numbers, numbers[1:]))
+
+
+def mask_likeness(column: Column) -> Optional[bool]:
+    """Whether the cells are masks: True: they are, False: some cannot be, None: they may be.
+
+    Masks are pairs of whole numbers in order. Small ones are classes of an image as well.
+    """
+    texts = _masks(column)
+    if not texts or not all(_is_sound(text) for text in texts):
+        return False
+    return True if any(int(n) >= _NO_CLASS for text in texts for n in text.split()) else None
+
+
+def are_relative(column: Column) -> bool:
+    """Whether the runs of most masks of a column only make sense from the end of the run before."""
+    texts = _masks(column)
+    wrong = [text for text in texts if not _is_sound(text) and _is_sound(text, relative=True)]
+    return 2 * len(wrong) > len(texts)
+
+
+def _masks(column: Column) -> list[str]:
+    """The cells that are not empty masks, without a number that may have been cut off."""
+    texts = [text for text in column.values if not rle.is_empty(text)]
+    return [
+        text if len(text) < MAX_KEPT else " ".join(text.split()[: len(text.split()) // 2 * 2 - 2])
+        for text in texts
+    ]
+
+
+def _is_sound(text: str, relative: bool = False) -> bool:
+    try:
+        rle.check(text, relative=relative)
+    except ValueError:
+        return False
+    return True

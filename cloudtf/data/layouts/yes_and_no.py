@@ -1,0 +1,153 @@
+"""Tables of yes and no: a column a class, or a row an image and class."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+from cloudtf.data import words
+from cloudtf.data.layouts.facts import Candidate, Facts, Layout, listed
+from cloudtf.data.layouts.names_of_classes import best_of
+from cloudtf.data.layouts.survey import Column
+from cloudtf.errors import UserError, param
+
+
+def onehot(facts: Facts) -> Optional[Candidate]:
+    """A column of yes and no for each class.
+
+    Raises:
+      UserError: the setting says that there are such columns, and there are none.
+    """
+    forced = facts.options.label_format == "onehot"
+    hot, score = _hot_columns(facts, forced)
+    if not hot:
+        if forced:
+            raise facts.unclear(f"has no column of 0 and 1: {listed(facts.content)}")
+        return None
+
+    def build() -> Layout:
+        return Layout(
+            "onehot",
+            facts.image.index,
+            labels=tuple(c.index for c in hot),
+            families=tuple(c.family or words.NUMBERS for c in hot),
+            minus=_minus(facts, hot),
+        )
+
+    return Candidate(score, hot, build)
+
+
+def _hot_columns(facts: Facts, forced: bool) -> tuple[list[Column], int]:
+    wanted = set(facts.options.classes)
+    if wanted and {c.name for c in facts.content} >= wanted:
+        return [c for c in facts.content if c.name in wanted], 98
+    hot = [c for c in facts.content if c.family is not None]
+    if facts.options.label_columns:
+        if len(hot) < len(facts.content):
+            return [], 0
+    else:
+        boxes = facts.has_boxes()
+        hot = _with_a_yes([c for c in hot if not words.is_other(c.name, boxes)])
+        if any(words.plain(c.name) in ("val", "valid", "test") for c in facts.content):
+            hot = [c for c in hot if words.plain(c.name) != "train"]
+    if not forced and len(hot) == 1 and words.is_class_column(hot[0].name):
+        return [], 0  # `label` with 0 and 1: the names of two classes.
+    if not facts.options.label_columns and any(column.has_blanks() for column in hot):
+        # Between them, a column that is blank all through is a class without an image.
+        low, high, found = hot[0].index, hot[-1].index, set(hot)
+        hot = [
+            c
+            for c in facts.content
+            if c in found or (low < c.index < high and c.name and not c.values)
+        ]
+    alone = len(facts.content) == len(hot)
+    return hot, 55 if len(hot) > 1 else 45 if alone else 25
+
+
+def _with_a_yes(hot: list[Column]) -> list[Column]:
+    """Without the columns of words of which none ever says yes: F may be female."""
+    sure: set[Optional[str]] = {words.NUMBERS}
+    for column in hot:
+        name = column.family or ""
+        if any(words.truth(text, name) == 1 for text in column.values):
+            sure.add(name)
+    return [column for column in hot if column.family in sure]
+
+
+def long(facts: Facts) -> Optional[Candidate]:
+    """A row for each image and class, with yes or no.
+
+    Raises:
+      UserError: the setting says that there are such rows, and there are none.
+    """
+    forced = facts.options.label_format == "long"
+    value, classes = _value_and_classes(facts, forced)
+    if value is None:
+        if forced:
+            raise UserError(
+                f"{facts.source} has no row for each image and class with yes or no, as "
+                f"{param(label_format='long')} has."
+            )
+        return None
+    said = value.family or words.NUMBERS
+    if classes and not forced and all(words.truth(t, said) == 1 for t in value.values):
+        return None  # It says nothing.
+    if classes and not forced and not facts.repeats_images():
+        columns = listed([*classes, value])
+
+        def refuse() -> Layout:
+            raise facts.unclear(f"has the columns {columns}, of which either may say the classes")
+
+        return Candidate(90, classes, refuse)
+
+    def build() -> Layout:
+        assert value is not None
+        named = best_of(facts, classes)
+        return Layout(
+            "long",
+            facts.image.index,
+            joined=not named,
+            labels=tuple(c.index for c in named),
+            families=(said,),
+            value=value.index,
+            minus=_minus(facts, [value]),
+        )
+
+    return Candidate(90, classes or [value], build)
+
+
+def _value_and_classes(facts: Facts, forced: bool) -> tuple[Optional[Column], list[Column]]:
+    """The column that says yes and no, and those that may name the class; None: there is none."""
+    values = [c for c in facts.usable if c.family is not None]
+    if facts.joined:
+        values = [c for c in values if not words.is_other(c.name, facts.has_boxes())]
+        return (values[0], []) if len(values) == 1 else (None, [])
+    if not forced:
+        values = [c for c in values if words.is_value(c.name)]
+    classes = [
+        c
+        for c in facts.content
+        if c not in values
+        and c.family is None
+        and c.values
+        and (facts.options.label_columns or words.label_rank(c.name))
+    ]
+    return (values[0], classes) if len(values) == 1 and classes else (None, [])
+
+
+def _minus(facts: Facts, columns: list[Column]) -> int:
+    """What -1 stands for: absent where it is the other of two numbers, else as the user says."""
+    found: set[Optional[int]] = set()
+    for column in columns:
+        name = column.family or words.NUMBERS
+        found.update(words.truth(text, name) for text in column.values)
+        if column.has_blanks():
+            found.add(0)
+    if -1 not in found or 0 not in found:
+        return 0
+    uncertain = facts.options.uncertain
+    if uncertain is None:
+        raise UserError(
+            f"{facts.source} has classes that are neither present nor absent but uncertain (-1); "
+            f"give {param(uncertain='absent')} or {param(uncertain='present')}."
+        )
+    return int(uncertain == "present")

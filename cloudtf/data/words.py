@@ -1,0 +1,260 @@
+"""What the words in label tables mean: column names, blanks, yes and no, and "no finding".
+
+Everything here is about single words, out of public sets; what a whole table says is told in
+`layout`.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Optional
+
+# What programs write for a cell without a value, in lower case.
+_BLANK = frozenset(
+    [
+        "",
+        "nan",
+        "-nan",
+        "none",
+        "null",
+        "nil",
+        "na",
+        "n/a",
+        "#n/a",
+        "#na",
+        "<na>",
+        "nat",
+        "[]",
+        "{}",
+    ]
+    + ["()", "set()"]
+)
+# Yes, no, and not known; each family is used by itself in a column.
+NUMBERS = "numbers"
+_FAMILIES: dict[str, tuple[tuple[str, ...], ...]] = {
+    NUMBERS: ((), (), ()),  # See `_whole`: also 1.0, 1,00 and +1.
+    "true/false": (("true",), ("false",), ("unknown", "?")),
+    "t/f": (("t",), ("f",), ("?",)),
+    "yes/no": (("yes",), ("no",), ("uncertain", "unknown", "maybe", "?")),
+    "y/n": (("y",), ("n",), ("u", "?")),
+    "x": (("x", "✓", "✔", "✗", "☑", "☒"), ("☐",), ("?",)),
+    "positive/negative": (("positive",), ("negative",), ("uncertain", "equivocal")),
+    "pos/neg": (("pos",), ("neg",), ("?",)),
+    "present/absent": (("present",), ("absent",), ("uncertain", "unknown")),
+}
+FAMILIES = {
+    family: {
+        **dict.fromkeys(yes, 1),
+        **dict.fromkeys(no, 0),
+        **dict.fromkeys(uncertain, -1),
+    }
+    for family, (yes, no, uncertain) in _FAMILIES.items()
+}
+# Alone in a cell of a list they say that the image has none of the classes.
+_NO_CLASS = frozenset(["no finding", "no findings"])
+
+
+def _set(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+# Names of columns, in lower case and without what is no letter or digit. Of images the best come
+# first.
+_IMAGE = """
+    image imagename imagefilename imagefile imagepath imageid imageindex images filename file
+    filepath fname path img imgname imgpath imgid imgfile photo photoid photograph photoname picture
+    picturename pictureid photofile jpg jpegfile isicid name id key uuid sopinstanceuid
+"""
+_IMAGE_RANKS = {name: 1 - i / 60 for i, name in enumerate(_IMAGE.split())}
+_LABEL = _set("""
+    label labels class classes classname classnames classid classids tag tags category categories
+    categoryname categoryid target targets finding findings findinglabels findinglabel labelname
+    labelnames labelid labelids attributes attributeids attributeid diagnosis diagnoses disease
+    diseases genre genres species dx concept concepts concepttags keyword keywords object objects
+    objectname objectcategories objectscategories annotation annotations multilabel multilabels
+    primarylabel groundtruth
+""")
+_LABEL_ENDINGS = _set("""
+    label labels class classes tag tags category categories target targets finding findings
+    diagnosis diagnoses disease diseases genre genres species concept concepts keywords attributes
+    objects
+""")
+_SEVERAL = _set("""
+    labels classes tags categories targets findings attributes attributeids attributeid diagnoses
+    diseases genres concepts keywords objects annotations ids names target
+""")
+_MASK = _set("""
+    encodedpixels rlemask maskrle rle mask masks segmentation segmentations encoding encodings
+    pixels encodedmask rleencoding rleencoded encodedrle annotationrle predictedmask
+    runlengthencoding encodedpixel maskpixels
+""")
+# Columns that say if the class of the row is there, and those that say how sure that is.
+_VALUE = _set("""
+    label value present presence confidence target exists state score probability prob isthere
+    ispresent flag answer hasclass y verified
+""")
+_SURENESS = _set("confidence score probability prob weight certainty")
+_BOX = _set("""
+    xmin xmax ymin ymax x1 x2 y1 y2 bbox box bboxx bboxy bboxw bboxh bboxx1 bboxy1 bboxx2 bboxy2
+    bboxwidth bboxheight boundingbox xcenter ycenter left top right bottom objectsbbox polygon
+""")
+# Known never to be a class, though their cells may be 0 and 1.
+_OTHER = _set("""
+    id index idx unnamed0 level0 rowid fold folds kfold split splits subset partition isvalid
+    isvalidation isval istrain istraining istest valid validation test val age sex gender patient
+    patientid patientage patientsex patientgender subject subjectid study studyid followup
+    followupnumber viewposition width height imgwidth imgheight imagewidth imageheight radid
+    readerid annotatorid url license latitude longitude laterality numlabels labelcount nlabels
+""")
+# The same in a table of boxes around objects.
+_OTHER_OF_BOXES = _set("""
+    difficult truncated occluded iscrowd crowd isoccluded istruncated isgroupof isdepiction isinside
+    pose depth area source x y w h z
+""")
+
+
+def is_blank(cell: str) -> bool:
+    """Whether a cell has no value, or one of the words that programs write for that.
+
+    >>> [is_blank(cell) for cell in ("", " NaN ", "None", "<NA>", "0", "no")]
+    [True, True, True, True, False, False]
+    """
+    return cell.strip().lower() in _BLANK
+
+
+def truth(cell: str, family: str) -> Optional[int]:
+    """What a cell says in the words of a family.
+
+    Args:
+      cell: the text, which is not blank.
+      family: a key of `FAMILIES`.
+
+    Returns:
+      1: yes, 0: no, -1: the family's word for what is not known (or minus one); None: none of them.
+
+    >>> truth("1.0", "numbers"), truth("0,0", "numbers"), truth(" TRUE", "true/false")
+    (1, 0, 1)
+    """
+    word = cell.strip().lower()
+    if family == NUMBERS:
+        return _whole(word)
+    return FAMILIES[family].get(word)
+
+
+def examples(family: str) -> tuple[str, str]:
+    """A word for yes and one for no, which is empty where a blank says no."""
+    if family == NUMBERS:
+        return "1", "0"
+    yes, no, _ = _FAMILIES[family]
+    return yes[0], no[0] if family != "x" else ""
+
+
+def _whole(word: str) -> Optional[int]:
+    found = re.fullmatch(r"([+-]?)0*([01])(?:[.,]0*)?", word) if len(word) <= 20 else None
+    if found is None:
+        return None
+    value = int(found[2])
+    return -value if found[1] == "-" else value
+
+
+def is_no_class(cell: str) -> bool:
+    """Whether a cell of a list says in words that the image has none of the classes.
+
+    >>> is_no_class("No Finding"), is_no_class("no_finding"), is_no_class("Normal")
+    (True, True, False)
+    """
+    return re.sub(r"[\s_-]+", " ", cell.strip().lower()) in _NO_CLASS
+
+
+def plain(header: str) -> str:
+    """The letters and digits of a column's name, in lower case: by what it is compared.
+
+    >>> plain("Finding Labels"), plain("Image_ID"), plain("Follow-up #")
+    ('findinglabels', 'imageid', 'followup')
+    """
+    folded = unicodedata.normalize("NFKC", header).casefold()
+    return "".join(c for c in folded if c.isalnum())
+
+
+def parts(header: str) -> list[str]:
+    """The words of a column's name, in lower case.
+
+    >>> parts("ImageId_ClassId"), parts("Finding Labels"), parts("is_valid")
+    (['image', 'id', 'class', 'id'], ['finding', 'labels'], ['is', 'valid'])
+    """
+    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", header)
+    return re.findall(r"[^\W_]+", spaced.lower())
+
+
+def image_rank(header: str) -> float:
+    """How well a name suits the column of the images, from 0 (not at all) to 1."""
+    if plain(header) in _IMAGE_RANKS:
+        return _IMAGE_RANKS[plain(header)]
+    return 0.4 if set(parts(header)) & {"image", "img", "file", "filename", "photo"} else 0.0
+
+
+def label_rank(header: str) -> int:
+    """2: the name of a column of classes; 1: one that ends like such a name; 0: neither."""
+    if plain(header) in _LABEL:
+        return 2
+    words = parts(header)
+    # `label_1`, `class2`: columns of one class each.
+    if len(words) > 1 and words[-1].isdigit():
+        words = words[:-1]
+    ends = re.sub(r"\d+$", "", words[-1]) if words else ""
+    return 1 if ends in _LABEL_ENDINGS else 0
+
+
+def is_class_column(header: str) -> bool:
+    """Whether a column of 0 and 1 of this name has the names of two classes, not yes and no."""
+    return plain(header) in ("class", "classes", "label", "labels", "tag", "tags")
+
+
+def is_several(header: str) -> bool:
+    """Whether a column's name promises several classes in a cell: `tags`, but not `label`."""
+    words = parts(header)
+    return bool(words) and (words[-1] in _SEVERAL or plain(header) in _SEVERAL)
+
+
+def is_mask(header: str) -> bool:
+    """Whether a column's name is one of run-length encoded masks."""
+    return plain(header) in _MASK
+
+
+def is_value(header: str) -> bool:
+    """Whether a column's name may say if the class of the row is there."""
+    return plain(header) in _VALUE
+
+
+def is_sureness(header: str) -> bool:
+    """Whether a column's name says how sure its row is."""
+    return plain(header) in _SURENESS
+
+
+def is_box(header: str) -> bool:
+    """Whether a column's name is part of a box around an object."""
+    return plain(header) in _BOX
+
+
+def is_other(header: str, boxes: bool = False) -> bool:
+    """Whether a column of this name is no class, though its cells may be 0 and 1.
+
+    Args:
+      header: the name of a column, as it stands in the header.
+      boxes: whether the table is one of boxes around objects.
+    """
+    name = plain(header)
+    if not name or name in _OTHER or name.startswith("unnamed"):
+        return True
+    return boxes and (name in _BOX or name in _OTHER_OF_BOXES)
+
+
+def is_image_and_class(header: str) -> bool:
+    """Whether a column's name says that an image and a class are joined: `ImageId_ClassId`."""
+    words = parts(header)
+    images = [
+        i for i, word in enumerate(words) if word in ("image", "img", "id", "file", "filename")
+    ]
+    classes = [i for i, word in enumerate(words) if word in ("label", "class", "category", "type")]
+    return bool(images and classes and images[0] < classes[0])

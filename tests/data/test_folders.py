@@ -1,0 +1,114 @@
+"""Photographs in folders that say their classes."""
+
+import collections
+
+import cv2
+import numpy as np
+import pytest
+
+from cloudtf.data import folders, label_csv, sources
+from cloudtf.data.convert import ConvertConfig, convert
+from cloudtf.data.labels import combination
+from cloudtf.data.layouts.facts import Options
+from cloudtf.errors import UserError
+
+
+def photograph(number):
+    return np.random.default_rng(number).integers(0, 256, (40, 60, 3), np.uint8)
+
+
+def write(folder, names):
+    """Photographs of these names; `name=other` is a copy of that one."""
+    for number, name in enumerate(names):
+        name, _, other = name.partition("=")
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if other:
+            path.write_bytes((folder / other).read_bytes())
+        elif name.endswith(".txt"):
+            path.write_text("about them")
+        else:
+            cv2.imwrite(str(path), photograph(number))
+    return str(folder)
+
+
+def read(folder, names, **options):
+    images = write(folder, names)
+    found = sources.image_names(images)
+    options = Options("rows", label_separator="none", **options)
+    table = label_csv.read_labels(folders.table(images, found), options, found)
+    table = sources.labelled(images, table, found).table
+    assert not table.problems
+    classes = (combination(row, table.classes) for row in table.labels)
+    return dict(zip(table.names, classes)), table
+
+
+@pytest.mark.parametrize(
+    "names, right",
+    [
+        (["cat/1.jpg", "dog/1.jpg"], {"cat/1.jpg": "cat", "dog/1.jpg": "dog"}),
+        (
+            ["Open Water/1.jpg", "dog/2.png", ".hidden/3.jpg", "dog/.4.jpg", "dog/note.txt"],
+            {"Open Water/1.jpg": "Open Water", "dog/2.png": "dog"},
+        ),
+        (
+            ["cat/1.jpg", "cat/more/2.jpg", "dog/3.jpg"],
+            {"cat/1.jpg": "cat", "cat/more/2.jpg": "cat", "dog/3.jpg": "dog"},
+        ),
+        (["train/cat/1.jpg", "val/dog/2.jpg"], {"train/cat/1.jpg": "cat", "val/dog/2.jpg": "dog"}),
+        (["0/1.jpg", "1/2.jpg"], {"0/1.jpg": "0", "1/2.jpg": "1"}),
+        (["yes/1.jpg", "no/2.jpg"], {"no/2.jpg": "no", "yes/1.jpg": "yes"}),
+        (
+            ["cat/1.jpg", "dog/7.jpg=cat/1.jpg", "dog/2.jpg", "dog/3.jpg=dog/2.jpg"],
+            {"cat/1.jpg": "cat|dog", "dog/2.jpg": "dog", "dog/3.jpg": "dog"},
+        ),
+    ],
+)
+def test_the_folder_of_a_photograph_is_its_class(tmp_path, names, right):
+    found, _ = read(tmp_path, names)
+    assert found == right
+
+
+def test_folders_of_which_either_level_may_be_the_class_are_refused(tmp_path):
+    names = ["pets/cat/1.jpg", "pets/dog/2.jpg", "wild/fox/3.jpg"]
+    with pytest.raises(UserError, match="folder1, folder2; name the columns .* label_columns"):
+        read(tmp_path, names)
+    found, _ = read(tmp_path, names, label_columns=("folder2",))
+    assert list(found.values()) == ["cat", "dog", "fox"]
+    found, _ = read(tmp_path, names, label_columns=("folder1", "folder2"))
+    assert list(found.values()) == ["cat|pets", "dog|pets", "fox|wild"]
+
+
+def test_the_upper_folders_may_be_the_splits(tmp_path):
+    _, table = read(tmp_path, ["train/cat/1.jpg", "val/cat/2.jpg"], columns=("split",))
+    assert table.columns == {"split": ("train", "val")}
+
+
+def test_an_image_beside_the_folders_is_named(tmp_path):
+    with pytest.raises(UserError, match="x.jpg of .* is in no folder of a class; move it"):
+        read(tmp_path, ["x.jpg", "cat/1.jpg"])
+    with pytest.raises(UserError, match="There is no folder with images in"):
+        read(tmp_path / "flat", ["x.jpg"])
+
+
+def test_folders_are_converted_without_a_flag_and_say_so(tmp_path, capsys):
+    names = [f"{kind}/{i}.jpg" for kind in ("cat", "dog") for i in range(5)]
+    images = write(tmp_path / "images", [*names, "dog/copy.jpg=cat/0.jpg"])
+    config = ConvertConfig(
+        images_dir=images, output_dir=str(tmp_path / "out"), image_height=32, image_width=32
+    )
+    manifest = convert(config)
+    assert manifest.classes == ("cat", "dog")
+    counts = collections.Counter()
+    for split in manifest.splits.values():
+        counts.update(split.combination_counts)
+    assert counts == {"cat": 4, "dog": 5, "cat|dog": 1}
+    assert "The folders of" in capsys.readouterr().out
+
+
+def test_photographs_that_are_not_in_folders_stay_unlabelled(tmp_path):
+    images = write(tmp_path / "images", ["1.jpg", "more/2.jpg"])
+    config = ConvertConfig(
+        images_dir=images, output_dir=str(tmp_path / "out"), image_height=32, image_width=32
+    )
+    assert convert(config).split("test").num_examples == 1
