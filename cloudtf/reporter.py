@@ -20,6 +20,9 @@ Reporter = Callable[[str], None]
 
 
 def _print(text: str) -> None:
+    # Where stdout is not UTF-8, what it cannot say is replaced.
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    text = text.encode(encoding, "replace").decode(encoding)
     if "tqdm" in sys.modules:  # There may be a progress bar, which gives way.
         sys.modules["tqdm"].tqdm.write(text)
         sys.stdout.flush()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import io
 import shutil
 import sys
 import textwrap
@@ -74,6 +75,10 @@ def run_command(name: str, arguments: Sequence[str]) -> int:
 @errors.naming_flags()
 def run_module(name: str, module: ModuleType, arguments: Sequence[str]) -> int:
     """Runs a module made like a command, wherever it is; `name` begins its help and its errors."""
+    for stream in (sys.stdout, sys.stderr):
+        # A name with an accent, where the terminal or a pipe is not UTF-8, is no reason to fail.
+        if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
+            stream.reconfigure(errors="replace")
     others: list[Sequence[str]] = []
     if hasattr(module, "AFTER_DASHES"):
         end = [*arguments, "--"].index("--")

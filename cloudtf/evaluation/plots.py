@@ -17,7 +17,7 @@ from typing import Any, Iterator, Mapping, Optional, Sequence
 import numpy as np
 
 from cloudtf import files
-from cloudtf.evaluation import pr_auc
+from cloudtf.evaluation import fonts, pr_auc
 
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#5F6368"
 _DPI = 120
@@ -42,7 +42,7 @@ def slug(name: str) -> str:
 
 def is_picture(content: bytes) -> bool:
     """Whether a file is a picture of this module, and not a photograph that happens to be a PNG."""
-    return content.startswith(b"\x89PNG\r\n\x1a\n") and b"matplotlib" in content[:1024]
+    return content.startswith(b"\x89PNG\r\n\x1a\n") and b"matplotlib" in content[:4096]
 
 
 def pr_curve(
@@ -74,9 +74,12 @@ def pr_curve(
             f"PR-AUC {result.mean_pr_auc:.3f}"
         )
     facts = f"{areas} · {positives:,} of {labels.size:,} examples positive"
-    with _saved_figure(path, 7.5, 7.2) as figure:
+    with _saved_figure(path, 7.5, 7.2, f"Precision-recall curve: {class_name}") as figure:
         axes = figure.add_axes((0.1, 0.25, 0.86, 0.61))
-        _head(axes, f"Precision-recall curve: {class_name}", facts)
+        # What no font here can draw is left to the report's caption, and is inside the file.
+        named = fonts.families(class_name) is not None
+        head = f"Precision-recall curve: {class_name}" if named else "Precision-recall curve"
+        _head(axes, head, facts)
         _dress(axes)
         axes.set(xlim=(0, 1.01), ylim=(0, 1.03), xlabel="Recall", ylabel="Precision")
         handles = []
@@ -118,7 +121,7 @@ def pr_auc_history(path: str, history_rows: Sequence[Mapping[str, Any]]) -> None
         epochs = np.arange(1.0, len(history_rows) + 1)  # Epochs that begin anew in each stage.
     val = np.array([_number(row.get("val_pr_auc_mean")) for row in history_rows])
     train = np.array([_number(row.get("train_pr_auc_mean")) for row in history_rows])
-    with _saved_figure(path, 8.5, 5.2) as figure:
+    with _saved_figure(path, 8.5, 5.2, "Mean PR-AUC by epoch") as figure:
         axes = figure.add_axes((0.09, 0.12, 0.875, 0.7))
         best = np.nanargmax(val) if np.isfinite(val).any() else None
         fact = "no validation score yet"
@@ -160,7 +163,9 @@ def pr_auc_history(path: str, history_rows: Sequence[Mapping[str, Any]]) -> None
         axes.legend(loc="lower right", fontsize=11, framealpha=0.9)
 
 
-def preview(path: str, originals: np.ndarray, augmented: np.ndarray, titles: Sequence[str]) -> None:
+def preview(
+    path: str, originals: np.ndarray, augmented: np.ndarray, titles: Sequence[str]
+) -> list[str]:
     """Draws a contact sheet: each original beside its augmented versions, its labels above.
 
     Args:
@@ -168,6 +173,10 @@ def preview(path: str, originals: np.ndarray, augmented: np.ndarray, titles: Seq
       originals: [N, H, W, 3] uint8.
       augmented: [N, K, H, W, 3] uint8.
       titles: N texts, such as the labels; an empty one reads "no class".
+
+    Returns:
+      A line for each title that no font here can draw, such as `Row 2: ...`: what goes under the
+      picture.
     """
     count, versions, height, width = augmented.shape[:4]
     if originals.shape != (count, height, width, 3) or len(titles) != count:
@@ -180,10 +189,15 @@ def preview(path: str, originals: np.ndarray, augmented: np.ndarray, titles: Seq
     gap, margin, text_height = 0.07, 0.2, 0.2
     sheet_width = 2 * margin + (versions + 1) * cell_width + versions * gap
     characters = max(12, int((sheet_width - 2 * margin) / 0.085))
-    wrapped = [textwrap.wrap(title or "no class", characters) for title in titles]
+    captions, wrapped = [], []
+    for number, title in enumerate(titles, 1):
+        if fonts.families(title) is None:
+            captions.append(f"Row {number}: {title}")
+            title = f"row {number}, see the caption"
+        wrapped.append(textwrap.wrap(title or "no class", characters, max_lines=4))
     row_heights = [cell_height + 0.16 + text_height * len(lines) for lines in wrapped]
     sheet_height = 2 * margin + 0.14 + sum(row_heights)
-    with _saved_figure(path, sheet_width, sheet_height) as figure:
+    with _saved_figure(path, sheet_width, sheet_height, "Augmented images") as figure:
         top = sheet_height - margin
         for column in range(min(versions + 1, 2)):
             left = margin + column * (cell_width + gap)
@@ -204,6 +218,7 @@ def preview(path: str, originals: np.ndarray, augmented: np.ndarray, titles: Seq
                 top / sheet_height,
                 _plain("\n".join(lines)),
                 fontsize=10,
+                family=fonts.families(titles[row]),
                 va="top",
                 linespacing=1.2,
             )
@@ -221,11 +236,15 @@ def preview(path: str, originals: np.ndarray, augmented: np.ndarray, titles: Seq
                 axes.imshow(image, aspect="auto", interpolation="antialiased")
                 axes.set_axis_off()
             top -= row_heights[row]
+    return captions
 
 
 @contextlib.contextmanager
-def _saved_figure(path: str, width: float, height: float) -> Iterator[Any]:
-    """A figure of so many inches in matplotlib's default style, written to `path` as PNG."""
+def _saved_figure(path: str, width: float, height: float, title: str) -> Iterator[Any]:
+    """A figure of so many inches in matplotlib's default style, written to `path` as PNG.
+
+    The title is kept in the file's metadata, as what a viewer can show.
+    """
     # Here and not above: matplotlib takes half a second to import, and `--help` needs none of it.
     from matplotlib import style
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -236,7 +255,9 @@ def _saved_figure(path: str, width: float, height: float) -> Iterator[Any]:
         FigureCanvasAgg(figure)
         yield figure
         with files.replacing(path) as temporary:
-            figure.savefig(temporary, format="png", dpi=_DPI)
+            # Text of a PNG is Latin-1.
+            metadata = {"Title": title.encode("latin-1", "backslashreplace").decode("latin-1")}
+            figure.savefig(temporary, format="png", dpi=_DPI, metadata=metadata)
 
 
 def _head(axes: Any, title: str, fact: str, lift: int = 9) -> None:
@@ -255,6 +276,7 @@ def _head(axes: Any, title: str, fact: str, lift: int = 9) -> None:
         _plain("\n".join(lines)),
         (0, 1),
         (0, lift + 19),
+        family=fonts.families(title),
         xycoords="axes fraction",
         textcoords="offset points",
         fontsize=14,

@@ -6,6 +6,7 @@ import dataclasses
 
 from cloudtf import files
 from cloudtf.pipeline.augmentations import Augmentations
+from cloudtf.reporter import report
 from cloudtf.settings import REQUIRED, setting
 
 
@@ -52,4 +53,5 @@ def preview(config: PreviewConfig) -> None:
         ", ".join(name for name, present in zip(data.classes, row) if present)
         for row in labels.numpy()
     ]
-    plots.preview(config.output, images.numpy(), np.stack(versions, axis=1), titles)
+    for caption in plots.preview(config.output, images.numpy(), np.stack(versions, axis=1), titles):
+        report(caption)

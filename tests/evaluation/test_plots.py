@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+import types
 
 import cv2
-import matplotlib
+import matplotlib.font_manager
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -15,9 +16,11 @@ from matplotlib.text import Text
 from sklearn.metrics import average_precision_score
 
 from cloudtf.errors import UserError
-from cloudtf.evaluation import plots, thresholds
+from cloudtf.evaluation import fonts, plots, thresholds
 from tests import programs
 
+# Scripts that matplotlib's own font has, and one that is in no font.
+PLAIN, ODD = "Nuage épais Ωμέγα Облако", "\U00012000\U00013000"
 LONG = "A very long class name with $formula_{x}$ and no end of words in it, " * 3
 
 
@@ -300,3 +303,37 @@ def test_slugs_are_safe_and_distinct(one, other):
     assert (plots.slug(one) == plots.slug(other)) == (one == other)
     # A class may even be called what another's slug is.
     assert (plots.slug(plots.slug(one)) == plots.slug(one)) == (plots.slug(one) == one)
+
+
+def test_a_name_that_no_font_can_draw_is_left_to_the_caption(tmp_path, drawn, recwarn):
+    for name in (PLAIN, ODD):
+        path = tmp_path / "curve.png"
+        chosen = thresholds.choose(np.array([[1], [0]]), np.array([[0.9], [0.1]]), [name])[name]
+        plots.pr_curve(str(path), name, [1, 0], [0.9, 0.1], chosen)
+        title = name.encode("latin-1", "backslashreplace")
+        assert b"tEXtTitle\0Precision-recall curve: " + title in path.read_bytes()
+    assert PLAIN in words(drawn[0])
+    assert "Precision-recall curve\n" in words(drawn[1]) + "\n" and ODD not in words(drawn[1])
+    assert not [w for w in recwarn if "missing from" in str(w.message)], "no boxes are drawn"
+
+
+def test_rows_of_a_preview_that_no_font_can_name_are_told(tmp_path, drawn):
+    images = np.zeros((2, 8, 8, 3), np.uint8)
+    captions = plots.preview(str(tmp_path / "p.png"), images, images[:, None], [PLAIN, ODD])
+    assert captions == [f"Row 2: {ODD}"]
+    assert PLAIN in words(drawn[0]) and "row 2, see the caption" in words(drawn[0])
+
+
+def test_a_script_is_drawn_with_an_installed_font_that_has_it(monkeypatch):
+    assert fonts.families(PLAIN) == fonts.families("") == ["DejaVu Sans"]
+    assert fonts.families(ODD) is None
+    has = {"b.ttf": {0x4E00, 0x4E8C}, "a.ttf": {0x4E00}, "own": set(map(ord, PLAIN))}
+    entries = [types.SimpleNamespace(fname=f, name=f[:-4]) for f in ("b.ttf", "a.ttf")]
+    fonts._others.cache_clear()
+    monkeypatch.setattr(fonts, "_default_path", lambda: "own")
+    monkeypatch.setattr(fonts, "_characters", lambda path: frozenset(has[path]))
+    monkeypatch.setattr(matplotlib.font_manager.fontManager, "ttflist", entries)
+    assert fonts.families("\u4e00\u4e8c") == ["DejaVu Sans", "a", "b"]
+    assert fonts.families("\u4e8c") == ["DejaVu Sans", "b"]
+    assert fonts.families("\u4e09") is None
+    fonts._others.cache_clear()
