@@ -17,16 +17,12 @@ import json
 import math
 import os
 import posixpath
-import re
 import secrets
 import shutil
-import tempfile
 from typing import Any, Callable, Iterable, Iterator, Mapping, Optional, TextIO
 
+from cloudtf import temporary
 from cloudtf.errors import UserError, param, reason
-
-# The temporary names of `replacing`.
-_LEFTOVER = re.compile(r"\.(.+)\.\d+\.tmp(\..*)?")
 
 
 def is_remote(path: str) -> bool:
@@ -339,19 +335,15 @@ def replacing(path: str) -> Iterator[str]:
       UserError: the file system refuses.
     """
     if not is_remote(path):
-        temporary = join(dirname(path), _temporary_name(path))
-        # The extension stays last, since writers (Keras, matplotlib) choose their format by it.
-        temporary += os.path.splitext(path)[1]
         try:
-            yield temporary
-            _flush(temporary)
-            move(temporary, path)
+            with temporary.file_beside(path) as name:
+                yield name
+                _flush(name)
+                move(name, path)
         except OSError as error:
             raise UserError(f"The file {path} cannot be written: {reason(error)}.") from error
-        finally:
-            remove(temporary)
         return
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary.scratch_folder() as folder:
         local = os.path.join(folder, basename(path))
         yield local
         # Not `path` and more: on ram:// a path is there as soon as a longer name begins with it.
@@ -377,7 +369,7 @@ def replacing_all(folder: str, former: Iterable[str] = ()) -> Iterator[str]:
     Raises:
       UserError: the file system refuses.
     """
-    with tempfile.TemporaryDirectory() as written:
+    with temporary.scratch_folder() as written:
         yield written
         make_dirs(folder)
         staged = {}
@@ -446,15 +438,53 @@ def remove_leftovers(directory: str, of: Optional[Iterable[str]] = None) -> None
     """Removes what `replacing` and `replacing_all` left in a local folder when they were killed.
 
     Args:
-      directory: the folder; no other process may be writing what is removed.
+      directory: the folder. What living processes are writing stays, where the file system has
+        locks; remote folders stay as they are.
       of: the files that were being written, by name; None for all.
+
+    Raises:
+      UserError: the folder cannot be listed, or something in it cannot be removed.
     """
     wanted = None if of is None else set(of)
     if not is_remote(directory):
-        for name in list_dir(directory):
-            found = _LEFTOVER.fullmatch(name)
-            if found and (wanted is None or found[1] in wanted):
-                remove(join(directory, name))
+        with _telling("folder", directory, "tidied", OSError):
+            temporary.remove_left(directory, wanted)
+
+
+@contextlib.contextmanager
+def new_folder(path: str) -> Iterator[str]:
+    """Gives a temporary local folder, and on leaving without an error moves it to `path`.
+
+    Nothing may be there but an empty folder. To a remote `path` the files are copied, one named
+    `saved_model.pb` as the last, since it is what makes a folder a SavedModel.
+
+    Raises:
+      UserError: the file system refuses.
+    """
+    if is_remote(path):
+        with temporary.scratch_folder() as folder:
+            yield folder
+            _upload(folder, path)
+        return
+    make_dirs(dirname(path))
+    try:
+        with temporary.folder_beside(path) as folder:
+            yield folder
+            os.replace(folder, path)
+    except OSError as error:
+        raise UserError(f"The folder {path} cannot be written: {reason(error)}.") from error
+
+
+def _upload(folder: str, path: str) -> None:
+    names = [
+        os.path.relpath(os.path.join(where, name), folder)
+        for where, _, names in os.walk(folder)
+        for name in names
+    ]
+    for name in sorted(names, key=lambda name: (name == "saved_model.pb", name)):
+        target = join(path, *name.split(os.sep))
+        make_dirs(dirname(target))
+        write_bytes(target, read_bytes(os.path.join(folder, name)))
 
 
 def _flush(path: str) -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import tempfile
 from typing import Any, Callable, Iterator
 
 from tqdm import tqdm
 
-from cloudtf import files, machine
+from cloudtf import files, machine, temporary
 from cloudtf.data import records, sources
 from cloudtf.data.convert import ConvertConfig, convert
 from cloudtf.diagnosis import cases, provenance, samples, steps, timing
@@ -196,7 +195,7 @@ def _conversion(config: BenchConfig, manifest: records.Manifest) -> dict[str, An
         )
         return lambda: convert(settings)
 
-    with tempfile.TemporaryDirectory() as output, timing.quiet():
+    with temporary.scratch_folder() as output, timing.quiet():
         run(output, 4)()
         made = files.join(output, str(_CONVERTED_IMAGES))
         turn = timing.timed(run(output, _CONVERTED_IMAGES), _CONVERTED_IMAGES)

@@ -17,13 +17,12 @@ import contextlib
 import dataclasses
 import json
 import os
-import tempfile
 import zipfile
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Optional
 
 import numpy as np
 
-from cloudtf import files
+from cloudtf import files, temporary
 from cloudtf.errors import UserError, param, reason
 from cloudtf.model import thresholds
 from cloudtf.reporter import report
@@ -252,7 +251,7 @@ def _saved_model(model: tf.keras.Model, info: dict[str, Any], output: str) -> No
         return from_images(jpeg_input.decode(jpeg, info["image_height"], info["image_width"]))
 
     specs = {IMAGES: _image_spec(info), JPEG: tf.TensorSpec([None], tf.string, name=JPEG)}
-    with _new_folder(output) as folder:
+    with files.new_folder(output) as folder:
         _save(model, {IMAGES: from_images, JPEG: from_jpeg}, specs, folder)
         files.make_dirs(files.join(folder, "assets.extra"))
         files.write_json(files.join(folder, "assets.extra", INFO_NAME), info)
@@ -261,16 +260,16 @@ def _saved_model(model: tf.keras.Model, info: dict[str, Any], output: str) -> No
 def _tflite(model: tf.keras.Model, info: dict[str, Any], output: str) -> None:
     import tensorflow as tf
 
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary.scratch_folder() as folder:
         _save(model, {IMAGES: _classifier(model, info)}, {IMAGES: _image_spec(info)}, folder)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[IMAGES])
         with _silenced():
             content = converter.convert()
-    with files.replacing(output) as temporary:
-        with open(temporary, "wb") as file:
+    with files.replacing(output) as path:
+        with open(path, "wb") as file:
             file.write(content)
         # A reader of the format stops before what is appended; `unzip` finds it.
-        with zipfile.ZipFile(temporary, "a") as archive:
+        with zipfile.ZipFile(path, "a") as archive:
             archive.writestr(INFO_NAME, json.dumps(info, indent=2, ensure_ascii=False))
             archive.writestr("labels.txt", "".join(f"{name}\n" for name in info["classes"]))
 
@@ -316,30 +315,3 @@ def _import_tf2onnx() -> Any:
 def _check_new(path: str) -> None:
     if files.exists(path) and not (files.is_dir(path) and not files.list_dir(path)):
         raise UserError(f"{param(output=path)} is there already; remove it, or name a new folder.")
-
-
-@contextlib.contextmanager
-def _new_folder(path: str) -> Iterator[str]:
-    """Gives a temporary local folder, and on leaving without an error moves it to `path`."""
-    parent = tempfile.gettempdir() if files.is_remote(path) else files.dirname(path)
-    files.make_dirs(parent)
-    with tempfile.TemporaryDirectory(prefix=f".{files.basename(path)}.", dir=parent) as holder:
-        folder = os.path.join(holder, "model")
-        yield folder
-        if files.is_remote(path):
-            _upload(folder, path)
-        else:
-            os.replace(folder, path)
-
-
-def _upload(folder: str, path: str) -> None:
-    found = [
-        os.path.relpath(os.path.join(where, name), folder)
-        for where, _, names in os.walk(folder)
-        for name in names
-    ]
-    # The file that makes the folder a SavedModel comes last.
-    for name in sorted(found, key=lambda name: (name == "saved_model.pb", name)):
-        target = files.join(path, *name.split(os.sep))
-        files.make_dirs(files.dirname(target))
-        files.write_bytes(target, files.read_bytes(os.path.join(folder, name)))

@@ -13,13 +13,12 @@ import hashlib
 import io
 import json
 import os
-import tempfile
 import zipfile
 from typing import TYPE_CHECKING, Any, Callable, Iterator
 
 import numpy as np
 
-from cloudtf import files
+from cloudtf import files, temporary
 from cloudtf.errors import UserError, reason
 from cloudtf.model import vetting
 
@@ -116,7 +115,7 @@ def load_model(path: str, in_float32: bool = False) -> tf.keras.Model:
         )
     config = _parse_json(parts[_CONFIG_NAME], _CONFIG_NAME, path)
     vetting.check_config(config, path)
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary.scratch_folder() as folder:
         weights = os.path.join(folder, _WEIGHTS_NAME)
         files.write_bytes(weights, parts.pop(_WEIGHTS_NAME))
         vetting.check_weights(weights, path)
@@ -164,7 +163,7 @@ def local_copy(path: str) -> Iterator[str]:
     if not files.is_remote(path):
         yield path
         return
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary.scratch_folder() as folder:
         local = os.path.join(folder, files.basename(path))
         files.write_bytes(local, files.read_bytes(path))
         yield local

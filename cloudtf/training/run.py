@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import tempfile
 import time
 from typing import Iterator, Optional
 
 import tensorflow as tf
 
-from cloudtf import files
+from cloudtf import files, temporary
 from cloudtf.data import verify
 from cloudtf.locks import FolderLock
 from cloudtf.pipeline.dataset import ImageDataset, open_dataset
@@ -108,7 +107,7 @@ def open_run(config: TrainConfig) -> Iterator[Run]:
         if not workers.is_chief:
             # All workers save, since reading a replicated average takes part from each; what the
             # others write is thrown away.
-            output_dir = stack.enter_context(tempfile.TemporaryDirectory())
+            output_dir = stack.enter_context(temporary.scratch_folder())
         files.make_dirs(output_dir)
         stack.enter_context(FolderLock(output_dir, "run", "run_dir"))
         requests = stack.enter_context(StopRequests(config.max_minutes, workers))

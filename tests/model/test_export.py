@@ -405,6 +405,16 @@ def test_a_failed_export_leaves_what_was_there(small, tmp_path, monkeypatch, kin
         assert output.read_bytes()[4:8] == b"TFL3" and os.listdir(tmp_path) == ["out"]
 
 
+@pytest.mark.parametrize("kind", ["saved_model", "tflite"])
+def test_an_export_after_a_killed_one_leaves_nothing_of_it(kind, small, tmp_path):
+    output = tmp_path / "out.tflite"
+    one, other = (tmp_path / "other", output) if kind == "saved_model" else (output, tmp_path / "f")
+    programs.kill_when_ready("hold_temporaries", one, other)
+    assert any("out.tflite" in name for name in os.listdir(tmp_path))
+    export(ExportConfig(model=small, output=str(output), format=kind))
+    assert [name for name in os.listdir(tmp_path) if "out" in name] == ["out.tflite"]
+
+
 def test_what_cannot_be_exported_is_one_sentence(small, run_dir, tmp_path):
     def refused(sentence, **changes):
         with pytest.raises(UserError, match=sentence):

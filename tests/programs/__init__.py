@@ -39,6 +39,18 @@ def run(
     return done
 
 
+def kill_when_ready(name: str, *arguments: object) -> None:
+    """Starts a program and kills it (SIGKILL) when it has said `ready`."""
+    process = subprocess.Popen(
+        command(name, *arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8"
+    )
+    with process:
+        assert process.stdout is not None and process.stderr is not None
+        line = process.stdout.readline()
+        process.kill()
+        assert line == "ready\n", process.stderr.read()
+
+
 def answer(name: str, *arguments: object, **options: Any) -> Any:
     """What a program finds out. For `options` see `run`."""
     return result(run(name, *arguments, **options).stdout)

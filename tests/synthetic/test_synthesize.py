@@ -308,6 +308,25 @@ def test_a_set_is_drawn_by_one_process_at_a_time(tmp_path):
         make(tmp_path)
 
 
+@pytest.mark.parametrize("drawn", [0, 3, 8])
+def test_a_killed_one_is_run_again_and_leaves_nothing(small_set, tmp_path, drawn):
+    folder = tmp_path / "clouds"
+    flags = [f"--{name}={value}" for name, value in SMALL.items()]
+    flags += [f"--output_dir={folder}", "--workers=1"]
+    programs.kill_when_ready("synthesize_slowly", drawn, *flags)
+    assert any(".tmp." in path.name for path in folder.iterdir()), "half a CSV"
+    assert app.main(["synthesize", *flags]) == 0
+    assert contents(folder) == contents(small_set)
+
+
+def test_two_do_not_draw_into_one_folder(tmp_path):
+    with (
+        FolderLock(str(tmp_path), "synthesis", "output_dir"),
+        pytest.raises(UserError, match="Another synthesis is at work in .* another output_dir"),
+    ):
+        make(tmp_path)
+
+
 @pytest.mark.parametrize(
     "changes, message",
     [
