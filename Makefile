@@ -107,7 +107,7 @@ lock: setup
 	printf 'pytest>=7.4\npytest-timeout>=2.2\n' | \
 	  $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.10 --no-header \
 	  --extra beam --output-file requirements/beam.txt --upgrade setup.cfg -
-	printf 'tensorflow==2.20.*\ntf-keras==2.20.*\nipykernel\nnbclient\n' | \
+	printf 'tensorflow==2.20.*\ntf-keras==2.20.*\nsetuptools<81\nipykernel\nnbclient\n' | \
 	  $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.10 --no-header \
 	  --output-file requirements/notebook.txt --upgrade setup.cfg -
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import importlib
+import importlib.metadata
 import os
 import pathlib
 import re
@@ -79,6 +80,26 @@ def test_each_lock_pins_all_that_setup_cfg_asks_for(stack):
     for name, wanted in asked.items():
         if wanted.startswith("=="):
             assert pinned[name] == {wanted[2:]}
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "requirements").glob("*.txt")), ids=lambda p: p.stem
+)
+def test_setuptools_has_what_the_pinned_tensorboard_imports(path):
+    pins = re.findall(r"^(tensorboard|setuptools)==(\d+)\.(\d+)", path.read_text(), re.M)
+    oldest = min((int(major), int(minor)) for name, major, minor in pins if name == "tensorboard")
+    newest = max(int(major) for name, major, _ in pins if name == "setuptools")
+    # TensorBoard up to 2.20 imports pkg_resources, which setuptools has up to 80.
+    assert oldest >= (2, 21) or newest <= 80
+
+
+def test_tensorboard_starts():
+    done = subprocess.run(
+        [sys.executable, "-m", "tensorboard.main", "--version"],
+        capture_output=True, encoding="utf-8", timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [importlib.metadata.version("tensorboard")]
 
 
 def test_the_version_is_said_once_and_in_the_changelog():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import importlib.util
 import os
 import platform
 import shutil
@@ -47,7 +49,17 @@ def check_software(sheet: Sheet) -> bool:
     major, minor = (int(part) for part in tf.__version__.split(".")[:2])
     stack = "classic" if (major, minor) <= (2, 15) else "current"
     sheet.ok(f"TensorFlow {tf.__version__}, stack {stack}, the Keras 2 API is tf.keras")
+    _check_tensorboard(sheet, importlib.metadata.version("tensorboard"))
     return True
+
+
+def _check_tensorboard(sheet: Sheet, version: str) -> None:
+    major, minor = (int(part) for part in version.split(".")[:2])
+    if (major, minor) <= (2, 20) and importlib.util.find_spec("pkg_resources") is None:
+        sheet.note(
+            f"TensorBoard {version} does not start without pkg_resources, which setuptools 81 and "
+            'later lack; install an earlier one: pip install "setuptools<81".'
+        )
 
 
 def check_hardware(

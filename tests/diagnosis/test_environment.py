@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import http.server
+import importlib.metadata
+import importlib.util
 import os
 import threading
 
@@ -40,6 +42,27 @@ def test_the_software_is_named(capsys):
     stack = "classic" if tf.__version__.startswith("2.15") else "current"
     assert f"TensorFlow {tf.__version__}, stack {stack}" in text
     assert sheet.wrong_count == 0
+
+
+@pytest.mark.parametrize(
+    ("version", "has_pkg_resources", "said"),
+    [("2.15.2", False, True), ("2.20.0", False, True), ("2.20.0", True, False),
+     ("2.21.0", False, False)],
+)  # fmt: skip
+def test_a_tensorboard_that_cannot_start_is_noted(
+    monkeypatch, capsys, version, has_pkg_resources, said
+):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: version)
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name: has_pkg_resources or None if name == "pkg_resources" else find(name),
+    )
+    sheet = Sheet()
+    assert environment.check_software(sheet)
+    assert ('pip install "setuptools<81"' in capsys.readouterr().out) == said
+    assert sheet.note_count == said
 
 
 def test_keras_3_in_place_of_2_is_wrong(monkeypatch, capsys):
