@@ -188,6 +188,7 @@ def first_step(records_dir: str, model: str, batch_size: int) -> dict[str, float
 
     part("import TensorFlow")
     from cloudtf.model import losses, network, optimizers
+    from cloudtf.pipeline.augmentations import Augmentations
     from cloudtf.pipeline.dataset import open_dataset
     from cloudtf.training.step import TrainStep
 
@@ -195,7 +196,7 @@ def first_step(records_dir: str, model: str, batch_size: int) -> dict[str, float
     network.build_model("tiny", CLASSES, (32, 32), None)
     part("import the rest")
     found = open_dataset(records_dir)
-    batches = iter(found.batches("train", batch_size, training=True, with_keys=True))
+    batches = iter(found.training_batches("train", batch_size, "host", Augmentations(), seed=0))
     next(batches)
     part("open the data, first batch")
     built = network.build_model(model, CLASSES, found.image_shape, None)

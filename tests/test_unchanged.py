@@ -42,26 +42,30 @@ from cloudtf.pipeline.order import Share, permutation
 
 def training_batches(data, seed=0, start=0, share=(0, 1, 1), augmentations=(), batch_size=4):
     """Endless (images, labels, keys)."""
-    return data.batches(
-        "train", batch_size, training=True, seed=seed, start=start, share=Share(*share),
-        with_keys=True,
-        augmentations=Augmentations(augmentations=augmentations, augment_probability=0.75),
-    )  # fmt: skip
+    augmentations = Augmentations(augmentations=augmentations, augment_probability=0.75)
+    for batch in data.training_batches(
+        "train", batch_size, "host", augmentations, seed, start, Share(*share)
+    ):
+        yield batch.images, batch.labels, batch.keys
 
 
 def batch_by_number(data, seed=0, start=0, share=(0, 1, 1), augmentations=(), batch_size=4):
     """A function from a number to (images, labels, keys)."""
     augmentations = Augmentations(augmentations=augmentations, augment_probability=0.75)
-    return data.numbered_batches(
+    make = data.batch_maker(
         "train", batch_size, "host", augmentations, seed, start, Share(*share)
-    ).make_one()
+    ).function()
+
+    def three(number):
+        batch = make(number)
+        return batch.images, batch.labels, batch.keys
+
+    return three
 
 
 def evaluation_batches(data, split, batch_size, share=(0, 1, 1), max_examples=None):
     """(images, labels, mask, keys), each with `batch_size` rows."""
-    return data.batches(
-        split, batch_size, share=Share(*share), max_examples=max_examples, with_keys=True
-    )
+    return data.evaluation_batches(split, batch_size, max_examples, Share(*share))
 
 
 # What they have in common.

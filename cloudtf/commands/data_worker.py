@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 
-from cloudtf.pipeline.servers import DataWorkerConfig, serve
+from cloudtf.pipeline.service.server import DataWorkerConfig, serve
 
 CONFIG = DataWorkerConfig
 

@@ -7,10 +7,11 @@ A record is a `tf.train.Example` in an uncompressed TFRecord shard with the feat
 from __future__ import annotations
 
 import builtins
+import collections
 import concurrent.futures
 import dataclasses
 import re
-from typing import Any, Iterable, Iterator, Optional
+from typing import Any, Iterable, Iterator, Optional, Sequence, Union
 
 from cloudtf import files
 from cloudtf.data.labels import check_class, check_distinct, check_name
@@ -109,6 +110,33 @@ class Manifest:
                 f"There is no split {name!r} in this data set; it has {listed(self.splits)}."
             )
         return self.splits[name]
+
+    def joined(self, names: Union[str, Sequence[str]]) -> Split:
+        """One split by name, or several as if they were one, in the order of `names`.
+
+        Its name is theirs with `+` between them; its shards and counts are theirs together, and
+        label combinations are counted where all of them are.
+
+        Raises:
+          UserError: there is no such split, or no name.
+        """
+        splits = [self.split(name) for name in ([names] if isinstance(names, str) else names)]
+        if len(splits) == 1:
+            return splits[0]
+        if not splits:
+            raise UserError("No split is named.")
+        combination_counts: collections.Counter[str] = collections.Counter()
+        for split in splits:
+            combination_counts.update(split.combination_counts)
+        num_examples = sum(split.num_examples for split in splits)
+        counted = sum(combination_counts.values()) == num_examples
+        return Split(
+            name="+".join(split.name for split in splits),
+            num_examples=num_examples,
+            class_counts={c: sum(s.class_counts.get(c, 0) for s in splits) for c in self.classes},
+            combination_counts=dict(combination_counts) if counted else {},
+            shards=tuple(shard for split in splits for shard in split.shards),
+        )
 
 
 def read_manifest(data_dir: str) -> Manifest:

@@ -14,7 +14,7 @@ from cloudtf.data.convert import ConvertConfig, convert
 from cloudtf.diagnosis import cases, provenance, samples, steps, timing
 from cloudtf.diagnosis.config import BenchConfig
 from cloudtf.errors import UserError
-from cloudtf.pipeline import memory
+from cloudtf.pipeline import cache
 from cloudtf.pipeline.dataset import ImageDataset
 from cloudtf.reporter import report
 from cloudtf.text import number
@@ -132,11 +132,11 @@ def _cases(
     classes = len(manifest.classes)
 
     @functools.cache  # What is kept in memory is loaded once for all rows.
-    def data(cache: str) -> ImageDataset:
-        return ImageDataset(config.data_dir, manifest, cache)
+    def data(way: str) -> ImageDataset:
+        return ImageDataset(config.data_dir, manifest, way)
 
-    def training(cache: str, augment_on: str) -> timing.Case:
-        return cases.training(data(cache), batch, augment_on, split, config)
+    def training(way: str, augment_on: str) -> timing.Case:
+        return cases.training(data(way), batch, augment_on, split, config)
 
     result = {
         HOST: training("encoded", "host"),
@@ -144,7 +144,9 @@ def _cases(
         DEVICE: training("encoded", "device"),
         DEVICE_STREAMED: training("none", "device"),
     }
-    if spec.num_examples * height * width * 3 <= machine.free_bytes() * memory.SHARE:
+    record_bytes = sum(shard.num_bytes for shard in spec.shards)
+    room = cache.room_for(machine.free_bytes())
+    if "decoded" in cache.fitting(spec.num_examples, record_bytes, height * width * 3, room):
         result[HOST_DECODED] = training("decoded", "host")
         result[DECODED] = training("decoded", "device")
     else:

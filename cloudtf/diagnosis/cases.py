@@ -34,17 +34,11 @@ def training(
     augmentations: Augmentations = Augmentations(),  # noqa: B008 - frozen
 ) -> Case:
     """The training pipeline; batches as the train step takes them."""
-    batches = data.batches(
-        split,
-        batch_size,
-        training=True,
-        augment_on=augment_on,
-        augmentations=augmentations,
-        with_keys=True,
-    )
+    batches = data.training_batches(split, batch_size, augment_on, augmentations, seed=0)
     # Each epoch of a streamed set begins with filling the shuffle buffer: whole epochs, if short.
     count = data.num_examples(split)
-    whole = data.caches[split] == "none" and count <= _SHORT_EPOCH
+    streamed = data.cache.way(data.manifest.joined(split)) == "none"
+    whole = streamed and count <= _SHORT_EPOCH
     return _batches(lambda: iter(batches), batch_size, count if whole else batch_size)
 
 
@@ -59,10 +53,10 @@ def evaluation(
     count = data.num_examples(split)
     batch_size = min(batch_size, count)
     whole = count - count % batch_size
-    batches = data.batches(split, batch_size, max_examples=whole).repeat()
+    batches = data.evaluation_batches(split, batch_size, max_examples=whole).repeat()
     if as_float:
         batches = batches.map(
-            lambda images, labels, mask: (tf.cast(images, tf.float32) * (1 / 255), labels, mask),
+            lambda batch: batch._replace(images=tf.cast(batch.images, tf.float32) * (1 / 255)),
             num_parallel_calls=threads,
         ).prefetch(2)
     return _batches(lambda: iter(batches), batch_size)

@@ -9,7 +9,7 @@ from cloudtf import files, machine
 from cloudtf.data import records, shards, verify
 from cloudtf.diagnosis.findings import Sheet
 from cloudtf.errors import param
-from cloudtf.pipeline import memory
+from cloudtf.pipeline.cache import WORDS, Cache, room_for
 from cloudtf.text import listed, number
 
 
@@ -124,18 +124,14 @@ def check_cache(
       Split name -> `none`, `encoded` or `decoded`.
     """
     free = machine.free_bytes()
-    budget = int(free * memory.SHARE)
-    image_bytes = manifest.image_height * manifest.image_width * 3
-    choices, needed = {}, 0
+    cache, needed = Cache("", manifest, wanted, room_for(free)), 0.0
     for split in splits:
-        choice, cost = memory.choose_cache(wanted, split, image_bytes, budget)
-        budget -= cost
-        needed += cost
-        choices[split.name] = choice
-        sheet.ok(f"{split.name}: {memory.WORDS[choice]}, {number(cost / 1e6)} MB")
+        way, before = cache.way(split), needed
+        needed = cache.num_bytes
+        sheet.ok(f"{split.name}: {WORDS[way]}, {number((needed - before) / 1e6)} MB")
     if needed > free:
         sheet.wrong(
             f"{param(cache=wanted)} needs {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free; "
             f"use {param(cache='auto')}, which takes what fits."
         )
-    return choices
+    return cache.ways

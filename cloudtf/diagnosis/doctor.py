@@ -93,13 +93,7 @@ def _check_splits(
     train_names, val_name = found
     for note in label_notes.label_notes(manifest, train_names, val_name, config.batch_size):
         sheet.note(note)
-    parts = [manifest.split(name) for name in train_names]
-    train = dataclasses.replace(
-        parts[0],
-        name="+".join(train_names),
-        num_examples=sum(part.num_examples for part in parts),
-        shards=tuple(shard for part in parts for shard in part.shards),
-    )
+    train = manifest.joined(train_names)
     order = [train, manifest.split(val_name)]
     if config.data_service is not None:  # Then the training batches come from there.
         order.remove(train)
@@ -134,7 +128,7 @@ def _time(
     """Times the stages, prints them, names the bottleneck."""
     from cloudtf.diagnosis import bottleneck, cases, samples, steps
     from cloudtf.diagnosis.timing import one_turn, summary
-    from cloudtf.pipeline import memory
+    from cloudtf.pipeline import cache
     from cloudtf.training import hardware
 
     served = config.data_service is not None
@@ -155,17 +149,15 @@ def _time(
     for name, case in prepared.items():
         speeds[name] = summary([one_turn(case, config.seconds)]).median
         sheet.plain(f"  {name:<8}{1000 / speeds[name]:>8.3f} ms {speeds[name]:>8,.0f} images/s")
-    room = machine.free_bytes() * memory.SHARE
-    costs = {
-        "decoded": train.num_examples * height * width * 3,
-        "encoded": sum(shard.num_bytes for shard in train.shards),
-    }
+    record_bytes = sum(shard.num_bytes for shard in train.shards)
+    room = 0 if served else cache.room_for(machine.free_bytes())
+    fits = cache.fitting(train.num_examples, record_bytes, height * width * 3, room)
     verdict = bottleneck.judge(
         bottleneck.Situation(
             speeds=speeds,
             accelerator=hardware.accelerator(strategy),
             cache=splits["cache"],
-            fits=tuple(name for name, cost in costs.items() if cost <= room and not served),
+            fits=tuple(way for way in fits if way != "none"),
             model=config.model,
             mixed_precision=config.mixed_precision,
             jit_compile=hardware.jit_compiles(config, strategy),

@@ -40,9 +40,9 @@ def part(
     Returns:
       A manifest with no other split than that of these shards, and that split.
     """
-    whole = manifest.split(splits[0])
+    whole = manifest.joined(splits)
     shards, count = [], 0
-    for shard in (shard for name in splits for shard in manifest.split(name).shards):
+    for shard in whole.shards:
         if count >= max_images:
             break
         shards.append(shard)

@@ -13,7 +13,7 @@ from typing import Any, Iterator, Optional
 from cloudtf import files
 from cloudtf.data.shards import MAX_SHARD_BYTES, READERS, USUAL_SHARDS
 from cloudtf.errors import UserError, reason
-from cloudtf.pipeline import memory
+from cloudtf.pipeline import cache
 from cloudtf.settings import REQUIRED, Settings, setting
 from cloudtf.text import number, table
 
@@ -250,10 +250,8 @@ def shard_advice(
 
 def cache_fits(config: ScalingConfig, costs: Measured, images: int) -> str:
     """The best `cache` that fits into the memory of one host, whole."""
-    room = config.memory_gb_a_host * 1e9 * memory.SHARE
-    if images * costs.image_bytes <= room:
-        return "decoded"
-    return "encoded" if images * costs.record_bytes <= room else "none"
+    room = cache.room_for(config.memory_gb_a_host * 1e9)
+    return next(iter(cache.fitting(images, images * costs.record_bytes, costs.image_bytes, room)))
 
 
 def report(config: ScalingConfig) -> Iterator[str]:

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from cloudtf.diagnosis.timing import Case, Turn
 from cloudtf.model import losses, network
+from cloudtf.pipeline.reading import Batch
 from cloudtf.training import building, hardware, inputs
 from cloudtf.training.config import TrainConfig
 from cloudtf.training.step import TrainStep
@@ -60,6 +61,7 @@ def _batches(
     keys = np.stack([np.zeros(share), np.arange(share)], axis=1).astype(np.int32)
 
     def make(_: tf.distribute.InputContext) -> tf.data.Dataset:
-        return tf.data.Dataset.from_tensors((images, labels, keys)).repeat().prefetch(2)
+        batch = Batch(images, labels, np.ones(share, np.float32), keys)
+        return tf.data.Dataset.from_tensors(batch).repeat().prefetch(2)
 
     return inputs.iterate(strategy, make)

@@ -111,7 +111,7 @@ def judge(config: EvaluateConfig) -> Evaluation:
     results.check(output, split, split != validated_on, data.classes)
     scorer = scoring.Scorer(judged.model, flips=config.tta)
     with data.naming_damage(split):
-        scored = scorer.dataset(data.batches(split, config.batch_size, with_keys=True))
+        scored = scorer.dataset(data.evaluation_batches(split, config.batch_size))
     names = data.names(split)
     figures = pr_auc.score(scored.labels, scored.scores, data.classes)
     if figures.undefined:

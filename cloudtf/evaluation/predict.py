@@ -69,7 +69,7 @@ def predict(config: PredictConfig) -> int:
         check_matches(path, info, config.data_dir, data.classes, data.image_shape)
         split = config.split or (next(iter(data.splits)) if len(data.splits) == 1 else "test")
         with data.naming_damage(split):
-            scored = scorer.dataset(data.batches(split, config.batch_size, with_keys=True))
+            scored = scorer.dataset(data.evaluation_batches(split, config.batch_size))
         all_names = data.names(split)
         names, scores = [all_names[number] for number in scored.numbers], scored.scores
     else:

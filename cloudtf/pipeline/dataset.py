@@ -1,6 +1,6 @@
 """The input pipeline: from a folder of records to batches for training or evaluation.
 
-Which example comes when is decided in `order.py`.
+Which example comes when is decided in `order.py`, what is kept in memory in `cache.py`.
 """
 
 from __future__ import annotations
@@ -14,25 +14,21 @@ import tensorflow as tf
 
 from cloudtf import machine
 from cloudtf.data import records, salvage
-from cloudtf.errors import UsageError, UserError
-from cloudtf.pipeline import (
-    augment,
-    damage,
-    memory,
-    numbered,
-    order,
-    reading,
-    tables,
-)
+from cloudtf.errors import UsageError, UserError, param
+from cloudtf.pipeline import augment, damage, order, reading
 from cloudtf.pipeline.augmentations import Augmentations
+from cloudtf.pipeline.cache import CACHES, Cache, room_for
+from cloudtf.pipeline.reading import Batch
+from cloudtf.pipeline.service.batch_maker import BatchMaker
+from cloudtf.reporter import report
 
 SplitNames = Union[str, Sequence[str]]
-Batch = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
+AUGMENT_ON = ("host", "device")
 
 
 def open_dataset(
     data_dir: str,
-    cache: str = memory.CACHES[0],
+    cache: str = CACHES[0],
     on_bad_record: str = records.ON_BAD_RECORD[0],
     sharers: int = 1,
 ) -> ImageDataset:
@@ -49,10 +45,8 @@ def open_dataset(
     Raises:
       UserError: there is no manifest, or a shard is missing or has another length than it says.
     """
-    if cache not in memory.CACHES:
-        raise UsageError(f"--cache={cache} is not one of {', '.join(memory.CACHES)}.")
-    if on_bad_record not in records.ON_BAD_RECORD:
-        raise UsageError(f"--on_bad_record={on_bad_record} is not one of fail, skip.")
+    _check_choice("cache", cache, CACHES)
+    _check_choice("on_bad_record", on_bad_record, records.ON_BAD_RECORD)
     manifest = records.read_manifest(data_dir)
     if on_bad_record == "fail":
         records.check_shards(data_dir, manifest, tuple(manifest.splits))
@@ -60,7 +54,7 @@ def open_dataset(
     folder = tempfile.TemporaryDirectory(prefix="cloudtf-")
     manifest, notes = salvage.without_bad_records(data_dir, manifest, folder.name)
     for note in notes:
-        print(note)
+        report(note)
     data = ImageDataset(data_dir, manifest, cache, sharers)
     weakref.finalize(data, folder.cleanup)
     return data
@@ -75,7 +69,7 @@ class ImageDataset:
       classes: class names in label order.
       splits: `Split` by name.
       image_shape: (height, width).
-      caches: what was decided for each split used so far: `none`, `encoded` or `decoded`.
+      cache: what is kept in memory.
     """
 
     def __init__(
@@ -86,13 +80,8 @@ class ImageDataset:
         self.classes = manifest.classes
         self.splits = manifest.splits
         self.image_shape = (manifest.image_height, manifest.image_width)
-        self.caches: dict[str, str] = {}
-        self._wanted_cache = cache
-        self._budget = int(machine.free_bytes() * memory.SHARE) // sharers if cache == "auto" else 0
-        self._tables: dict[str, tables.Table] = {}
-        self._columns_read: dict[str, tables.Table] = {}
-        self._on_disk: set[records.Shard] = set()
-        self._cores = machine.usable_cores()
+        room = room_for(machine.free_bytes(), sharers) if cache == "auto" else 0
+        self.cache = Cache(data_dir, manifest, cache, room)
 
     def batches(
         self,
@@ -103,63 +92,69 @@ class ImageDataset:
         augmentations: Augmentations = Augmentations(),  # noqa: B008 - frozen
         seed: int = 0,
         start: int = 0,
-        share: order.Share = order.ALONE,
         max_examples: Optional[int] = None,
         with_keys: bool = False,
-        cores: Optional[int] = None,
     ) -> tf.data.Dataset:
-        """Batches of one split.
+        """Batches of one split, as Keras takes them.
 
         For training: (images, labels), endless, reshuffled each epoch. Every example comes once in
         an epoch; epochs follow each other without a gap, so a batch may hold the end of one and
         the beginning of the next.
 
-        For evaluation: (images, labels, mask), every example once, in the order of the records;
-        the last batch is padded with zeros, and mask is 0 there.
+        For evaluation: (images, labels, ones), every example once, in the order of the records;
+        the last batch may be shorter. (The third element, float32 [B], is there for code that took
+        it for a mask of padding. To Keras it is a weight of one for each example.)
 
         Args:
           split: a name in `splits`, or several to be read as one.
-          batch_size: images a batch, B.
+          batch_size: images a batch, B; at least 1.
           training: endless and shuffled, or once and in order.
           augment_on: `host` augments in the pipeline; `device` leaves it to the caller, who needs
             `with_keys`. Only for training.
           augmentations: which augmentations, and how strong.
-          seed: of the order and the augmentation.
-          start: for training: how many examples of the endless stream to pass over.
-          share: for several workers: which one this is. For training see `order.py`. For evaluation
-            each gets consecutive examples; in the workers' order they are all examples.
+          seed: keys the random order and the augmentation; any int64.
+          start: for training: the position in the endless stream of examples to begin at, the
+            number of examples that were trained on before.
           max_examples: for evaluation: only the first so many. The converter shuffles records
             across shards, so these are a random sample.
           with_keys: adds a last element, int32 [B, 2]: epoch and number of each example in the
-            split (-1 where padded).
-          cores: to be kept busy; None for all. Where the model runs on them too, few are better.
+            split.
 
         Returns:
-          A dataset of images uint8 [B, H, W, 3], labels float32 [B, C], and what else is named
-          above.
+          A dataset of images uint8 [B, H, W, 3], labels float32 [B, C] (0 or 1), and what else is
+          named above. Its cardinality is known; that of training is infinite.
 
         Raises:
           UserError: there is no such split, or it is empty or damaged.
-        """
-        if batch_size < 1:
-            raise UsageError(f"--batch_size={batch_size} must be at least 1.")
-        if augment_on not in ("host", "device"):
-            raise UsageError(f"--augment_on={augment_on} is not one of host, device.")
-        cores = cores or self._cores
-        spec = self._spec(split)
-        if not spec.num_examples:
-            raise UserError(f"The split {spec.name!r} in {self.data_dir} has no examples.")
-        if training:
-            dataset = self._training(spec, batch_size, seed, start, share, cores)
-            if augment_on == "host":
-                dataset = self._augmented(dataset, batch_size, augmentations, seed, cores)
-        else:
-            dataset = self._evaluation(spec, batch_size, max_examples, share, cores)
-        if not with_keys:
-            dataset = dataset.map(reading.plain(lambda *batch: batch[:-1]))
-        return dataset.prefetch(2).with_options(reading.options(cores))
 
-    def numbered_batches(
+        >>> data = cloudtf.open_dataset("records")
+        >>> train = data.batches("train", batch_size=8, training=True, seed=1)
+        >>> images, labels = next(iter(train))
+        >>> images.shape, images.dtype, labels.shape
+        (TensorShape([8, 64, 64, 3]), tf.uint8, TensorShape([8, 4]))
+        >>> val = data.batches("val", batch_size=5)
+        >>> [len(images) for images, labels, ones in val]
+        [5, 5, 2]
+        """
+        _check_choice("augment_on", augment_on, AUGMENT_ON)
+        if training:
+            made = self._training(
+                split, batch_size, augment_on, augmentations, seed, start, order.ALONE, None
+            )
+        else:
+            made = self._evaluation(split, batch_size, max_examples, order.ALONE)
+
+        @reading.plain
+        def narrowed(batch: Batch) -> tuple[tf.Tensor, ...]:
+            keys = (batch.keys,) if with_keys else ()
+            if training:
+                return (batch.images, batch.labels, *keys)
+            count = tf.reduce_sum(tf.cast(batch.mask, tf.int64))
+            return tuple(part[:count] for part in (*batch[:3], *keys))
+
+        return _finished(made.map(narrowed), None)
+
+    def training_batches(
         self,
         split: SplitNames,
         batch_size: int,
@@ -168,20 +163,78 @@ class ImageDataset:
         seed: int,
         start: int = 0,
         share: order.Share = order.ALONE,
-    ) -> numbered.NumberedBatches:
-        """The batches for training of a split kept in memory, each to be made from its number.
+        cores: Optional[int] = None,
+    ) -> tf.data.Dataset:
+        """Endless batches for cloudtf's own loop: a dataset of `Batch` of fixed shapes.
 
-        Batch 0 is the one after `start` examples. For the arguments see `batches`.
+        Args:
+          split: a name, or several to be read as one.
+          batch_size: images a batch of one replica.
+          augment_on: `host`, or `device` to leave it to the train step.
+          augmentations: which, and how strong.
+          seed: keys the order and the augmentation; any int64.
+          start: the position in the stream of all workers to begin at.
+          share: which of several workers this is.
+          cores: to be kept busy; None for all. Where the model runs on them too, few are better.
+
+        Raises:
+          UserError: there is no such split, or it is empty or damaged.
         """
-        return numbered.NumberedBatches(
+        made = self._training(
+            split, batch_size, augment_on, augmentations, seed, start, share, cores
+        )
+        return _finished(made, cores)
+
+    def evaluation_batches(
+        self,
+        split: SplitNames,
+        batch_size: int,
+        max_examples: Optional[int] = None,
+        share: order.Share = order.ALONE,
+    ) -> tf.data.Dataset:
+        """Every example once, for cloudtf's own scoring: a dataset of `Batch` of fixed shapes.
+
+        A TPU compiles anew for each shape, so the last batch is padded; see its mask.
+
+        Args:
+          split: a name, or several to be read as one.
+          batch_size: images a batch.
+          max_examples: only the first so many; None for all.
+          share: which of several workers this is; in their order, their examples are all.
+
+        Raises:
+          UserError: there is no such split, or it is empty or damaged.
+        """
+        return _finished(self._evaluation(split, batch_size, max_examples, share), None)
+
+    def batch_maker(
+        self,
+        split: SplitNames,
+        batch_size: int,
+        augment_on: str,
+        augmentations: Augmentations,
+        seed: int,
+        start: int = 0,
+        share: order.Share = order.ALONE,
+    ) -> BatchMaker:
+        """What makes the batches of `training_batches`, as of a split kept in memory, elsewhere."""
+        return BatchMaker(
             data_dir=self.data_dir,
-            order=order.training_order(self._spec(split), seed, start, share),
+            order=order.training_order(self.manifest.joined(split), seed, start, share),
             batch_size=batch_size,
             num_classes=len(self.classes),
             image_shape=self.image_shape,
             augmentations=augmentations if augment_on == "host" else None,
             augment_seed=seed,
         )
+
+    def training_part(self, split: SplitNames, share: order.Share) -> records.Split:
+        """The shards that a worker reads of a split in training, by which its cache is known."""
+        return order.training_order(self.manifest.joined(split), 0, 0, share).part.shards
+
+    def describe_share(self, split: SplitNames, share: order.Share) -> str:
+        """What one of several workers reads of a split in training, in one line."""
+        return order.describe(self.manifest.joined(split), share)
 
     @contextlib.contextmanager
     def naming_damage(self, split: SplitNames) -> Iterator[None]:
@@ -198,211 +251,152 @@ class ImageDataset:
             yield
         except damage.ERRORS_OF_DATA as error:
             if damage.may_be_damage(error):
-                spec = self._spec(split)
-                damage.find_damage(self.data_dir, spec, len(self.classes), *self.image_shape, error)
+                joined = self.manifest.joined(split)
+                damage.find_damage(
+                    self.data_dir, joined, len(self.classes), *self.image_shape, error
+                )
             raise
 
     def num_examples(self, split: SplitNames) -> int:
         """Examples in a split, or in several."""
-        return self._spec(split).num_examples
+        return self.manifest.joined(split).num_examples
 
     def names(self, split: SplitNames) -> tuple[str, ...]:
         """The image names of a split, by example number."""
-        return self._columns(split).names
+        joined = self.manifest.joined(split)
+        table, first = self.cache.columns(joined)
+        return table.names[first : first + joined.num_examples]
 
     def labels(self, split: SplitNames) -> tf.Tensor:
-        """The labels of a split by example number, float32 [N, C]."""
-        return self._columns(split).labels[:-1]
-
-    def describe_cache(self) -> str:
-        """What is kept in memory, in one line."""
-        parts = [f"{name} {memory.WORDS[choice]}" for name, choice in self.caches.items()]
-        return "; ".join(parts)
-
-    def describe_share(self, split: SplitNames, share: order.Share) -> str:
-        """What one of several workers reads of a split in training, in one line."""
-        return order.describe(self._spec(split), share)
-
-    def keep_on_disk(self, split: SplitNames) -> None:
-        """Keeps a split out of memory: other machines make its batches for training."""
-        self._on_disk.update(self._spec(split).shards)
-
-    def settle_cache(
-        self, split: SplitNames, share: order.Share, least: Callable[[int], int]
-    ) -> None:
-        """Makes all workers keep what they train on alike: the cache decides on the order.
-
-        Args:
-          split: to be trained on.
-          share: which worker this is; all must call this.
-          least: the least of a number over all workers.
-        """
-        spec = self._own(split, share)
-        chosen = memory.CACHES.index(self._cache_of(spec))
-        self.caches[spec.name] = memory.CACHES[least(chosen)]
-
-    def streams(self, split: SplitNames, share: order.Share) -> bool:
-        """Whether a worker reads a split from disk each epoch, which is an order of its own."""
-        return self._cache_of(self._own(split, share)) == "none"
-
-    def _cache_of(self, spec: records.Split) -> str:
-        if spec.name not in self.caches:
-            height, width = self.image_shape
-            wanted = "none" if self._on_disk.issuperset(spec.shards) else self._wanted_cache
-            choice, cost = memory.choose_cache(wanted, spec, height * width * 3, self._budget)
-            self._budget -= cost
-            self.caches[spec.name] = choice
-        return self.caches[spec.name]
-
-    def _own(self, split: SplitNames, share: order.Share) -> records.Split:
-        """What one worker reads of a split in training."""
-        return order.training_order(self._spec(split), 0, 0, share).part.shards
-
-    def _spec(self, split: SplitNames) -> records.Split:
-        """One split, or several as if they were one."""
-        names = (split,) if isinstance(split, str) else tuple(split)
-        specs = [self.manifest.split(name) for name in names]
-        if len(specs) == 1:
-            return specs[0]
-        return records.Split(
-            name="+".join(names),
-            num_examples=sum(spec.num_examples for spec in specs),
-            class_counts={c: sum(s.class_counts.get(c, 0) for s in specs) for c in self.classes},
-            combination_counts={},
-            shards=tuple(shard for spec in specs for shard in spec.shards),
-        )
-
-    def _columns(self, split: SplitNames) -> tables.Table:
-        spec = self._spec(split)
-        if spec.name in self._tables:
-            return self._tables[spec.name]
-        if spec.name not in self._columns_read:
-            self._columns_read[spec.name] = tables.load_table(
-                self.data_dir, spec, len(self.classes), self._cores
-            )
-        return self._columns_read[spec.name]
-
-    def _table(self, spec: records.Split, cache: str) -> tables.Table:
-        if spec.name not in self._tables:
-            table = tables.load_table(
-                self.data_dir, spec, len(self.classes), self._cores, self.image_shape
-            )
-            finish = tables.decode_table if cache == "decoded" else tables.check_sizes
-            self._tables[spec.name] = finish(table, *self.image_shape, self._cores)
-        return self._tables[spec.name]
+        """The labels of a split by example number: float32 [N, C], 0 or 1."""
+        joined = self.manifest.joined(split)
+        table, first = self.cache.columns(joined)
+        return table.labels[first : first + joined.num_examples]
 
     def _training(
         self,
-        spec: records.Split,
+        split: SplitNames,
         batch_size: int,
+        augment_on: str,
+        augmentations: Augmentations,
         seed: int,
         start: int,
         share: order.Share,
-        cores: int,
+        cores: Optional[int],
     ) -> tf.data.Dataset:
-        stream = order.training_order(spec, seed, start, share)
-        cache = self._cache_of(stream.part.shards)
-        if cache == "none":
-            dataset, fetch = stream.streamed_batches(self.data_dir, batch_size), self._decoded
+        stream = order.training_order(self._checked(split, batch_size), seed, start, share)
+        part, calls = stream.part, self._calls(batch_size, cores)
+        if self.cache.way(part.shards) == "none":
+            dataset = stream.streamed_batches(self.data_dir, batch_size)
+            dataset = dataset.map(self._from_records(part), num_parallel_calls=calls)
         else:
-            rows = self._fetched(stream.part, cache)
+            fetch = self._from_memory(part)
             dataset = stream.batches(batch_size)
-            fetch = reading.plain(lambda _, packed: rows(packed))
-        return dataset.map(fetch, num_parallel_calls=self._calls(cores, batch_size))
+            dataset = dataset.map(
+                reading.plain(lambda _, packed: fetch(packed)), num_parallel_calls=calls
+            )
+        if augment_on == "host" and augmentations.augmentations:
 
-    def _fetched(self, part: order.Part, cache: str) -> Callable[[tf.Tensor], Batch]:
-        """From packed keys [B], B static, to images, labels and keys."""
-        table = self._table(part.shards, cache)
+            @reading.plain
+            def augmented(batch: Batch) -> Batch:
+                images = augment.augment(batch.images, batch.keys, ops=augmentations, seed=seed)
+                return batch._replace(images=images)
+
+            calls = self._calls(batch_size, cores, one_core_each=True)
+            dataset = dataset.map(augmented, num_parallel_calls=calls)
+        # Else several workers ask one another before each step whether all have a batch, and Keras
+        # does not know that an epoch of it has no end.
+        endless = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
+        return dataset.apply(endless)
+
+    def _evaluation(
+        self,
+        split: SplitNames,
+        batch_size: int,
+        max_examples: Optional[int],
+        share: order.Share,
+    ) -> tf.data.Dataset:
+        whole = self._checked(split, batch_size)
+        count = min(max_examples or whole.num_examples, whole.num_examples)
+        part = order.own_part(whole, share, count)
+        fetch: Callable[..., Batch]
+        # The first number beyond the part stands for no example.
+        padding: tuple[tf.Tensor, ...] = (tf.constant(part.end, tf.int64),)
+        if self.cache.way(part.shards) != "none":
+            dataset, fetch = tf.data.Dataset.range(part.first, part.end), self._from_memory(part)
+        else:
+            dataset = reading.stream(self.data_dir, part.shards, None, 1, part.offset)
+            dataset = dataset.skip(part.first - part.offset).take(part.count)
+            record = reading.black_record(*self.image_shape, len(self.classes))
+            padding, fetch = (*padding, tf.constant(record)), self._from_records(part)
+
+        @reading.plain
+        def padded(*columns: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            missing = batch_size - tf.shape(columns[0])[0]
+            return tuple(
+                tf.ensure_shape(tf.concat([c, tf.fill([missing], p)], axis=0), [batch_size])
+                for c, p in zip(columns, padding)
+            )
+
+        dataset = dataset.batch(batch_size).map(padded)
+        dataset = dataset.map(fetch, num_parallel_calls=self._calls(batch_size, None))
+        known = tf.data.experimental.assert_cardinality(-(-part.count // batch_size))
+        return dataset.apply(known)
+
+    def _from_memory(self, part: order.Part) -> Callable[[tf.Tensor], Batch]:
+        """From packed keys [B], B static, to a batch."""
+        table, first = self.cache.rows(part.shards)
+        padding_row = len(table.names)
 
         @reading.plain
         def fetch(packed: tf.Tensor) -> Batch:
-            keys = order.unpack(packed)
-            rows = keys[:, 1] - part.offset
+            mask, keys = _mask_and_keys(part, packed)
+            rows = tf.where(mask > 0, keys[:, 1] + (first - part.offset), padding_row)
             if table.decoded is not None:
                 images = tf.gather(table.decoded, rows)
             else:
                 encoded = tf.gather(table.encoded, rows)
                 images = reading.decode_batch(encoded, *self.image_shape)
-            return images, tf.gather(table.labels, rows), keys
+            return Batch(images, tf.gather(table.labels, rows), mask, keys)
 
         return fetch
 
-    @reading.plain
-    def _decoded(self, packed: tf.Tensor, serialized: tf.Tensor) -> Batch:
-        """From packed keys [B] and records [B], B static, to images, labels and keys."""
-        parsed = reading.parse(serialized, len(self.classes))
-        return (
-            reading.decode_batch(parsed["encoded"], *self.image_shape),
-            parsed["label"],
-            order.unpack(packed),
-        )
-
-    def _augmented(
-        self,
-        dataset: tf.data.Dataset,
-        batch_size: int,
-        augmentations: Augmentations,
-        seed: int,
-        cores: int,
-    ) -> tf.data.Dataset:
-        if not augmentations.augmentations:
-            return dataset
+    def _from_records(self, part: order.Part) -> Callable[[tf.Tensor, tf.Tensor], Batch]:
+        """From packed keys [B] and records [B], B static, to a batch."""
 
         @reading.plain
-        def augmented(images: tf.Tensor, labels: tf.Tensor, keys: tf.Tensor) -> Batch:
-            images = augment.augment(images, keys, ops=augmentations, seed=seed)
-            return images, labels, keys
+        def fetch(packed: tf.Tensor, serialized: tf.Tensor) -> Batch:
+            parsed = reading.parse(serialized, len(self.classes))
+            images = reading.decode_batch(parsed["encoded"], *self.image_shape)
+            return Batch(images, parsed["label"], *_mask_and_keys(part, packed))
 
-        return dataset.map(
-            augmented, num_parallel_calls=self._calls(cores, batch_size, one_core_each=True)
-        )
+        return fetch
 
-    def _evaluation(
-        self,
-        spec: records.Split,
-        batch_size: int,
-        max_examples: Optional[int],
-        share: order.Share,
-        cores: int,
-    ) -> tf.data.Dataset:
-        count = min(max_examples or spec.num_examples, spec.num_examples)
-        part = order.own_part(spec, share, count)
-        cache = self._cache_of(part.shards)
-        fetch = self._decoded if cache == "none" else self._fetched(part, cache)
-        # The padding's row in the table.
-        last = part.offset + part.shards.num_examples
-        padding = reading.black_record(*self.image_shape, len(self.classes))
+    def _checked(self, split: SplitNames, batch_size: int) -> records.Split:
+        if batch_size < 1:
+            raise UsageError(f"{param(batch_size=batch_size)} must be at least 1.")
+        joined = self.manifest.joined(split)
+        if not joined.num_examples:
+            raise UserError(f"The split {joined.name!r} in {self.data_dir} has no examples.")
+        return joined
 
-        @reading.plain
-        def padded(numbers: tf.Tensor, *serialized: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            missing = batch_size - tf.shape(numbers)[0]
-
-            def whole(values: tf.Tensor, fill: Union[int, bytes]) -> tf.Tensor:
-                values = tf.concat(
-                    [values, tf.fill([missing], tf.constant(fill, values.dtype))], axis=0
-                )
-                return tf.ensure_shape(values, [batch_size])
-
-            return (
-                whole(numbers, last),
-                *(whole(records, padding) for records in serialized),
-            )
-
-        @reading.plain
-        def batch(*padded: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            images, labels, keys = fetch(*padded)
-            present = keys[:, 1] < part.end
-            keys = tf.where(present[:, None], keys, [0, -1])
-            return images, labels, tf.cast(present, tf.float32), keys
-
-        if cache == "none":
-            dataset = reading.stream(self.data_dir, part.shards, None, 1, part.offset)
-            dataset = dataset.skip(part.first - part.offset).take(part.count)
-        else:
-            dataset = tf.data.Dataset.range(part.first, part.end)
-        dataset = dataset.batch(batch_size).map(padded)
-        return dataset.map(batch, num_parallel_calls=self._calls(cores, batch_size))
-
-    def _calls(self, cores: int, batch_size: int, one_core_each: bool = False) -> int:
+    def _calls(self, batch_size: int, cores: Optional[int], one_core_each: bool = False) -> int:
         height, width = self.image_shape
+        cores = cores or machine.usable_cores()
         return reading.calls(cores, batch_size, height * width * 3, one_core_each)
+
+
+def _mask_and_keys(part: order.Part, packed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """The last two of a batch, from packed keys; what is beyond the part's end is padding."""
+    keys = order.unpack(packed)
+    present = keys[:, 1] < part.end
+    return tf.cast(present, tf.float32), tf.where(present[:, None], keys, [0, -1])
+
+
+def _finished(dataset: tf.data.Dataset, cores: Optional[int]) -> tf.data.Dataset:
+    return dataset.prefetch(2).with_options(reading.options(cores or machine.usable_cores()))
+
+
+def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise UsageError(f"{param(**{name: value})} is not one of {', '.join(choices)}.")

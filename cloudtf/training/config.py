@@ -10,8 +10,8 @@ from cloudtf.data.records import ON_BAD_RECORD
 from cloudtf.errors import UsageError, param
 from cloudtf.model.choices import DEFAULT_MODEL, LOSSES, MODELS, OPTIMIZERS, WARMUP_PROPORTION
 from cloudtf.pipeline.augmentations import Augmentations
-from cloudtf.pipeline.memory import CACHES
-from cloudtf.pipeline.servers import parse_address
+from cloudtf.pipeline.cache import CACHES
+from cloudtf.pipeline.service.server import parse_address
 from cloudtf.settings import REQUIRED, setting
 
 # A schedule needs a peak above zero; no rate under this one moves a weight.

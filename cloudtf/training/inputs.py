@@ -25,10 +25,11 @@ def settle_order(run: Run, progress: Progress) -> None:
       UserError: the settings or this machine's memory would give another order.
     """
     data, splits, share = run.data, run.train_splits, Share(run.workers.index, run.workers.count)
+    part = data.training_part(splits, share)
     if progress.streamed and run.config.cache == "auto":
-        data.keep_on_disk(splits)  # Whatever memory is free now.
-    data.settle_cache(splits, share, lambda mine: int(run.workers.tell(mine).min()))
-    streamed = run.service is None and data.streams(splits, share)
+        data.cache.keep_on_disk(data.manifest.joined(splits))  # Whatever memory is free now.
+    data.cache.settle(part, lambda mine: int(run.workers.tell(mine).min()))
+    streamed = run.service is None and data.cache.way(part) == "none"
     compatibility.check_order(run.config, progress.streamed, streamed)
     progress.streamed = streamed
 
@@ -47,15 +48,10 @@ def training_batches(run: Run, progress: Progress) -> Iterator[Any]:
             "share": Share(context.input_pipeline_id, context.num_input_pipelines, replicas),
         }
         if run.service is not None:
-            numbered = run.data.numbered_batches(run.train_splits, run.replica_batch, **options)
-            return run.service.batches(numbered)
-        return run.data.batches(
-            run.train_splits,
-            run.replica_batch,
-            training=True,
-            with_keys=True,
-            cores=_training_cores(run.strategy),
-            **options,
+            maker = run.data.batch_maker(run.train_splits, run.replica_batch, **options)
+            return run.service.batches(maker)
+        return run.data.training_batches(
+            run.train_splits, run.replica_batch, cores=_training_cores(run.strategy), **options
         )
 
     return iterate(run.strategy, make)
@@ -73,7 +69,7 @@ def evaluation_batches(
     """
     workers = run.workers.count
     replicas = run.strategy.num_replicas_in_sync // workers
-    batches = run.data.batches(
+    batches = run.data.evaluation_batches(
         splits,
         max(run.config.batch_size // workers, _LEAST_EVALUATION_BATCH * replicas),
         max_examples=max_examples,
@@ -105,18 +101,13 @@ def iterate(
 
     Args:
       strategy: the replicas.
-      make: gives the batches of the input pipeline that its context names, without end.
+      make: gives the batches of the input pipeline that its context names: a dataset of infinite
+        cardinality, or the workers ask one another before each step whether all have a batch.
 
     Returns:
       What `strategy.run` takes, batch by batch.
     """
-
-    def endless(context: tf.distribute.InputContext) -> tf.data.Dataset:
-        # Else the workers ask one another before each step whether all have a batch.
-        known = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
-        return make(context).apply(known)
-
-    batches = iter(strategy.distribute_datasets_from_function(endless))
+    batches = iter(strategy.distribute_datasets_from_function(make))
     malloc.keep_large_blocks()
     return batches
 

@@ -24,14 +24,14 @@ def label_notes(
       batch_size: images a step.
     """
     notes = []
-    training = [manifest.split(name) for name in train_splits]
-    examples = sum(split.num_examples for split in training)
+    training = manifest.joined(train_splits)
+    examples = training.num_examples
     if 0 < examples < batch_size:
         notes.append(
             f"{examples} training examples are fewer than a batch of {batch_size}: a step sees "
             f"some of them more than once; {param(batch_size=examples)} would not."
         )
-    counts = {c: sum(s.class_counts.get(c, 0) for s in training) for c in manifest.classes}
+    counts = {c: training.class_counts.get(c, 0) for c in manifest.classes}
     notes += _one_sided("training", counts, examples, "nothing can be learnt about")
     held_out = manifest.split(val_split)
     val_counts = {c: held_out.class_counts.get(c, 0) for c in manifest.classes}

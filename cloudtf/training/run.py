@@ -13,7 +13,7 @@ from cloudtf import files, temporary
 from cloudtf.data import verify
 from cloudtf.locks import FolderLock
 from cloudtf.pipeline.dataset import ImageDataset, open_dataset
-from cloudtf.pipeline.service import DataService
+from cloudtf.pipeline.service.client import DataService
 from cloudtf.training import compatibility, hardware
 from cloudtf.training.checkpoints import CheckpointFolder
 from cloudtf.training.config import TrainConfig
@@ -114,7 +114,7 @@ def open_run(config: TrainConfig) -> Iterator[Run]:
         files.remove_leftovers(output_dir)
         train_splits, val_split = choose_splits(config, data)
         if service is not None:
-            data.keep_on_disk(train_splits)
+            data.cache.keep_on_disk(data.manifest.joined(train_splits))
         used = (*train_splits, val_split)
         verify.check_first_records(config.data_dir, data.manifest, used)
         yield Run(

@@ -28,8 +28,8 @@ class TrainStep:
       jit_compile: compile the forward and backward pass with XLA.
 
     Attributes:
-      replica_step: what each replica runs, and a TPU compiles as a whole: (images uint8
-        [B, H, W, 3], labels float32 [B, C], keys int32 [B, 2]) -> its part of the loss, a scalar.
+      replica_step: what each replica runs, and a TPU compiles as a whole: the four
+        parts of a `Batch` -> its part of the loss, a scalar.
     """
 
     def __init__(
@@ -58,7 +58,10 @@ class TrainStep:
         if jit_compile:
             gradients = tf.function(gradients, jit_compile=True, autograph=False)
 
-        def replica_step(images: tf.Tensor, labels: tf.Tensor, keys: tf.Tensor) -> tf.Tensor:
+        def replica_step(
+            images: tf.Tensor, labels: tf.Tensor, mask: tf.Tensor, keys: tf.Tensor
+        ) -> tf.Tensor:
+            del mask  # All ones: only an evaluation is padded.
             if device_augmentations is not None:
                 images = augment.augment(
                     images, keys, ops=device_augmentations, seed=augment_seed, whole_batch=True

@@ -113,7 +113,7 @@ def _describe(run: Run, progress: Progress) -> None:
     config, workers, data = run.config, run.workers, run.data
     report(f"{config.model} on {hardware.describe(run.strategy)}, batch {config.batch_size}")
     report(f"{run.num_examples} training examples, {run.steps_per_epoch} steps an epoch")
-    report(f"Augmentation on the {run.augment_on}; {data.describe_cache()}")
+    report(f"Augmentation on the {run.augment_on}; {data.cache.describe()}")
     if run.service is not None:
         report(f"Batches for training come from the data service at {run.service.address}")
     if workers.count > 1:

@@ -14,6 +14,7 @@ import cloudtf
 from cloudtf.data import records, salvage, tfrecord, verify
 from cloudtf.errors import UserError
 from cloudtf.evaluation.evaluate import EvaluateConfig, evaluate
+from cloudtf.pipeline.augmentations import Augmentations
 from cloudtf.training.config import TrainConfig
 from cloudtf.training.train import train
 
@@ -56,7 +57,7 @@ def name_of(path, position):
 
 def by_name(data, split):
     """Image and label of each example, as evaluation sees them."""
-    batches = data.batches(split, 5, with_keys=True).as_numpy_iterator()
+    batches = data.evaluation_batches(split, 5).as_numpy_iterator()
     images, labels, mask, keys = (np.concatenate(part) for part in zip(*batches))
     names = data.names(split)
     return {names[number]: (images[i], labels[i]) for i, number in enumerate(keys[:, 1]) if mask[i]}
@@ -120,8 +121,8 @@ def test_the_damaged_record_is_left_out_counted_and_named(folder, records_dir, k
 def test_training_sees_every_good_example_once_an_epoch_in_whole_batches(folder, cache):
     damage(KINDS[0], folder)
     data = cloudtf.open_dataset(str(folder), cache, on_bad_record="skip")
-    batches = data.batches("train", 4, training=True, with_keys=True, augment_on="device")
-    keys = np.concatenate([keys for _, _, keys in batches.take(47).as_numpy_iterator()])
+    batches = data.training_batches("train", 4, "device", Augmentations(), seed=0)
+    keys = np.concatenate([keys for *_, keys in batches.take(47).as_numpy_iterator()])
     assert keys.shape == (4 * 47, 2)
     for epoch in range(4):
         assert sorted(keys[keys[:, 0] == epoch, 1]) == list(range(47))

@@ -11,8 +11,9 @@ import cloudtf
 from cloudtf import machine
 from cloudtf.data import records
 from cloudtf.errors import UsageError, UserError
-from cloudtf.pipeline import memory, reading
+from cloudtf.pipeline import reading
 from cloudtf.pipeline.augmentations import NAMES, Augmentations
+from cloudtf.pipeline.cache import SHARE_OF_FREE_MEMORY
 from cloudtf.pipeline.order import Share
 
 N, N_VAL = 48, 12
@@ -42,9 +43,13 @@ def originals(records_dir, opened):
 
 def training(data, count, batch_size=7, split="train", **options):
     """The first `count` training batches as arrays: images, labels, keys."""
-    options = {"augment_on": "device", **options}
-    batches = data.batches(split, batch_size, training=True, with_keys=True, **options)
-    return [tuple(t.numpy() for t in batch) for batch in itertools.islice(batches, count)]
+    options = {"augment_on": "device", "augmentations": Augmentations(), "seed": 0, **options}
+    batches = data.training_batches(split, batch_size, **options)
+    found = []
+    for batch in itertools.islice(batches, count):
+        assert (batch.mask.numpy() == 1).all()
+        found.append((batch.images.numpy(), batch.labels.numpy(), batch.keys.numpy()))
+    return found
 
 
 def keys_of(batches):
@@ -164,11 +169,73 @@ def test_host_augmentation_is_what_the_device_would_do(opened):
         assert_same([rest], [(labels, keys)])
 
 
-def test_without_keys_training_gives_images_and_labels(opened):
-    batches = opened["decoded"].batches("train", 8, training=True)
-    images, labels = batches.element_spec
-    assert images == tf.TensorSpec([8, 64, 64, 3], tf.uint8)
-    assert labels == tf.TensorSpec([8, 4], tf.float32)
+@each_cache
+def test_at_the_public_door_training_is_endless_images_and_labels(opened, cache):
+    options = {"training": True, "augment_on": "device", "seed": 3, "start": 5}
+    batches = opened[cache].batches("train", 8, **options)
+    assert batches.element_spec == (
+        tf.TensorSpec([8, 64, 64, 3], tf.uint8),
+        tf.TensorSpec([8, 4], tf.float32),
+    )
+    assert batches.cardinality() == tf.data.INFINITE_CARDINALITY
+    expected = training(opened[cache], 3, batch_size=8, seed=3, start=5)
+    assert_same([tuple(map(np.asarray, b)) for b in batches.take(3)], [b[:2] for b in expected])
+    with_keys = opened[cache].batches("train", 8, with_keys=True, **options)
+    assert_same([tuple(map(np.asarray, b)) for b in with_keys.take(3)], expected)
+
+
+@each_cache
+@pytest.mark.parametrize("batch_size", [1, 5, 12, 50])
+def test_at_the_public_door_evaluation_has_no_padding(opened, cache, batch_size):
+    data = opened[cache]
+    batches = data.batches("val", batch_size)
+    assert batches.cardinality() == -(-N_VAL // batch_size)
+    parts = [tuple(map(np.asarray, batch)) for batch in batches]
+    sizes = [min(batch_size, N_VAL - first) for first in range(0, N_VAL, batch_size)]
+    assert [tuple(map(len, part)) for part in parts] == [(size,) * 3 for size in sizes]
+    images, labels, ones = (np.concatenate(column) for column in zip(*parts))
+    expected = _evaluated(data, "val", batch_size)
+    np.testing.assert_array_equal(images, [image for image, *_ in expected])
+    np.testing.assert_array_equal(labels, [label for _, label, _ in expected])
+    assert ones.dtype == np.float32 and (ones == 1).all()
+    for *_, keys in data.batches("val", 12, with_keys=True):
+        np.testing.assert_array_equal(keys, [[0, number] for number in range(N_VAL)])
+
+
+@each_cache
+def test_keras_evaluates_validates_and_predicts_on_the_examples_alone(opened, cache):
+    """12 examples in batches of 100: padding would be 88 black images in every mean."""
+    data = opened[cache]
+    val = data.batches("val", 100)
+    tf.keras.utils.set_random_seed(4)
+    inputs = tf.keras.Input((64, 64, 3))
+    pooled = tf.keras.layers.GlobalAveragePooling2D()(tf.cast(inputs, tf.float32) / 64.0)
+    outputs = tf.keras.layers.Dense(4, activation="sigmoid")(pooled)
+    model = tf.keras.Model(inputs, outputs)
+    model.compile("sgd", "binary_crossentropy", metrics=["binary_accuracy"])
+    images = np.stack([image for image, *_ in _evaluated(data, "val")])
+    labels = data.labels("val").numpy()
+    scores = model(images).numpy()
+    assert model.predict(val, verbose=0).shape == (N_VAL, 4)
+    np.testing.assert_allclose(model.predict(val, verbose=0), scores, atol=1e-6)
+    entropy = -np.where(labels > 0, np.log(scores), np.log1p(-scores)).mean()
+    accuracy = ((scores > 0.5) == (labels > 0)).mean()
+    np.testing.assert_allclose(model.evaluate(val, verbose=0), [entropy, accuracy], rtol=1e-4)
+    model.optimizer.learning_rate.assign(0.0)
+    train = data.batches("train", 8, training=True)
+    history = model.fit(
+        train, steps_per_epoch=1, epochs=1, validation_data=val, validation_batch_size=None,
+        verbose=0,
+    ).history  # fmt: skip
+    np.testing.assert_allclose(history["val_loss"], [entropy], rtol=1e-4)
+    np.testing.assert_allclose(history["val_binary_accuracy"], [accuracy], rtol=1e-4)
+
+
+def test_keras_asks_for_the_steps_of_an_epoch_without_end(opened):
+    model = tf.keras.Sequential([tf.keras.Input((64, 64, 3)), tf.keras.layers.Flatten()])
+    model.compile("sgd", "mse")
+    with pytest.raises(ValueError, match="number of steps|steps_per_epoch"):
+        model.fit(opened["none"].batches("train", 8, training=True), epochs=1, verbose=0)
 
 
 @each_cache
@@ -200,7 +267,7 @@ def test_workers_without_shards_of_their_own_together_see_what_one_would(opened,
 def _evaluated(data, split, batch_size=5, **options):
     """Every example of an evaluation as (image, label, number), after checking the padding."""
     found = []
-    for images, labels, mask, keys in data.batches(split, batch_size, with_keys=True, **options):
+    for images, labels, mask, keys in data.evaluation_batches(split, batch_size, **options):
         assert images.shape == (batch_size, 64, 64, 3) and images.dtype == tf.uint8
         assert labels.shape == (batch_size, 4) and labels.dtype == tf.float32
         assert mask.shape == (batch_size,) and mask.dtype == tf.float32
@@ -223,7 +290,7 @@ def test_evaluation_has_every_example_once_in_order(opened, originals, cache, ba
         for (image, label, _), name in zip(found, data.names(split)):
             np.testing.assert_array_equal(image, originals[name][0])
             np.testing.assert_array_equal(label, originals[name][1])
-    assert len(list(data.batches("val", batch_size))) == -(-N_VAL // batch_size)
+    assert len(data.evaluation_batches("val", batch_size)) == -(-N_VAL // batch_size)
 
 
 @each_cache
@@ -260,11 +327,11 @@ def test_auto_shares_the_budget_among_the_splits_in_order_of_use(records_dir, mo
     image = 64 * 64 * 3
 
     def chosen(budget):
-        monkeypatch.setattr(machine, "free_bytes", lambda: int(budget / memory.SHARE) + 1)
+        monkeypatch.setattr(machine, "free_bytes", lambda: int(budget / SHARE_OF_FREE_MEMORY) + 1)
         data = cloudtf.open_dataset(records_dir)
         for split in ("train", "val"):
             data.batches(split, 4, training=split == "train")
-        return [data.caches[split] for split in ("train", "val")], data.describe_cache()
+        return [data.cache.ways[split] for split in ("train", "val")], data.cache.describe()
 
     shards = cloudtf.open_dataset(records_dir, "none").splits["train"].shards
     encoded = sum(shard.num_bytes for shard in shards)
@@ -279,11 +346,11 @@ def test_auto_shares_the_budget_among_the_splits_in_order_of_use(records_dir, mo
 
 def test_processes_that_share_a_machine_share_its_memory(records_dir, monkeypatch):
     decoded = N * 64 * 64 * 3
-    monkeypatch.setattr(machine, "free_bytes", lambda: int(2 * decoded / memory.SHARE) + 1)
+    monkeypatch.setattr(machine, "free_bytes", lambda: int(2 * decoded / SHARE_OF_FREE_MEMORY) + 1)
     for sharers, choice in ((1, "decoded"), (2, "decoded"), (3, "encoded")):
         data = cloudtf.open_dataset(records_dir, sharers=sharers)
         data.batches("train", 4)
-        assert data.caches["train"] == choice
+        assert data.cache.ways == {"train": choice}
 
 
 def test_as_many_threads_as_cores_that_this_process_may_use(records_dir, monkeypatch):
@@ -298,7 +365,8 @@ def test_as_many_threads_as_cores_that_this_process_may_use(records_dir, monkeyp
 def test_decoded_images_are_held_once(opened):
     data = opened["decoded"]
     training(data, 1)
-    table = data._tables["train"]
+    table, first = data.cache.rows(data.splits["train"])
+    assert first == 0
     assert table.decoded.shape == (N + 1, 64, 64, 3) and table.decoded.dtype == tf.uint8
     assert not table.decoded[N].numpy().any()  # The padding.
     assert table.encoded.shape == (0,)
@@ -315,9 +383,9 @@ def test_a_set_without_labels_is_read(tmp_path, photographs_dir):
     cloudtf.convert(config)
     for cache in CACHES:
         data = cloudtf.open_dataset(config.output_dir, cache)
-        images, labels, mask = next(iter(data.batches("test", 10)))
-        assert images.shape == (10, 24, 40, 3) and labels.shape == (10, 0)
-        assert mask.numpy().sum() == 9
+        images, labels, ones = next(iter(data.batches("test", 10)))
+        assert images.shape == (9, 24, 40, 3) and labels.shape == (9, 0)
+        assert ones.numpy().tolist() == [1] * 9
         assert len(set(data.names("test"))) == 9
 
 
@@ -343,13 +411,13 @@ def test_wrong_arguments_are_named(opened, records_dir):
         data.batches("fold0", 4)
     with pytest.raises(UserError, match="no split 'x'"):
         data.names(("train", "x"))
-    with pytest.raises(UsageError, match="--batch_size=0 must be at least 1"):
+    with pytest.raises(UsageError, match="^batch_size=0 must be at least 1"):
         data.batches("train", 0)
-    with pytest.raises(UsageError, match="--augment_on=gpu is not one of host, device"):
+    with pytest.raises(UsageError, match="^augment_on='gpu' is not one of host, device"):
         data.batches("train", 4, training=True, augment_on="gpu")
-    with pytest.raises(UsageError, match="--cache=disk is not one of auto, none, encoded, decoded"):
+    with pytest.raises(UsageError, match="^cache='disk' is not one of auto, none, enc"):
         cloudtf.open_dataset(records_dir, "disk")
-    with pytest.raises(UsageError, match="--on_bad_record=stop is not one of fail, skip"):
+    with pytest.raises(UsageError, match="^on_bad_record='stop' is not one of fail, skip"):
         cloudtf.open_dataset(records_dir, on_bad_record="stop")
 
 
@@ -358,7 +426,7 @@ def test_wrong_arguments_are_named(opened, records_dir):
 def test_padding_is_zeros_with_mask_zero_and_without_a_key(opened, cache, batch_size):
     data = opened[cache]
     count = data.num_examples("val")
-    batches = list(data.batches("val", batch_size, with_keys=True).as_numpy_iterator())
+    batches = list(data.evaluation_batches("val", batch_size).as_numpy_iterator())
     assert len(batches) == -(-count // batch_size)
     images, labels, mask, keys = (np.concatenate(parts) for parts in zip(*batches))
     assert images.shape[0] == len(batches) * batch_size

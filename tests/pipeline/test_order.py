@@ -13,6 +13,7 @@ import tensorflow as tf
 import cloudtf
 from cloudtf.data import records
 from cloudtf.pipeline import order
+from cloudtf.pipeline.augmentations import Augmentations
 from cloudtf.pipeline.order import ALONE, Share
 
 # As `records_dir` has them: four shards of 12 and of 3.
@@ -32,12 +33,11 @@ def opened(records_dir):
 
 def trained_on(data, share, count, batch_size=4, **options):
     """(epoch, number, image, label) of the first `count` examples."""
-    batches = data.batches(
-        "train", batch_size, training=True, augment_on="device", with_keys=True, share=share,
-        **options,
-    )  # fmt: skip
+    batches = data.training_batches(
+        "train", batch_size, "device", Augmentations(), seed=0, share=share, **options
+    )
     found = []
-    for images, labels, keys in itertools.islice(batches, -(-count // batch_size)):
+    for images, labels, _, keys in itertools.islice(batches, -(-count // batch_size)):
         for image, label, (epoch, number) in zip(images.numpy(), labels.numpy(), keys.numpy()):
             found.append((epoch, number, image, label))
     return found[:count]
@@ -46,7 +46,7 @@ def trained_on(data, share, count, batch_size=4, **options):
 def scored(data, split, share, batch_size=5, **options):
     """(number, image, label) of all examples of an evaluation."""
     found = []
-    batches = data.batches(split, batch_size, with_keys=True, share=share, **options)
+    batches = data.evaluation_batches(split, batch_size, share=share, **options)
     for images, labels, mask, keys in batches:
         assert images.shape[0] == batch_size
         for i in np.flatnonzero(mask.numpy()):
@@ -162,22 +162,6 @@ def test_each_worker_says_what_it_reads(opened):
     assert data.describe_share("train", Share(4, 5)) == (
         "Worker 4 of 5 takes its share of all records: 4 shards are too few to divide"
     )
-
-
-@pytest.mark.parametrize("workers", [1, 2, 5])
-def test_workers_keep_what_they_train_on_alike(opened, workers):
-    for worker in range(workers):
-        share = Share(worker, workers)
-        data = opened("decoded")
-        data.settle_cache("train", share, lambda mine: min(mine, 1))
-        assert data.streams("train", share)
-        assert list(data.caches.values()) == ["none"]
-        data = opened("decoded")
-        data.settle_cache("train", share, lambda mine: min(mine, 3))
-        assert not data.streams("train", share)
-        batches = data.batches("train", 2, training=True, share=share)
-        assert len(next(iter(batches))) == 2
-        assert list(data.caches.values()) == ["decoded"]
 
 
 def test_permutation_holds_every_example_once_and_changes_with_epoch_and_seed():

@@ -20,10 +20,11 @@ import cloudtf
 from cloudtf.commands import app
 from cloudtf.data import records
 from cloudtf.errors import UsageError, UserError
-from cloudtf.pipeline import numbered, servers, service
 from cloudtf.pipeline.augmentations import Augmentations
 from cloudtf.pipeline.order import ALONE, Share
-from cloudtf.pipeline.service import DataService
+from cloudtf.pipeline.service import batch_maker, server
+from cloudtf.pipeline.service.batch_maker import BatchMaker
+from cloudtf.pipeline.service.client import DataService, _Inbox
 
 # Of `records_dir`.
 N, BATCH = 48, 8
@@ -86,12 +87,15 @@ def data(records_dir):
     return cloudtf.open_dataset(records_dir, "encoded")
 
 
-def numbered_of(data, start=0, share=ALONE, augment_on="host"):
-    return data.numbered_batches("train", BATCH, augment_on, Augmentations(), 3, start, share)
+def maker_of(data, start=0, share=ALONE, augment_on="host"):
+    return data.batch_maker("train", BATCH, augment_on, Augmentations(), 3, start, share)
 
 
 def local(data, count, **options):
-    batches = data.batches("train", BATCH, training=True, seed=3, with_keys=True, **options)
+    options = {"augment_on": "host", **options}
+    batches = data.training_batches(
+        "train", BATCH, augmentations=Augmentations(), seed=3, **options
+    )
     return [tuple(map(np.asarray, batch)) for batch in itertools.islice(batches, count)]
 
 
@@ -101,24 +105,24 @@ def same(one, other):
 
 @pytest.mark.parametrize("share", [ALONE, Share(1, 2), Share(2, 5, 2)])
 @pytest.mark.parametrize("start", [0, 40, 1000])
-def test_a_batch_made_from_its_number_is_the_one_of_a_split_in_memory(data, share, start):
-    batches = numbered_of(data, start, share)
-    make, expected = batches.make_one(), local(data, 9, start=start, share=share)
+def test_a_batch_made_from_its_index_is_the_one_of_a_split_in_memory(data, share, start):
+    batches = maker_of(data, start, share)
+    make, expected = batches.function(), local(data, 9, start=start, share=share)
     # In another order, as several machines would make them.
     for number in (8, 0, 3, 7, 1):
         assert same(make(number), expected[number])
 
 
-def test_a_sequence_of_numbered_batches_is_that_of_a_split_in_memory(data):
+def test_batches_made_one_after_the_other_are_that_of_a_split_in_memory(data):
     expected = local(data, 15, augment_on="device")
-    found = itertools.islice(numbered_of(data, augment_on="device").dataset(), 15)
-    for number, (told, *batch) in enumerate(found):
-        assert told == number and same(batch, expected[number])
+    found = itertools.islice(maker_of(data, augment_on="device").dataset(), 15)
+    for number, (index, batch) in enumerate(found):
+        assert index == number and same(batch, expected[number])
 
 
 def test_batches_longer_than_an_epoch_keep_the_order(data):
-    batches = data.batches("val", 30, training=True, seed=3, with_keys=True)
-    make = data.numbered_batches("val", 30, "host", Augmentations(), 3).make_one()
+    batches = data.training_batches("val", 30, "host", Augmentations(), 3)
+    make = data.batch_maker("val", 30, "host", Augmentations(), 3).function()
     for number, batch in enumerate(itertools.islice(batches, 3)):
         assert same(make(number), batch)
 
@@ -140,23 +144,23 @@ def test_a_shard_that_is_not_what_the_manifest_says_is_named(
     # As long as it says, so that only its records tell.
     shard = dataclasses.replace(shard, num_bytes=len(content))
     with pytest.raises(UserError, match=sentence):
-        numbered.index_shard(str(tmp_path / shard.name), shard)
+        batch_maker.index_shard(str(tmp_path / shard.name), shard)
 
 
 def test_each_example_comes_once_an_epoch_in_the_order_without_a_service(data, two_workers):
     client = DataService(two_workers.address, exact=True)
     count = 3 * N // BATCH
-    found = list(itertools.islice(client.batches(numbered_of(data)), count))
+    found = list(itertools.islice(client.batches(maker_of(data)), count))
     for batch, expected in zip(found, local(data, count)):
         assert same(batch, expected)
-    keys = np.concatenate([batch[2] for batch in found])
+    keys = np.concatenate([batch.keys for batch in found])
     for epoch in range(3):
         assert sorted(keys[keys[:, 0] == epoch, 1]) == list(range(N))
 
 
 def test_it_goes_on_from_any_example(data, two_workers):
     client = DataService(two_workers.address, exact=True)
-    found = itertools.islice(client.batches(numbered_of(data, start=72)), 4)
+    found = itertools.islice(client.batches(maker_of(data, start=72)), 4)
     for batch, expected in zip(found, local(data, 4, start=72)):
         assert same(batch, expected)
 
@@ -165,7 +169,7 @@ def test_killed_workers_lose_no_batch_and_new_ones_join(data, capsys):
     with contextlib.closing(Service()) as running:
         first, second = running.add_workers(2)
         client = DataService(running.address, exact=True, patience=2)
-        batches = iter(client.batches(numbered_of(data)))
+        batches = iter(client.batches(maker_of(data)))
         expected = iter(local(data, 160))
         for number in range(40):
             assert same(next(batches), next(expected)), number
@@ -185,9 +189,8 @@ def test_a_dispatcher_with_a_work_dir_may_be_killed_and_started_again(data, tmp_
     with contextlib.closing(Service(flag)) as running:
         running.add_workers(1)
         client = DataService(running.address, exact=True, patience=2)
-        batches = iter(client.batches(numbered_of(data)))
-        expected = data.batches("train", BATCH, training=True, seed=3, with_keys=True)
-        expected = enumerate(expected)
+        batches = iter(client.batches(maker_of(data)))
+        expected = enumerate(data.training_batches("train", BATCH, "host", Augmentations(), 3))
         for number, batch in itertools.islice(expected, 20):
             assert same(next(batches), batch), number
         running.dispatcher.kill()
@@ -206,7 +209,7 @@ def test_a_dispatcher_that_was_started_anew_ends_the_run_in_one_sentence(data):
     with contextlib.closing(Service()) as running:
         running.add_workers(1)
         client = DataService(running.address, exact=True, patience=2)
-        batches = iter(client.batches(numbered_of(data)))
+        batches = iter(client.batches(maker_of(data)))
         next(batches)
         running.dispatcher.kill()
         running.dispatcher.wait()
@@ -223,7 +226,7 @@ def test_a_dispatcher_that_was_started_anew_ends_the_run_in_one_sentence(data):
 def test_without_workers_all_is_made_here_with_a_note(data, capsys):
     with contextlib.closing(Service()) as running:
         client = DataService(running.address, exact=True, patience=1)
-        found = itertools.islice(client.batches(numbered_of(data)), 12)
+        found = itertools.islice(client.batches(maker_of(data)), 12)
         for batch, expected in zip(found, local(data, 12)):
             assert same(batch, expected)
     assert client.made_here >= 12
@@ -239,27 +242,27 @@ def test_without_workers_all_is_made_here_with_a_note(data, capsys):
     ("change", "exact", "sentence"),
     [
         (
-            {"plan": lambda b: dataclasses.replace(b.plan, seed=8)},
+            {"order": lambda b: dataclasses.replace(b.order, seed=8)},
             False,
             "read other records than .* holds here; give all machines the same",
         ),
-        ({"augment_seed": lambda b: 9}, True, "--deterministic: images made by .* differ from"),
+        ({"augment_seed": lambda b: 9}, True, "deterministic=True: images made by .* differ from"),
         ({"augment_seed": lambda b: 9}, False, "differ from those made here by .* on average"),
     ],
 )
 def test_workers_that_make_something_else_are_found_out(
     data, two_workers, monkeypatch, change, exact, sentence
 ):
-    make_one = numbered.NumberedBatches.make_one
+    function = BatchMaker.function
 
     def other(batches):
         values = {name: value(batches) for name, value in change.items()}
-        return make_one(dataclasses.replace(batches, **values))
+        return function(dataclasses.replace(batches, **values))
 
-    monkeypatch.setattr(numbered.NumberedBatches, "make_one", other)
+    monkeypatch.setattr(BatchMaker, "function", other)
     client = DataService(two_workers.address, exact=exact, patience=60)
     with pytest.raises(UserError, match=sentence), client.naming_failures():
-        next(iter(client.batches(numbered_of(data))))
+        next(iter(client.batches(maker_of(data))))
 
 
 def test_records_that_a_worker_cannot_read_end_it_in_one_sentence(
@@ -268,7 +271,7 @@ def test_records_that_a_worker_cannot_read_end_it_in_one_sentence(
     folder = shutil.copytree(records_dir, tmp_path / "records")
     data = cloudtf.open_dataset(str(folder), "encoded")
     client = DataService(two_workers.address, exact=True, patience=60)
-    index, known = numbered.index_shard, {}
+    index, known = batch_maker.index_shard, {}
 
     def remembered(path, shard):
         if path not in known:
@@ -276,8 +279,8 @@ def test_records_that_a_worker_cannot_read_end_it_in_one_sentence(
         return known[path]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(numbered, "index_shard", remembered)
-        batches = client.batches(numbered_of(data))
+        patch.setattr(batch_maker, "index_shard", remembered)
+        batches = client.batches(maker_of(data))
         # The index is made; what it points to is gone.
         for path in folder.glob("train*"):
             path.unlink()
@@ -288,7 +291,7 @@ def test_records_that_a_worker_cannot_read_end_it_in_one_sentence(
 
 def test_records_that_only_this_process_has_are_refused(data):
     for change in ({"data_dir": "ram://records"}, {}):
-        batches = dataclasses.replace(numbered_of(data), **change)
+        batches = dataclasses.replace(maker_of(data), **change)
         if not change:
             shards = batches.order.part.shards
             copy = dataclasses.replace(shards.shards[0], name="/tmp/x/train-0.tfrecord")
@@ -296,7 +299,7 @@ def test_records_that_only_this_process_has_are_refused(data):
             part = dataclasses.replace(batches.order.part, shards=shards)
             order = dataclasses.replace(batches.order, part=part)
             batches = dataclasses.replace(batches, order=order)
-        with pytest.raises(UserError, match="^--data_service: "):
+        with pytest.raises(UserError, match="^data_service: "):
             batches.check_shared()
 
 
@@ -358,7 +361,7 @@ def test_a_taken_port_is_one_sentence(capsys):
 def test_where_nobody_listens_is_one_sentence_within_seconds(
     command, free_address, records_dir, tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr(servers, "WORKER_CONNECT_SECONDS", 1.0)
+    monkeypatch.setattr(server, "WORKER_CONNECT_SECONDS", 1.0)
     address = free_address
     flags = {
         "train": [
@@ -381,13 +384,13 @@ def test_where_nobody_listens_is_one_sentence_within_seconds(
     ["", "host", "host:", "host:0", "host:70000", "http://host:1", "grpc://a:1/b", "a b:1"],
 )
 def test_what_is_no_address_is_refused_before_anything_starts(address):
-    with pytest.raises(UsageError, match="^--data_service=.* must be an address such as"):
+    with pytest.raises(UsageError, match="^data_service=.* must be an address such as"):
         cloudtf.TrainConfig(data_dir="a", run_dir="b", data_service=address)
 
 
 def test_addresses_may_leave_the_protocol_out_and_be_ipv6():
-    assert servers.parse_address("x", "host:5050") == ("host", 5050)
-    assert servers.parse_address("x", "grpc://[::1]:5050") == ("[::1]", 5050)
+    assert server.parse_address("x", "host:5050") == ("host", 5050)
+    assert server.parse_address("x", "grpc://[::1]:5050") == ("[::1]", 5050)
 
 
 @pytest.mark.parametrize(
@@ -411,7 +414,7 @@ def batch_of(number):
 
 
 def test_what_comes_is_put_in_order_and_what_comes_too_late_is_dropped():
-    inbox = service._Inbox(most=10)
+    inbox = _Inbox(most=10)
     for number in (2, 0, 1):
         assert inbox.put(number, batch_of(number))
     assert [inbox.take(number, 5)[0][0] for number in range(3)] == [0, 1, 2]
@@ -422,7 +425,7 @@ def test_what_comes_is_put_in_order_and_what_comes_too_late_is_dropped():
 
 
 def test_who_waits_for_one_batch_holds_only_so_many_others():
-    inbox = service._Inbox(most=2)
+    inbox = _Inbox(most=2)
     inbox.put(1, batch_of(1))
     inbox.put(2, batch_of(2))
     began = time.monotonic()
@@ -431,7 +434,7 @@ def test_who_waits_for_one_batch_holds_only_so_many_others():
 
 
 def test_a_silent_service_is_waited_for_only_once():
-    inbox = service._Inbox(most=2)
+    inbox = _Inbox(most=2)
     began = time.monotonic()
     assert [inbox.take(number, patience=0.5) for number in range(20)] == [None] * 20
     assert 0.5 <= time.monotonic() - began < 5

@@ -30,7 +30,7 @@ def main(data_dir: str, model_path: str) -> None:
     for name, scorer in (("four", scoring.Scorer(model, strategy)), ("one", scoring.Scorer(alone))):
         # 13 examples in batches of 8, and in batches that four replicas cannot share evenly.
         for size in (8, 6):
-            batches = data.batches("train", size, max_examples=13, with_keys=True)
+            batches = data.evaluation_batches("train", size, max_examples=13)
             scored = scorer.dataset(batches)
             parts = (scored.numbers, scored.labels, scored.scores)
             result[f"{name} {size}"] = [part.tolist() for part in parts]

@@ -51,15 +51,7 @@ def run(data, weights, counts, augment_on="host", seed=3, loss=None, **settings)
         augment_seed=seed,
         **settings,
     )
-    batches = data.batches(
-        "train",
-        BATCH,
-        training=True,
-        augment_on=augment_on,
-        augmentations=AUGMENTATIONS,
-        seed=seed,
-        with_keys=True,
-    )
+    batches = data.training_batches("train", BATCH, augment_on, AUGMENTATIONS, seed)
     iterator = iter(strategy.experimental_distribute_dataset(batches))
     found = np.concatenate([step(iterator, count) for count in counts])
     assert found.dtype == np.float32 and found.shape == (sum(counts),)
@@ -101,10 +93,8 @@ def test_the_loss_is_the_mean_over_the_global_batch(data, first_weights):
     model.set_weights(first_weights)
     network.set_body_trainable(model, False)
     loss = losses.get_loss("bce")
-    batches = data.batches(
-        "train", BATCH, training=True, with_keys=True, augmentations=Augmentations(augmentations=())
-    )
-    images, labels, _ = next(iter(batches))
+    batches = data.training_batches("train", BATCH, "host", Augmentations(augmentations=()), 0)
+    images, labels, *_ = next(iter(batches))
     expected = float(tf.reduce_mean(loss(labels, model(images, training=False))))
     body = [weight.copy() for weight in model.get_layer("body").get_weights()]
     step = TrainStep(model, optimizer, loss, strategy, BATCH, seed=0)

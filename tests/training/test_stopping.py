@@ -63,7 +63,7 @@ def once(monkeypatch, owner, name, number):
 
 def waiting_for_data(monkeypatch, number):
     """Sends it while TensorFlow waits for the third batch, outside of Python."""
-    batches = ImageDataset.batches
+    batches = ImageDataset.training_batches
 
     def slow(keys):
         if slow.calls == 2:
@@ -73,19 +73,15 @@ def waiting_for_data(monkeypatch, number):
         return keys
 
     def patched(self, split, batch_size, **options):
-        dataset = batches(self, split, batch_size, **options)
-        if not options.get("training"):
-            return dataset
+        def delayed(batch):
+            keys = tf.py_function(slow, [batch.keys], tf.int32)
+            keys.set_shape(batch.keys.shape)
+            return batch._replace(keys=keys)
 
-        def delayed(images, labels, keys):
-            kept = tf.py_function(slow, [keys], keys.dtype)
-            kept.set_shape(keys.shape)
-            return images, labels, kept
-
-        return dataset.map(delayed)
+        return batches(self, split, batch_size, **options).map(delayed)
 
     slow.calls = 0
-    monkeypatch.setattr(ImageDataset, "batches", patched)
+    monkeypatch.setattr(ImageDataset, "training_batches", patched)
 
 
 POINTS = {

@@ -110,15 +110,7 @@ def data(records_dir):
 
 
 def training(data, augment_on="device", seed=3):
-    return data.batches(
-        "train",
-        BATCH,
-        training=True,
-        augment_on=augment_on,
-        augmentations=EVERY,
-        seed=seed,
-        with_keys=True,
-    )
+    return data.training_batches("train", BATCH, augment_on, EVERY, seed)
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +126,7 @@ def test_the_whole_step_of_b2_lowers_to_hlo_as_a_tpu_wants_it():
     batch = (
         tf.zeros([BATCH, 224, 224, 3], tf.uint8),
         tf.zeros([BATCH, 4]),
+        tf.ones([BATCH]),
         tf.zeros([BATCH, 2], tf.int32),
     )
     hlo = lowered(trainer.whole(), *batch)
@@ -207,7 +200,7 @@ def test_augmentation_within_one_program_rounds_a_few_positions_otherwise(batche
     pixel: that pixel is its neighbour then. Seldom enough to be of no account."""
     as_one = tf.function(augment.augment, jit_compile=True, reduce_retracing=False)
     differing = total = 0
-    for images, _, keys in batches:
+    for images, *_, keys in batches:
         apart = augment.augment(images, keys, ops=EVERY, seed=3, whole_batch=True).numpy()
         found = as_one(images, keys, ops=EVERY, seed=3, whole_batch=True).numpy()
         differing += (found != apart).sum()
@@ -257,7 +250,7 @@ def test_the_loop_over_steps_runs_without_python(data):
 @pytest.mark.parametrize("augment_on", ["host", "device"])
 def test_batches_have_static_shapes_and_come_without_python(records_dir, cache, augment_on):
     data = open_dataset(records_dir, cache)
-    for dataset in (training(data, augment_on), data.batches("val", BATCH, with_keys=True)):
+    for dataset in (training(data, augment_on), data.evaluation_batches("val", BATCH)):
         for spec in dataset.element_spec:
             assert spec.shape.is_fully_defined() and spec.shape[0] == BATCH
             assert spec.dtype in (tf.uint8, tf.float32, tf.int32), "no strings"
@@ -272,7 +265,7 @@ def test_scoring_compiles_for_one_shape(data):
     """Also the last batch, which is padded: another shape would be compiled anew."""
     trainer = make_trainer("tiny", data.image_shape, "mixed_bfloat16")
     scorer = scoring.Scorer(trainer.model, trainer.strategy, flips=True)
-    scored = scorer.dataset(data.batches("val", BATCH))
+    scored = scorer.dataset(data.evaluation_batches("val", BATCH))
     assert scored.scores.shape == (12, 4), "12 is no multiple of 8"
     assert scorer._predict_shared.experimental_get_tracing_count() == 1
     compiled = tf.function(
@@ -289,9 +282,9 @@ def test_records_are_read_and_decoded_once_for_all_epochs(records_dir, tmp_path)
     stream = iter(training(data))
     first = next(stream)
     shutil.rmtree(folder)
-    seen = collections.Counter(tuple(key) for key in first[2].numpy().tolist())
+    seen = collections.Counter(tuple(key) for key in first.keys.numpy().tolist())
     for _ in range(3 * 48 // BATCH - 1):
-        seen.update(tuple(key) for key in next(stream)[2].numpy().tolist())
+        seen.update(tuple(key) for key in next(stream).keys.numpy().tolist())
     assert seen == {(epoch, number): 1 for epoch in range(3) for number in range(48)}
 
 
@@ -306,13 +299,12 @@ def test_a_run_on_a_tpu_computes_in_bfloat16_augments_there_and_feeds_it_once(
 ):
     fed = []
 
-    def batches(self, split, *args, **settings):
-        if settings.get("training") is True:
-            fed.append(settings["augment_on"])
-        return original(self, split, *args, **settings)
+    def batches(self, *args, **settings):
+        fed.append(settings["augment_on"])
+        return original(self, *args, **settings)
 
-    original = ImageDataset.batches
-    monkeypatch.setattr(ImageDataset, "batches", batches)
+    original = ImageDataset.training_batches
+    monkeypatch.setattr(ImageDataset, "training_batches", batches)
     config = TrainConfig(
         data_dir=records_dir,
         run_dir=str(tmp_path / "run"),

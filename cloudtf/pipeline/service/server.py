@@ -10,7 +10,8 @@ import threading
 import time
 from typing import Any, Optional
 
-from cloudtf.errors import UsageError, UserError, reason
+from cloudtf.errors import UsageError, UserError, param, reason
+from cloudtf.reporter import report
 from cloudtf.settings import Settings, setting
 
 # How long to try whether somebody listens. A scheduler starts the processes of a service in any
@@ -18,14 +19,14 @@ from cloudtf.settings import Settings, setting
 CONNECT_SECONDS = 10.0
 WORKER_CONNECT_SECONDS = 60.0
 _TRY_SECONDS = 5.0
-# What a server that is told to stop has for what is under way.
+# What a server that is stopped has for what is under way.
 STOP_SECONDS = 5.0
 _ADDRESS = re.compile(r"(?:grpc://)?(\[[0-9A-Fa-f:.]+\]|[^\s/:\[\]]+):(\d{1,5})")
 
 
 @dataclasses.dataclass(frozen=True)
 class DataWorkerConfig(Settings):
-    """What `cloudtf data-worker` is told."""
+    """The settings of `cloudtf data-worker`."""
 
     dispatcher: bool = setting(False, "Be the dispatcher, of which a service has one.")
     dispatcher_address: Optional[str] = setting(
@@ -49,28 +50,37 @@ class DataWorkerConfig(Settings):
         super().__post_init__()
         if self.dispatcher == (self.dispatcher_address is not None):
             raise UsageError(
-                "give either --dispatcher, or the --dispatcher_address that this worker belongs to."
+                f"give either {param(dispatcher=True)}, or the {param('dispatcher_address')} that "
+                "this worker belongs to."
             )
         if self.dispatcher_address is not None:
             parse_address("dispatcher_address", self.dispatcher_address)
         if self.work_dir is not None and not self.dispatcher:
-            raise UsageError("--work_dir is for the dispatcher; workers keep nothing.")
+            raise UsageError(f"{param('work_dir')} is for the dispatcher; workers keep nothing.")
         if self.host is not None and (self.dispatcher or not re.fullmatch(r"[^\s/]+", self.host)):
             raise UsageError(
-                f"--host={self.host} must be the name or address of a worker's machine."
+                f"{param(host=self.host)} must be the name or address of a worker's machine."
             )
 
 
-def parse_address(flag: str, address: str) -> tuple[str, int]:
+def parse_address(setting_name: str, address: str) -> tuple[str, int]:
     """Host and port of `grpc://host:port`.
 
+    Args:
+      setting_name: the setting that gave the address, for the message.
+      address: with or without `grpc://`; the host a name, an IPv4 or an IPv6 address in brackets.
+
     Raises:
-      UsageError: it is none.
+      UsageError: it is no such address.
+
+    >>> parse_address("data_service", "grpc://host1:5050")
+    ('host1', 5050)
     """
-    found = _ADDRESS.fullmatch(address)
-    if not found or not 0 < int(found[2]) < 65536 or not _is_name(found[1].strip("[]")):
-        raise UsageError(f"--{flag}={address} must be an address such as grpc://host:5050.")
-    return found[1], int(found[2])
+    match = _ADDRESS.fullmatch(address)
+    if not match or not 0 < int(match[2]) < 65536 or not _is_name(match[1].strip("[]")):
+        shown = param(**{setting_name: address})
+        raise UsageError(f"{shown} must be an address such as grpc://host:5050.")
+    return match[1], int(match[2])
 
 
 def _is_name(host: str) -> bool:
@@ -82,7 +92,7 @@ def _is_name(host: str) -> bool:
 
 
 def connect(
-    flag: str,
+    setting_name: str,
     address: str,
     seconds: float = CONNECT_SECONDS,
     stopped: Optional[threading.Event] = None,
@@ -90,10 +100,10 @@ def connect(
     """Tries whether somebody listens.
 
     Args:
-      flag: that gave the address.
+      setting_name: the setting that gave the address, for the message.
       address: `grpc://host:port`.
-      seconds: to go on trying.
-      stopped: ends the waiting.
+      seconds: how long to go on trying.
+      stopped: ends the waiting when it is set; None: nothing does.
 
     Returns:
       The address of this machine on the way there; empty if it was stopped before.
@@ -101,8 +111,8 @@ def connect(
     Raises:
       UserError: nobody listens.
     """
-    host, port = parse_address(flag, address)
-    deadline, told = time.monotonic() + seconds, False
+    host, port = parse_address(setting_name, address)
+    deadline, said = time.monotonic() + seconds, False
     stopped = stopped or threading.Event()
     while not stopped.is_set():
         try:
@@ -111,12 +121,12 @@ def connect(
         except OSError as error:
             if time.monotonic() >= deadline:
                 raise UserError(
-                    f"--{flag}={address}: nobody answers there ({reason(error)}); start "
-                    "`cloudtf data-worker --dispatcher` on that machine first."
+                    f"{param(**{setting_name: address})}: nobody answers there ({reason(error)}); "
+                    "start `cloudtf data-worker --dispatcher` on that machine first."
                 ) from error
-        if not told and seconds > CONNECT_SECONDS:
-            print(f"Waiting for {address} ...", flush=True)
-            told = True
+        if not said and seconds > CONNECT_SECONDS:
+            report(f"Waiting for {address} ...")
+            said = True
         stopped.wait(0.2)
     return ""
 
@@ -131,15 +141,15 @@ def serve(config: DataWorkerConfig) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
     if config.dispatcher_address is not None:
-        flag, seconds = "dispatcher_address", WORKER_CONNECT_SECONDS
-        here = connect(flag, config.dispatcher_address, seconds, stopped)
+        address, seconds = config.dispatcher_address, WORKER_CONNECT_SECONDS
+        here = connect("dispatcher_address", address, seconds, stopped)
         if stopped.is_set():
-            print("Stopped.", flush=True)
+            report("Stopped.")
             return
         server, what = _worker(config, config.host or here)
     else:
         server, what = _dispatcher(config)
-    print(f"{what}; stop it with Ctrl-C or SIGTERM.", flush=True)
+    report(f"{what}; stop it with Ctrl-C or SIGTERM.")
     # Python hears signals between such waits.
     while not stopped.wait(0.5):
         pass
@@ -147,7 +157,7 @@ def serve(config: DataWorkerConfig) -> None:
     stopping = threading.Thread(target=server.stop, daemon=True)
     stopping.start()
     stopping.join(STOP_SECONDS)
-    print("Stopped.", flush=True)
+    report("Stopped.")
 
 
 def _dispatcher(config: DataWorkerConfig) -> tuple[Any, str]:
@@ -167,7 +177,8 @@ def _dispatcher(config: DataWorkerConfig) -> tuple[Any, str]:
         )
     except (tf.errors.OpError, ValueError) as error:
         raise UserError(f"the dispatcher cannot start ({reason(error)}).") from error
-    return server, f"Dispatcher on port {port}, --data_service=grpc://{socket.gethostname()}:{port}"
+    address = f"grpc://{socket.gethostname()}:{port}"
+    return server, f"Dispatcher on port {port}, {param(data_service=address)}"
 
 
 def _worker(config: DataWorkerConfig, here: str) -> tuple[Any, str]:
@@ -192,7 +203,7 @@ def _worker(config: DataWorkerConfig, here: str) -> tuple[Any, str]:
     except (tf.errors.OpError, ValueError) as error:
         raise UserError(
             f"this worker cannot join the dispatcher at {config.dispatcher_address} "
-            f"({reason(error)}); see that a cloudtf data-worker --dispatcher listens there."
+            f"({reason(error)}); see that `cloudtf data-worker --dispatcher` runs there."
         ) from error
     return server, f"Worker at {here} for the dispatcher {config.dispatcher_address}"
 
@@ -205,5 +216,5 @@ def _check_free(port: int) -> None:
             tried.bind(("", port))
         except OSError as error:
             raise UserError(
-                f"--port={port} cannot be listened on ({reason(error)}); give another one."
+                f"{param(port=port)} cannot be listened on ({reason(error)}); give another one."
             ) from error
