@@ -155,7 +155,11 @@ def _check(config_class: type, field: dataclasses.Field, value: Any) -> None:
 
 
 def to_flagfile(config: Settings) -> str:
-    """The absl flagfile that reproduces `config`: a `--name=value` line for each setting."""
+    """The flagfile that reproduces `config`: a `--name=value` line for each setting.
+
+    A value that a line cannot hold as it is (with a line break, or spaces at its ends) is written
+    as bash's `$'...'`, which `flagfile_lines` reads.
+    """
     lines = []
     for field in dataclasses.fields(config):  # type: ignore[arg-type]
         value = getattr(config, field.name)
@@ -165,17 +169,55 @@ def to_flagfile(config: Settings) -> str:
             value = str(value).lower()
         elif isinstance(value, tuple):
             value = ",".join(value)
-        lines.append(f"--{field.name}={value}")
+        lines.append(f"--{field.name}={_quoted(str(value))}")
     return "\n".join(lines) + "\n"
+
+
+def flagfile_lines(text: str) -> list[str]:
+    """The flags in a flagfile, such as `--seed=0`; blank lines and comments are left out.
+
+    >>> flagfile_lines("# A comment\\n\\n  --seed=3\\n--data_dir=$'two\\\\u000alines '\\n")
+    ['--seed=3', '--data_dir=two\\nlines ']
+    """
+    lines = (line.strip() for line in text.split("\n"))
+    found = []
+    for line in lines:
+        if line and not line.startswith(("#", "//")):
+            name, equals, value = line.partition("=")
+            found.append(name + equals + _unquoted(value))
+    return found
 
 
 def from_flagfile(text: str) -> dict[str, str]:
     """The settings that a flagfile names, with their values as text."""
     settings = {}
-    for line in text.splitlines():
+    for line in flagfile_lines(text):
         if line.startswith("--"):
             name, equals, value = line[2:].partition("=")
             if not equals:  # Someone has edited the file: --name is true, --noname false.
                 name, value = (name[2:], "false") if name.startswith("no") else (name, "true")
             settings[name] = value
     return settings
+
+
+def _quoted(value: str) -> str:
+    if value.isprintable() and value == value.strip() and not value.startswith("$'"):
+        return value
+    escaped = "".join(
+        f"\\{c}" if c in "\\'" else c if c.isprintable() else f"\\U{ord(c):08x}" for c in value
+    )
+    return f"$'{escaped}'"
+
+
+def _unquoted(value: str) -> str:
+    if not (len(value) > 2 and value.startswith("$'") and value.endswith("'")):
+        return value
+
+    def character(escape: re.Match) -> str:
+        kind, code = escape[1][0], escape[1][1:]
+        return chr(int(code, 16)) if code else {"n": "\n", "t": "\t"}.get(kind, kind)
+
+    return _ESCAPE.sub(character, value[2:-1])
+
+
+_ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.)")

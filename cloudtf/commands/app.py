@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import io
+import os
 import shutil
 import sys
 import textwrap
@@ -18,7 +19,7 @@ from typing import Any, Callable, Sequence, TypeVar
 
 from absl import flags
 
-from cloudtf import __version__, errors, settings
+from cloudtf import __version__, errors, files, settings
 from cloudtf.errors import UsageError, UserError
 
 Config = TypeVar("Config", bound=settings.Settings)
@@ -114,7 +115,7 @@ def parse(config_class: type[Config], arguments: Sequence[str]) -> Config:
     """
     values = _define(config_class)
     try:
-        rest = values(["cloudtf", *arguments])[1:]
+        rest = values(["cloudtf", *_expanded(arguments)])[1:]
     except (flags.Error, OSError, UnicodeDecodeError) as error:
         raise UsageError(" ".join(str(error).split()).rstrip(".") + ".") from error
     if rest:
@@ -126,6 +127,31 @@ def parse(config_class: type[Config], arguments: Sequence[str]) -> Config:
         if isinstance(value, list):
             given[name] = tuple(word.strip() for word in value if word.strip())
     return config_class(**given)
+
+
+def _expanded(arguments: Sequence[str], inside: tuple[str, ...] = ()) -> list[str]:
+    """The arguments with the flags of each `--flagfile=FILE` in its place.
+
+    absl's own reading of them knows neither UTF-8 everywhere nor `settings.to_flagfile`'s quotes.
+    """
+    found: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        name, equals, path = argument.partition("=")
+        if argument == "--":
+            return [*found, argument, *rest]
+        if name not in ("--flagfile", "-flagfile"):
+            found.append(argument)
+            continue
+        path = path if equals else next(rest, "")
+        if path in inside:
+            raise UsageError(f"The flagfile {path} names itself by --flagfile.")
+        try:
+            lines = settings.flagfile_lines(files.read_text(os.path.expanduser(path)))
+        except UserError as error:
+            raise UsageError(f"--flagfile={path}: {error}") from error
+        found += _expanded(lines, (*inside, path))
+    return found
 
 
 def _define(config_class: type) -> flags.FlagValues:

@@ -257,12 +257,37 @@ def test_a_later_flag_overrides_the_flagfile(tmp_path):
             head_epochs=0,
         ),
         TrainConfig(data_dir="#a", run_dir="ü", augmentations=("brightness", "rotation")),
+        TrainConfig(data_dir="two\nlines\r\n", run_dir=" outer spaces\t"),
+        TrainConfig(data_dir="\n", run_dir="$'quoted\\'", weights="a\u2028b\x0b\x85\udcff.h5"),
+        TrainConfig(data_dir="$'", run_dir="back\\slash 'and' \"quotes\"", weights="\\n$'x'"),
+        TrainConfig(data_dir="[a] *b? {c}", run_dir="//a", weights="--seed=3"),
     ],
 )
 def test_a_written_flagfile_reproduces_the_settings(config, tmp_path):
     path = tmp_path / "flags.txt"
     path.write_text(settings.to_flagfile(config), encoding="utf-8")
     assert app.parse(TrainConfig, [f"--flagfile={path}"]) == config
+
+
+def test_ordinary_values_are_written_as_they_are():
+    config = TrainConfig(data_dir="C:\\records 'new'", run_dir="a=b $x")
+    lines = settings.to_flagfile(config).splitlines()
+    assert (
+        lines[-2:] != [] and "--data_dir=C:\\records 'new'" in lines and "--run_dir=a=b $x" in lines
+    )
+
+
+def test_flagfiles_may_name_others_but_not_themselves(tmp_path, capsys):
+    (tmp_path / "a.flags").write_text(f"--seed=1\n--flagfile={tmp_path}/b.flags\n--epochs=2\n")
+    (tmp_path / "b.flags").write_text("  // none of mine\n--seed=5\n--epochs=9\n--run_dir=b\n")
+    config = app.parse(TrainConfig, ["--data_dir=a", "--flagfile", f"{tmp_path}/a.flags"])
+    assert (config.seed, config.epochs, config.run_dir) == (5, 2, "b")
+    (tmp_path / "b.flags").write_text(f"--flagfile={tmp_path}/a.flags\n")
+    with pytest.raises(UsageError, match="names itself"):
+        app.parse(TrainConfig, ["--data_dir=a", f"--flagfile={tmp_path}/a.flags"])
+    (tmp_path / "b.flags").write_bytes(b"--seed=\xff\n")
+    with pytest.raises(UsageError, match="--flagfile=.*b.flags.*is not UTF-8 text"):
+        app.parse(TrainConfig, [f"--flagfile={tmp_path}/b.flags"])
 
 
 def test_words_of_a_list_may_have_spaces_around_them():
