@@ -28,7 +28,7 @@ _BLANK = frozenset(
         "[]",
         "{}",
     ]
-    + ["()", "set()"]
+    + ["()", "set()", "-", "--", "–", "—"]
 )
 # Yes, no, and not known; each family is used by itself in a column.
 NUMBERS = "numbers"
@@ -37,8 +37,13 @@ _FAMILIES: dict[str, tuple[tuple[str, ...], ...]] = {
     "true/false": (("true",), ("false",), ("unknown", "?")),
     "t/f": (("t",), ("f",), ("?",)),
     "yes/no": (("yes",), ("no",), ("uncertain", "unknown", "maybe", "?")),
+    "ja/nein": (("ja",), ("nein",), ("?",)),
+    "oui/non": (("oui",), ("non",), ("?",)),
+    "wahr/falsch": (("wahr",), ("falsch",), ("?",)),
+    "vrai/faux": (("vrai",), ("faux",), ("?",)),
+    "verdadero/falso": (("verdadero",), ("falso",), ("?",)),
     "y/n": (("y",), ("n",), ("u", "?")),
-    "x": (("x", "✓", "✔", "✗", "☑", "☒"), ("☐",), ("?",)),
+    "x": (("x", "+", "✓", "✔", "✗", "☑", "☒"), ("☐",), ("?",)),
     "positive/negative": (("positive",), ("negative",), ("uncertain", "equivocal")),
     "pos/neg": (("pos",), ("neg",), ("?",)),
     "present/absent": (("present",), ("absent",), ("uncertain", "unknown")),
@@ -156,6 +161,22 @@ def _whole(word: str) -> Optional[int]:
         return None
     value = int(found[2])
     return -value if found[1] == "-" else value
+
+
+def is_measure(cell: str) -> bool:
+    """Whether a cell is a fraction or a date, as no class is called.
+
+    >>> [is_measure(cell) for cell in ("0.31", "-1e-3", "2020-01-31", "3.0", "v1.2")]
+    [True, True, True, False, False]
+    """
+    fraction = r"[+-]?(\d*\.\d*[1-9]\d*|\d+(?=e-))(e[+-]?\d+)?"
+    date = r"\d{4}[-/.]\d\d?[-/.]\d\d?.*|\d\d?[-/.]\d\d?[-/.]\d{4}.*"
+    return re.fullmatch(f"{fraction}|{date}", cell.strip().lower()) is not None
+
+
+def may_be_a_code(header: str) -> bool:
+    """Whether a column of 0 and 1 of this name may number two classes in place of yes and no."""
+    return plain(header) in ("label", "target", "y")
 
 
 def is_no_class(cell: str) -> bool:

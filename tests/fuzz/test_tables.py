@@ -80,6 +80,7 @@ def inputs(kind):
 
 EMPTY_MASKS = {"", "-1", "0", "0 0", "1 1"}
 NO_VALUE = {"", "nan", "-nan", "none", "null", "nil", "na", "n/a", "#n/a", "#na", "<na>", "nat"}
+NO_VALUE |= {"[]", "{}", "()", "set()", "-", "--", "–", "—"}
 
 
 def by_hand(content, kind):

@@ -112,8 +112,9 @@ class Facts(NamedTuple):
 
     def unclear(self, why: str) -> UserError:
         """What to raise where `why`; names the setting that helps."""
+        joint = "" if why.endswith(" or") else ";"
         return UserError(
-            f"{self.source} {why}; name the columns of classes with {param('label_columns')}."
+            f"{self.source} {why}{joint} name the columns of classes with {param('label_columns')}."
         )
 
     def repeats_images(self) -> bool:

@@ -47,10 +47,17 @@ def candidate(facts: Facts) -> Optional[Candidate]:
                 f"{param(label_format='kaggle_rle')} if those that are not empty say which classes "
                 f"an image has, else {param(ignore_columns=mask.name)}."
             )
+        hot = [c for c in named if c.family is not None and not words.is_other(c.name)]
+        if hot and not facts.joined and not forced and not _classes(named):
+            raise UserError(
+                f"{facts.source} has masks in the column {mask.shown!r} beside yes and no in "
+                f"{listed(hot)}: give {param(label_format='kaggle_rle')} or "
+                f"{param(label_format='onehot')}."
+            )
         classes: list[Column] = []
         if not facts.joined:
             if not facts.options.label_columns:
-                named = [c for c in named if words.label_rank(c.name) == 2 and c.values]
+                named = _classes(named)
             classes = best_of(facts, named)
         return Layout(
             "kaggle_rle",
@@ -62,6 +69,11 @@ def candidate(facts: Facts) -> Optional[Candidate]:
         )
 
     return Candidate(100, [mask], build)
+
+
+def _classes(columns: list[Column]) -> list[Column]:
+    """The columns that name the class of each mask."""
+    return [c for c in columns if words.label_rank(c.name) == 2 and c.values]
 
 
 def _columns(facts: Facts) -> tuple[list[Column], bool]:

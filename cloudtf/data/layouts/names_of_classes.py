@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Optional
 
 from cloudtf.data import words
+from cloudtf.data.image_names import has_extension
 from cloudtf.data.layouts import separators
 from cloudtf.data.layouts.facts import Candidate, Facts, Layout, listed
 from cloudtf.data.layouts.survey import Column
@@ -48,7 +50,7 @@ def candidate(facts: Facts) -> Optional[Candidate]:
             separator=separator,
             vector=vector,
             several=several,
-            boxes=boxes,
+            boxes=boxes or options.label_format == "rows",
         )
 
     return Candidate(85 if boxes else score, columns, build)
@@ -56,20 +58,32 @@ def candidate(facts: Facts) -> Optional[Candidate]:
 
 def _columns(facts: Facts, forced: bool) -> tuple[list[Column], int]:
     """The columns that may name classes, and the score that this gives."""
-    columns = [c for c in facts.content if c.values and (forced or not _is_a_class(c))]
+    columns = [c for c in facts.content if c.values and (forced or _may_name_classes(facts, c))]
     if facts.options.label_columns:
         return columns, 60
     for rank, score in ((2, 60), (1, 40)):
         ranked = [c for c in columns if words.label_rank(c.name) == rank]
         if ranked:
             return ranked, score
-    alone = len(facts.content) == 1 and not _is_a_class(facts.content[0])
-    return (facts.content, 50) if alone else ([], 0)
+    if len(facts.content) > 1 or not facts.content:
+        return [], 0
+    # A single column whose name says nothing: names of classes, but not counts or ages.
+    (only,) = facts.content
+    numbers = all(text.lstrip("-").isdigit() for text in only.values)
+    measured = numbers and (words.is_other(only.name) or not only.repeats_texts())
+    blank = not only.values and not words.is_other(only.name)
+    return (facts.content, 50) if blank or (columns and not measured) else ([], 0)
 
 
-def _is_a_class(column: Column) -> bool:
-    """Whether a column says yes and no of a class, its own name."""
-    return column.family is not None and not words.is_class_column(column.name)
+def _may_name_classes(facts: Facts, column: Column) -> bool:
+    """Whether the cells may be names of classes: not yes and no, fractions, or names of files."""
+    if column.family is not None:
+        return words.is_class_column(column.name)
+    # 0,3 and 1,2 may be fractions as well as lists.
+    comma = all(re.fullmatch(r"-?\d+,\d+", text) for text in column.values)
+    if comma and facts.options.label_separator is None and not facts.options.label_columns:
+        return False
+    return not column.are_mostly(words.is_measure) and not column.are_mostly(has_extension)
 
 
 def _check_names(facts: Facts, column: Column, forced: bool) -> None:
@@ -108,12 +122,12 @@ def best_of(facts: Facts, columns: list[Column]) -> list[Column]:
         return columns
     # `class_name` beside `class_id`.
     texts = [c for c in columns if not all(t.lstrip("-").isdigit() for t in c.values)] or columns
-    if any(not _say_the_same(texts[0], other) for other in texts[1:]):
+    if any(not say_the_same(texts[0], other) for other in texts[1:]):
         raise facts.unclear(f"has names of classes in several columns: {listed(texts)}")
     return texts[:1]
 
 
-def _say_the_same(one: Column, other: Column) -> bool:
+def say_the_same(one: Column, other: Column) -> bool:
     """Whether each text of a column stands beside one and the same of another."""
     pairs = set(zip(one.first, other.first))
     return len(pairs) == len(set(one.first)) == len(set(other.first))

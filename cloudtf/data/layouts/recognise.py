@@ -56,7 +56,8 @@ def recognise(
     if len(found) > 1 and found[0].score - found[1].score < _MARGIN:
         raise facts.unclear(
             f"has classes in {listed(found[0].columns[:5])} and also in "
-            f"{listed(found[1].columns[:5])}"
+            f"{listed(found[1].columns[:5])}; leave the others out with {param('ignore_columns')}, "
+            "or"
         )
     return found[0].build()
 

@@ -32,6 +32,7 @@ _PYTHON = "python"
 _CALLED = {text: name for name, text in NAMES.items()}
 # A single class that is cut here and gives others is a list, whatever else there is.
 _JOINTS = re.compile(r"[^\w]+|_")
+_AND = frozenset(["and", "or", "und", "oder", "et", "ou"])
 _BRACKETS = {"[": "]", "(": ")", "{": "}"}
 _ITEM = re.compile(
     r"""\s*(?:(?P<prefix>[bu]?)(?P<quoted>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")|(?P<bare>[^,'"\[\](){}]+))\s*,?"""
@@ -240,6 +241,13 @@ def check_parts(source: str, column: str, found: Collection[str], separator: Sep
     known = set(found)
     for name in known:
         pieces = [part for part in _JOINTS.split(name) if part]
+        joined = [part for part in pieces if part.lower() not in _AND]
+        if len(joined) < len(pieces) and name not in _AND and any(p in known for p in joined):
+            raise UserError(
+                f"{source} has {name[:60]!r} in the column {column!r}, which may be several "
+                f"classes: give {param(label_separator=separator.name)} if it is one, or all names "
+                f"with {param('classes')}."
+            )
         if len(pieces) < 2 or not all(part in known for part in pieces):
             continue
         joint = name[len(pieces[0]) :].partition(pieces[1])[0]

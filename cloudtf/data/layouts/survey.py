@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
-from typing import Iterator, Optional
+from typing import Callable, Iterator, Optional
 
 from cloudtf.data import rle, words
 from cloudtf.data.csv_rows import Row
@@ -74,6 +74,15 @@ class Column:
             if told == total or (name == words.NUMBERS and 2 * told >= total):
                 return name
         return None
+
+    def are_mostly(self, test: Callable[[str], bool]) -> bool:
+        """Whether more than half of the cells that are not blank pass a test."""
+        passed = sum(count for text, count in self.values.items() if test(text))
+        return 2 * passed > sum(self.values.values())
+
+    def repeats_texts(self) -> bool:
+        """Whether most texts come in several rows, as names of classes do."""
+        return 2 * len(self.values) <= sum(self.values.values())
 
     def add(self, cells: tuple[str, ...]) -> None:
         """Takes the cells of some rows into account."""

@@ -6,7 +6,7 @@ from typing import Optional
 
 from cloudtf.data import words
 from cloudtf.data.layouts.facts import Candidate, Facts, Layout, listed
-from cloudtf.data.layouts.names_of_classes import best_of
+from cloudtf.data.layouts.names_of_classes import best_of, say_the_same
 from cloudtf.data.layouts.survey import Column
 from cloudtf.errors import UserError, param
 
@@ -91,7 +91,14 @@ def long(facts: Facts) -> Optional[Candidate]:
     said = value.family or words.NUMBERS
     if classes and not forced and all(words.truth(t, said) == 1 for t in value.values):
         return None  # It says nothing.
-    if classes and not forced and not facts.repeats_images():
+    code = words.may_be_a_code(value.name)
+    if code and not forced and classes and facts.options.label_columns:
+        return None
+    if (
+        classes
+        and not forced
+        and (not facts.repeats_images() or (code and any(say_the_same(value, c) for c in classes)))
+    ):
         columns = listed([*classes, value])
 
         def refuse() -> Layout:
