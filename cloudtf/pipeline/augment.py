@@ -14,9 +14,10 @@ import tensorflow as tf
 from cloudtf.pipeline.augmentations import Augmentations
 from cloudtf.pipeline.maps import FRACTION_BITS, ONE, Maps, sample_maps
 
-# XLA for CPUs gives each gather a loop of its own from TensorFlow 2.20 on, in which it finds again
-# where to read. There the places are worked out once, before: a third of the time (0.32 against
-# 0.89 ms an image). Up to 2.19 one loop does all, and places kept in memory cost it 0.02 to 0.1 ms.
+# XLA for CPUs gives each gather a loop of its own from TensorFlow 2.20 on, in which it computes the
+# source positions anew. There they are computed once, before: a third of the time (0.32 against
+# 0.89 ms an image). Up to 2.19 one loop does all, and keeping positions in memory costs 0.02 to
+# 0.1 ms.
 GATHERS_APART = tuple(map(int, tf.__version__.split(".")[:2])) >= (2, 20)
 
 left_shift, right_shift = tf.bitwise.left_shift, tf.bitwise.right_shift
@@ -41,15 +42,16 @@ def apply_maps(images: tf.Tensor, maps: Maps, whole_batch: bool = False) -> tf.T
     """Resamples a batch bilinearly along `maps`.
 
     In three stages: RGB pixels become one 32-bit word each, words are gathered and mixed, and words
-    become bytes again. Where XLA fuses them for a CPU it finds and mixes each pixel once for each
+    become bytes again. Where XLA fuses them for a CPU it locates and mixes each pixel once for each
     channel, which was measured to take four times as long. So they are kept apart: in an input
     pipeline by a condition, in a loop over the images, each of which then stays in the core's own
     cache over all stages; for a whole batch at once by compiling each stage by itself.
 
     Args:
       images: uint8 [B, H, W, 3] with static H and W; B is at least 1 unless `whole_batch`.
-      maps: from `make_maps` or `sample_maps`.
-      whole_batch: for accelerators, and to use all cores for one batch.
+      maps: where each pixel comes from, as made by `make_maps` or `sample_maps`.
+      whole_batch: resample all images at once, as accelerators do best, and which uses all cores
+        for one batch; else one image after the other.
 
     Returns:
       uint8 [B, H, W, 3], within one grey level of exact arithmetic; a whole-pixel move is exact.
@@ -79,15 +81,15 @@ def _resample_in_turn(
         own = Maps(*(None if values is None else _row(values, i) for values in maps))
         packed = _pack(_row(pixels, i))
 
-        def find() -> _Corners:
+        def find_corners() -> _Corners:
             return _corners(own, height, width)
 
-        found = find() if gathers_apart else None
+        corners = find_corners() if gathers_apart else None
         # What XLA does on one side of a condition it does not fuse with what is on the other.
         moved = tf.cond(
             _whole_pixels(own),
-            lambda: _move(packed, found or find(), own, width),
-            lambda: _mix(packed, found or find(), own, height, width),
+            lambda: _move(packed, corners or find_corners(), own, width),
+            lambda: _mix(packed, corners or find_corners(), own, height, width),
         )
         return i + 1, results.write(i, _unpack(tf.reshape(moved, [1, count]))[0])
 
@@ -123,10 +125,10 @@ def _mix(packed: tf.Tensor, corners: _Corners, maps: Maps, height: int, width: i
 
     Args:
       packed: uint32 [B, H * W], packed as by `_pack`.
-      corners: what to read.
-      maps: for their tone.
-      height: H.
-      width: W.
+      corners: the four neighbours of each source position, and their weights.
+      maps: the maps of the batch, of which the tone is applied.
+      height: H, rows of the images.
+      width: W, columns of the images.
 
     Returns:
       uint32 [B, H, W].
@@ -220,7 +222,7 @@ def _reflect(position: tf.Tensor, size: int, reach: float) -> tf.Tensor:
     """Folds fixed-point positions into 0..size-1 by reflection at the centres of edge pixels.
 
     Args:
-      position: in 1/256 pixels, up to `reach` pixels to either side of zero.
+      position: int32, in 1/256 pixels, up to `reach` pixels to either side of zero.
       size: pixels along this axis.
       reach: bound of the positions, which says how many folds are needed.
     """
@@ -245,9 +247,9 @@ def augment(
     Args:
       images: uint8 [B, H, W, 3], static H and W.
       keys: int32 [B, 2], (epoch, example number in the split).
-      ops: which augmentations, and how strong.
-      seed: the run's seed.
-      whole_batch: see `apply_maps`.
+      ops: the augmentations to apply, their probability and strengths.
+      seed: keys the random draws, with `keys`; the lowest 32 bits count.
+      whole_batch: whether images are resampled all at once (see `apply_maps`).
 
     Returns:
       uint8 [B, H, W, 3].
@@ -259,8 +261,8 @@ def augment(
     return apply_maps(images, maps, whole_batch)
 
 
-# Each compiled apart from its use, so that a position is rounded once for all who need it, and a
-# pixel is found once for all its channels.
+# Each stage is compiled by itself, so that a position is rounded once for all uses, and a pixel is
+# located once for all its channels.
 _compiled_sample_maps, _compiled_pack, _compiled_resample, _compiled_unpack = (
     tf.function(stage, jit_compile=True, autograph=False)
     for stage in (sample_maps, _pack, _resample, _unpack)

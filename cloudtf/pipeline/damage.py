@@ -1,4 +1,4 @@
-"""Naming what is wrong with records that TensorFlow could not read."""
+"""Names the shard or image where TensorFlow could not read records."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _CARDINALITY = "expected to contain"
 def may_be_damage(error: Exception) -> bool:
     """Whether an error of `ERRORS_OF_DATA` is worth reading all records again.
 
-    Not if another worker is gone: the search would keep this one from saying so.
+    Not if another worker is gone: the search would keep this one from reporting that.
     """
     if isinstance(error, tf.errors.FailedPreconditionError):
         return _CARDINALITY in str(error)
@@ -41,10 +41,10 @@ def shard_error(path: str, error: Exception) -> UserError:
     )
 
 
-def count_error(path: str, found: int, expected: int) -> UserError:
+def count_error(path: str, count: int, expected: int) -> UserError:
     """The sentence for a shard with more or fewer records than the manifest says."""
     return UserError(
-        f"The shard {path} holds {found} records where the manifest says {expected}; convert the "
+        f"The shard {path} holds {count} records where the manifest says {expected}; convert the "
         "photographs again."
     )
 
@@ -65,15 +65,15 @@ def find_damage(
     width: int,
     cause: Exception,
 ) -> None:
-    """Reads a split record by record, after TensorFlow met an error on the way.
+    """Reads a split record by record, after an error of TensorFlow's.
 
     Args:
       data_dir: the folder of the records.
-      split: the split.
-      num_classes: C.
-      height: rows that every image must have.
-      width: columns.
-      cause: the error that was met.
+      split: the split to read.
+      num_classes: C, the number of classes; 0 for an unlabelled set.
+      height: H, rows that every image must have.
+      width: W, columns that every image must have.
+      cause: the error of TensorFlow's.
 
     Raises:
       UserError: naming the first shard or image that is damaged. If none is, nothing is raised.

@@ -30,7 +30,7 @@ class Maps(NamedTuple):
       ax: int32 [B, W]; with bx the source column of output (row, column).
       bx: int32 [B, H].
       ay: int32 [B, W]; with by the source row.
-      by: int32 [B, H].
+      by: int32 [B, H]; see `ay`.
       gain: int32 [B], 256 for unchanged contrast; None leaves grey levels alone.
       offset: int32 [B], in 1/256 grey levels, added after the gain; None with it.
     """
@@ -52,12 +52,12 @@ def sample_maps(
     rotation, distortion. Each is drawn with `ops.augment_probability` for each example.
 
     Args:
-      ops: which augmentations, and how strong.
-      seed: the run's seed.
-      keys: int32 [B, 2], (epoch, example number).
-      height: rows of the images.
-      width: columns.
-      in_turn: see `make_maps`.
+      ops: the augmentations to draw, their probability and strengths.
+      seed: keys the random draws, with `keys`; the lowest 32 bits count.
+      keys: int32 [B, 2], (epoch, example number in the split).
+      height: H, rows of the images.
+      width: W, columns of the images.
+      in_turn: whether maps are made one example after the other (see `make_maps`).
     """
     steps = ops.distortion_steps
     u = randomness.uniforms(seed, keys, 9 + 2 * steps)
@@ -102,16 +102,16 @@ def make_maps(
     """The inverse maps for given parameters.
 
     Args:
-      vertical: bool [B], turn upside down.
-      horizontal: bool [B], mirror.
+      vertical: bool [B], whether the image is turned upside down.
+      horizontal: bool [B], whether the image is mirrored.
       angle: float32 [B], radians, counter-clockwise about the image's centre.
       column_stretch: float32 [B, S]: how many source columns an output column of each of the S
         equal cells spans; the first column stays in place (albumentations' GridDistortion).
       row_stretch: float32 [B, S], the same for rows.
       contrast: float32 [B], factor about mid-grey (127.5); None with `brightness` for neither.
       brightness: float32 [B], grey levels added.
-      height: rows.
-      width: columns.
+      height: H, rows of the images.
+      width: W, columns of the images.
       in_turn: one example after the other, with the same result. For one thread of an input
         pipeline, compiled: XLA would share a batch among more, which takes longer than making it.
     """
@@ -138,7 +138,7 @@ def make_maps(
 def _positions(parameters: tuple[tf.Tensor, ...], height: int, width: int) -> tuple[tf.Tensor, ...]:
     """`ax`, `bx`, `ay` and `by` of `Maps`, from the first six parameters of `make_maps`.
 
-    With the angle's cosine and sine in its place: here they would be found anew for each pixel.
+    With the angle's cosine and sine in its place: here they would be computed for each pixel.
     """
     vertical, horizontal, cos, sin, column_stretch, row_stretch = parameters
     columns = _stretched(column_stretch, width)

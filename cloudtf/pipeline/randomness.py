@@ -28,7 +28,7 @@ def uniforms(seed: int, keys: tf.Tensor, count: int) -> tf.Tensor:
     """Independent uniform numbers for each example.
 
     Args:
-      seed: the run's seed.
+      seed: keys the numbers, with `keys`; the lowest 32 bits count.
       keys: int32 [B, 2], (epoch, example number in the split).
       count: how many numbers an example needs; the first ones do not depend on it.
 

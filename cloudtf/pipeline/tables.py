@@ -46,9 +46,9 @@ def load_table(
 
     Args:
       data_dir: the folder of the records.
-      split: the split.
-      num_classes: C.
-      threads: shards read at once.
+      split: the split to read.
+      num_classes: C, the number of classes; 0 for an unlabelled set.
+      threads: the number of shards that are read at once.
       image_shape: (height, width) of the padding; None leaves `encoded` empty, for names and labels
         alone.
 
@@ -88,7 +88,7 @@ def load_table(
 
 
 def check_sizes(table: Table, height: int, width: int, threads: int) -> Table:
-    """Looks at the head of each JPEG, which is quick, before they are used.
+    """Checks the header of each JPEG, which is quick, before they are used.
 
     Returns:
       The table.
