@@ -86,7 +86,7 @@ def remove_left(directory: str, of: Optional[Collection[str]] = None) -> None:
     """Removes what killed processes have left in a folder, and nothing that one is writing.
 
     Args:
-      directory: a local folder.
+      directory: the local folder to clear.
       of: the files and folders that were being written, by name; None for all.
 
     Raises:
@@ -122,7 +122,7 @@ def _held(path: str, makes: bool = True) -> Optional[int]:
     """A file that this process alone holds now, as a descriptor to close; None if it cannot.
 
     Args:
-      path: of the file.
+      path: the local file to hold.
       makes: make it if it is not there, and take no other user's.
 
     Raises:

@@ -98,7 +98,7 @@ def write(
       data_dir: the folder of the shards.
       plans: the shards to write.
       make: index of an example -> its record. Called from many threads.
-      workers: how many.
+      workers: the number of threads, at least 1.
       progress: called with 1 after each example.
 
     Yields:

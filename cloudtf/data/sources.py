@@ -89,7 +89,7 @@ def labelled(images_dir: str, table: LabelTable, names: Optional[ImageNames] = N
 
     Args:
       images_dir: the folder of the images, local or remote.
-      table: what the label table says.
+      table: the images and labels that the label table names.
       names: the files in `images_dir` and below it; None: they are listed.
 
     Raises:

@@ -3,8 +3,6 @@
 import concurrent.futures
 import io
 import json
-import signal
-import subprocess
 
 import cv2
 import numpy as np
@@ -274,16 +272,13 @@ def test_a_set_of_real_photographs_is_never_overwritten(tmp_path):
 def killed_set(tmp_path):
     """A folder as a process leaves it that is killed while it draws the fourth image."""
     flags = [f"--{name}={value}" for name, value in SMALL.items()]
-    words = programs.command(
-        "synthesize_and_die", 3, f"--output_dir={tmp_path}", *flags, "--workers=1"
-    )
-    done = subprocess.run(words, capture_output=True)
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    flags += [f"--output_dir={tmp_path}", "--workers=1"]
+    programs.kill_when_ready("synthesize_slowly", 3, *flags)
     assert list(tmp_path.glob(".train.csv.*")) and not list(tmp_path.glob("[!.]*.csv"))
     return tmp_path
 
 
-def test_a_killed_set_is_finished_by_the_same_command(killed_set, small_set, monkeypatch):
+def test_what_a_killed_set_has_is_not_drawn_again(killed_set, small_set, monkeypatch):
     drawn, render = [], scenes.render
     monkeypatch.setattr(scenes, "render", lambda *given: drawn.append(1) or render(*given))
     before = len(list((killed_set / "train_images").glob("[!.]*")))
@@ -300,12 +295,6 @@ def test_a_killed_set_is_not_finished_with_other_settings(killed_set):
     make(killed_set, seed=1, overwrite=True, num_images=2)
     assert len(list((killed_set / "train_images").iterdir())) == 2
     assert not list(killed_set.rglob("*.tmp*"))
-
-
-def test_a_set_is_drawn_by_one_process_at_a_time(tmp_path):
-    lock = FolderLock(str(tmp_path), "synthesis", "output_dir")
-    with lock, pytest.raises(UserError, match="Another synthesis is at work in"):
-        make(tmp_path)
 
 
 @pytest.mark.parametrize("drawn", [0, 3, 8])
