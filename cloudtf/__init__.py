@@ -35,14 +35,18 @@ _PUBLIC = {
     "build_model": "cloudtf.model.network",
     "convert": "cloudtf.data.convert",
     "evaluate": "cloudtf.evaluation.evaluate",
+    "history_frame": "cloudtf.evaluation.frames",
     "load_model": "cloudtf.model.saving",
     "open_dataset": "cloudtf.pipeline.dataset",
     "postprocess": "cloudtf.submission.postprocess",
     "predict": "cloudtf.evaluation.predict",
+    "predictions_frame": "cloudtf.evaluation.frames",
     "preview": "cloudtf.evaluation.preview",
     "reporting_to": "cloudtf.reporter",
     "set_reporter": "cloudtf.reporter",
+    "scores_frame": "cloudtf.evaluation.frames",
     "synthesize": "cloudtf.synthetic.synthesize",
+    "thresholds_frame": "cloudtf.evaluation.frames",
     "train": "cloudtf.training.train",
 }
 
@@ -56,6 +60,10 @@ if TYPE_CHECKING:
     from cloudtf.errors import UserError as UserError
     from cloudtf.evaluation.evaluate import EvaluateConfig as EvaluateConfig
     from cloudtf.evaluation.evaluate import evaluate as evaluate
+    from cloudtf.evaluation.frames import history_frame as history_frame
+    from cloudtf.evaluation.frames import predictions_frame as predictions_frame
+    from cloudtf.evaluation.frames import scores_frame as scores_frame
+    from cloudtf.evaluation.frames import thresholds_frame as thresholds_frame
     from cloudtf.evaluation.predict import PredictConfig as PredictConfig
     from cloudtf.evaluation.predict import predict as predict
     from cloudtf.evaluation.preview import PreviewConfig as PreviewConfig

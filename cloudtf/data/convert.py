@@ -14,23 +14,26 @@ import dataclasses
 import hashlib
 import json
 import os
-from typing import Any, Callable, Iterator, Optional
+from typing import TYPE_CHECKING, Any, Callable, Iterator, Optional
 
 from tqdm import tqdm
 
 from cloudtf import files, machine, settings
-from cloudtf.data import records, selection, shards, tasks
+from cloudtf.data import label_frame, records, selection, shards, tasks
 from cloudtf.data.convert_config import ConvertConfig
-from cloudtf.data.labels import LabelTable, combination, escaped
+from cloudtf.data.labels import FOLDERS, LabelTable, combination, escaped
 from cloudtf.data.progress import PHOTOGRAPHS, Journal, is_shard
 from cloudtf.data.recipe import Recipe, one_thread_an_image
-from cloudtf.errors import UserError, param
+from cloudtf.errors import UsageError, UserError, param
 from cloudtf.locks import FolderLock
 from cloudtf.reporter import report
 from cloudtf.text import extremes
 
+if TYPE_CHECKING:
+    import pandas as pd
 
-def convert(config: ConvertConfig) -> records.Manifest:
+
+def convert(config: ConvertConfig, labels: Optional[pd.DataFrame] = None) -> records.Manifest:
     """Makes a set of records, or finishes one whose conversion was interrupted.
 
     Reports what was made; a progress bar goes to stderr. With `config.verify` and no images, only
@@ -62,6 +65,11 @@ def convert(config: ConvertConfig) -> records.Manifest:
     >>> manifest.splits["train"].shards[0].name
     'train-00000-of-00006.tfrecord'
 
+    Args:
+      config: the settings.
+      labels: the labels as a pandas DataFrame, in the place of `config.labels_csv`: what the CSV
+        would hold. Messages count its rows from 0.
+
     Returns:
       The content of `dataset.json`.
 
@@ -71,9 +79,9 @@ def convert(config: ConvertConfig) -> records.Manifest:
     """
     if config.images_dir is None:
         return _verify(config)
-    _check_inputs(config)
+    _check_inputs(config, labels is not None)
     write = _beam_writer(config) if config.engine == "beam" else _write
-    table = selection.examples(config)
+    table = selection.examples(config, None if labels is None else label_frame.table(labels))
     plans = [
         shard
         for name, indices in selection.divide(config, table).items()
@@ -95,9 +103,20 @@ def convert(config: ConvertConfig) -> records.Manifest:
     return _verify(config) if config.verify else manifest
 
 
-def _check_inputs(config: ConvertConfig) -> None:
-    """Refuses a label CSV with the place and name of something that a conversion makes."""
+def _check_inputs(config: ConvertConfig, has_frame: bool) -> None:
+    """Refuses settings that need labels where there are none, labels from two places, and a label
+    CSV with the place and name of something that a conversion makes."""
     path = config.labels_csv
+    by_folders = config.label_format == FOLDERS
+    if has_frame and (path is not None or by_folders):
+        other = param("labels_csv") if path is not None else param(label_format=FOLDERS)
+        raise UsageError(f"Give either labels or {other}.")
+    if path is None and not by_folders and not has_frame:
+        for name in ("folds", "split_column", "group_column", "classes", "label_columns"):
+            if getattr(config, name):
+                raise UsageError(
+                    f"{param(name)} needs {param('labels_csv')}, or {param(label_format=FOLDERS)}."
+                )
     if isinstance(path, str) and not files.is_remote(path):
         made = (records.MANIFEST_NAME, *filter(is_shard, [files.basename(path)]))
         if any(files.same_file(files.join(config.output_dir, name), path) for name in made):

@@ -19,9 +19,9 @@ class ConvertConfig(Settings):
 
     >>> cloudtf.ConvertConfig(images_dir="photographs/images", output_dir="records").jpeg_quality
     95
-    >>> cloudtf.ConvertConfig(images_dir="photographs/images", output_dir="records", folds=5)
+    >>> cloudtf.ConvertConfig(images_dir="photographs/images", output_dir="records", folds=1)
     Traceback (most recent call last):
-    cloudtf.errors.UsageError: folds needs labels_csv, or label_format='folders'.
+    cloudtf.errors.UsageError: folds=1 leaves nothing to validate on; give 2 or more, or 0.
     """
 
     labels_csv: Optional[str] = setting(
@@ -222,13 +222,6 @@ class ConvertConfig(Settings):
                 f"{param('split_column')} decides the splits alone: leave out {param('folds')} and "
                 f"{param('group_column')}."
             )
-        if self.labels_csv is None and self.label_format != FOLDERS:
-            for name in ("folds", "split_column", "group_column", "classes", "label_columns"):
-                if getattr(self, name):
-                    raise UsageError(
-                        f"{param(name)} needs {param('labels_csv')}, or "
-                        f"{param(label_format=FOLDERS)}."
-                    )
         if self.labels_csv is not None and self.label_format == FOLDERS:
             raise UsageError(f"{param(label_format=FOLDERS)} takes no {param('labels_csv')}.")
         for name in ("blank", "uncertain"):

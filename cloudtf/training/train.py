@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 from cloudtf import files, settings
 from cloudtf.errors import UserError, param
-from cloudtf.evaluation import history
+from cloudtf.evaluation import frames, history
 from cloudtf.pipeline.order import Share
 from cloudtf.reporter import report
 from cloudtf.training import compatibility, hardware, inputs, label_notes
@@ -17,6 +17,9 @@ from cloudtf.training.run import Run, open_run
 from cloudtf.training.sanity import NotFinite
 from cloudtf.training.stopping import LeftEarly
 from cloudtf.training.trainer import Trainer
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +35,10 @@ class TrainResult:
     run_dir: str
     best: dict[str, Any]
     history: list[dict[str, Any]]
+
+    def history_frame(self) -> pd.DataFrame:
+        """The history as a pandas DataFrame, a row an epoch; see `cloudtf.history_frame`."""
+        return frames.of_history(self.history)
 
 
 def train(config: TrainConfig) -> TrainResult:

@@ -340,8 +340,6 @@ def test_many_problems_are_told_in_one_sentence_with_their_count(own):
         ({"images_dir": None, "verify": True, "labels_csv": "x"}, "images_dir is required"),
         ({"folds": 1}, "folds=1 leaves nothing"),
         ({"folds": 2, "split_column": "x"}, "split_column decides the splits alone"),
-        ({"labels_csv": None, "folds": 2}, "folds needs labels_csv, or label_format='folders'"),
-        ({"labels_csv": None, "group_column": "x"}, "group_column needs labels_csv"),
         ({"val_fraction": 1.0}, "val_fraction=1.0 must be at most 0.9"),
         ({"image_height": 0}, "image_height=0 must be at least 1"),
         ({"on_error": "ignore"}, "on_error='ignore' is not one of fail, skip"),
