@@ -9,7 +9,7 @@ from typing import Optional
 import numpy as np
 
 from cloudtf import files
-from cloudtf.data import folders, label_csv, sources, splits, tables
+from cloudtf.data import folders, label_csv, sources, splits, tables, words
 from cloudtf.data.convert_config import ConvertConfig
 from cloudtf.data.image_names import ImageNames
 from cloudtf.data.labels import FOLDERS, LabelTable, Problem
@@ -120,8 +120,10 @@ def _check_classes(labels_csv: str, read: LabelTable, table: LabelTable) -> None
 
 
 def _check_split_names(table: LabelTable, column: str, source: str) -> LabelTable:
+    texts = words.splits(column, table.columns[column])
+    table = dataclasses.replace(table, columns={**table.columns, column: texts})
     problems, keep = list(table.problems), []
-    for index, split in enumerate(table.columns[column]):
+    for index, split in enumerate(texts):
         if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_]{0,50}", split):
             keep.append(index)
         else:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from typing import Optional
+from typing import Optional, Sequence
 
 # What programs write for a cell without a value, in lower case.
 _BLANK = frozenset(
@@ -117,6 +117,12 @@ _OTHER_OF_BOXES = _set("""
     difficult truncated occluded iscrowd crowd isoccluded istruncated isgroupof isdepiction isinside
     pose depth area source x y w h z
 """)
+# Splits by yes and no: what no and yes say.
+_SPLITS_OF = {
+    **dict.fromkeys(["isvalid", "isval", "isvalidation"], ("train", "val")),
+    **dict.fromkeys(["istrain", "istraining"], ("val", "train")),
+    "istest": ("train", "test"),
+}
 
 
 def is_blank(cell: str) -> bool:
@@ -269,6 +275,25 @@ def is_other(header: str, boxes: bool = False) -> bool:
     if not name or name in _OTHER or name.startswith("unnamed"):
         return True
     return boxes and (name in _BOX or name in _OTHER_OF_BOXES)
+
+
+def is_split(header: str) -> bool:
+    """Whether a column's name says that it holds the split of each image."""
+    return plain(header) in _SPLITS_OF or plain(header) in ("split", "subset", "partition")
+
+
+def splits(header: str, cells: Sequence[str]) -> tuple[str, ...]:
+    """The names of the splits in a column; of one such as `is_valid`, val for yes and train for no.
+
+    >>> splits("is_valid", ["True", "False"]), splits("part", ["dev", "held"])
+    (('val', 'train'), ('dev', 'held'))
+    """
+    names = _SPLITS_OF.get(plain(header))
+    for family in FAMILIES if names else ():
+        answers = [truth(cell, family) for cell in cells]
+        if names and all(answer in (0, 1) for answer in answers):
+            return tuple(names[answer or 0] for answer in answers)
+    return tuple(cells)
 
 
 def is_image_and_class(header: str) -> bool:

@@ -205,3 +205,14 @@ def test_a_name_in_the_records_is_that_of_the_file(folder, capsys):
     assert "Found 2 images under another name, such as '3.JPG' for '3.jpg'" in (
         capsys.readouterr().out
     )
+
+
+@pytest.mark.parametrize("yes, no", [("True", "False"), ("1", "0")])
+def test_is_valid_says_which_images_are_to_validate(folder, capsys, yes, no):
+    rows = "".join(f"{i}.jpg,{'A' if i % 2 else 'B'},{yes if i < 3 else no}\n" for i in range(10))
+    run(folder, f"fname,labels,is_valid\n{rows}")
+    assert "is_valid may say the split: split_column='is_valid' keeps it" in capsys.readouterr().out
+    manifest = run(
+        folder, f"fname,labels,is_valid\n{rows}", split_column="is_valid", overwrite=True
+    )
+    assert {n: s.num_examples for n, s in manifest.splits.items()} == {"train": 7, "val": 3}

@@ -117,11 +117,13 @@ def by_hand(content, kind):
             present = [[] if empty else [class_name]]
             key = class_name
             bad = not name or class_name.lower() in NO_VALUE
+            if re.fullmatch(r"\d+ [1-9]\d*( \d+ [1-9]\d*)+", mask):
+                unsure.add(plain(name))  # In no order: each run may count from the one before.
             bad = bad or (not empty and plain_reading(mask, 10**18) is None)
         elif kind == "onehot":
-            name, key, cells = row[0], "", row[1:]
             used = [i for i in range(1, len(row)) if usable([r[i] for r in rows[1:]])]
             words = [row[i] for i in used]
+            name, key, cells = row[0], "", words
             bad = not all(reading(rows, i, row[i]) is not None for i in used)
             present = [[rows[0][i] for i, w in zip(used, words) if reading(rows, i, w)]]
         else:

@@ -6,6 +6,7 @@ import shutil
 import textwrap
 from typing import TYPE_CHECKING, Sequence
 
+from cloudtf.data import words
 from cloudtf.data.labels import LabelTable, combination
 from cloudtf.data.layouts.facts import Layout, Options
 from cloudtf.data.layouts.survey import Column
@@ -68,7 +69,7 @@ def account(
         lines += _entry(
             f"row {table.rows[number]}", [f"{table.names[number]}: {found or '(none)'}"]
         )
-    return (*lines, *_notes(columns, layout, builder, table))
+    return (*lines, *_notes(columns, layout, options, builder))
 
 
 def _kind(layout: Layout, builder: TableBuilder) -> str:
@@ -98,7 +99,7 @@ def _wrapped(text: str, start: str) -> list[str]:
 
 
 def _notes(
-    columns: Sequence[Column], layout: Layout, builder: TableBuilder, table: LabelTable
+    columns: Sequence[Column], layout: Layout, options: Options, builder: TableBuilder
 ) -> list[str]:
     notes = []
     hot = [columns[i] for i in layout.labels] if layout.kind == "onehot" else []
@@ -112,7 +113,8 @@ def _notes(
     if builder.renamed:
         first = next(iter(builder.renamed.items()))
         notes.append(f"{len(builder.renamed)} classes are renamed: {first[0]} to {first[1]}.")
-    if any(c.name.lower() in ("is_valid", "is_val") for c in columns):
-        name = next(c.name for c in columns if c.name.lower() in ("is_valid", "is_val"))
-        notes.append(f"{name} may say the split: {param(split_column=name)}.")
+    for column in columns:
+        if words.is_split(column.name) and column.name not in options.columns:
+            hint = param(split_column=column.name)
+            notes.append(f"{column.name} may say the split: {hint} keeps it.")
     return [line for note in notes for line in _wrapped(note, "  ")]

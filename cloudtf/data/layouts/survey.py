@@ -145,7 +145,7 @@ def are_relative(column: Column) -> bool:
     """Whether the runs of most masks of a column only make sense from the end of the run before."""
     texts = _masks(column)
     wrong = [text for text in texts if not _is_sound(text) and _is_sound(text, relative=True)]
-    return 2 * len(wrong) > len(texts)
+    return len(wrong) > 1 and 2 * len(wrong) > len(texts)
 
 
 def _masks(column: Column) -> list[str]:
