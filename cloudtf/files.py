@@ -279,6 +279,25 @@ def sha256(path: str) -> str:
     return digest.hexdigest()
 
 
+@contextlib.contextmanager
+def without_wildcards(prefix: str) -> Iterator[str]:
+    """Gives another prefix for the files whose paths begin with `prefix`, without wildcards.
+
+    TensorFlow looks for the files of a checkpoint as for a pattern, in which `[`, `]`, `*`, `?` and
+    `\\` mean others than themselves. Local files with such a path are linked to a temporary folder.
+    """
+    if is_remote(prefix) or not set(prefix) & set("[]*?\\{}"):
+        yield prefix
+        return
+    folder, start = os.path.abspath(dirname(prefix)), os.path.basename(prefix)
+    with temporary.scratch_folder() as plain:
+        for name in list_dir(folder):
+            if name.startswith(start):
+                link = os.path.join(plain, f"linked{name[len(start) :]}")
+                os.symlink(os.path.join(folder, name), link)
+        yield os.path.join(plain, "linked")
+
+
 def same_file(one: str, other: str) -> bool:
     """Whether two paths are one file, by links too; by their names where they are remote."""
     if is_remote(one) or is_remote(other):

@@ -96,6 +96,11 @@ def export(config: ExportConfig) -> dict[str, Any]:
         _import_tf2onnx()
     output = config.output
     if config.format == "saved_model":
+        if set(output) & set("[]*?\\{}"):
+            report(
+                f"Note: TensorFlow loads no SavedModel from a path with []*?\\{{}} in it; move "
+                f"{output} before it is loaded."
+            )
         # Its parent is where it is made; that of `exported/` would be itself.
         output = output.rstrip("/") or output
         _check_new(output)

@@ -236,13 +236,14 @@ class Trainer:
 
     def _restore(self, weights: str) -> None:
         try:
-            status = self._checkpoint.read(weights)
-            status.assert_existing_objects_matched().expect_partial()
+            with files.without_wildcards(weights) as prefix:
+                status = self._checkpoint.read(prefix)
+                status.assert_existing_objects_matched().expect_partial()
         except Exception as error:  # TensorFlow has many for a damaged file, IndexError among them.
             raise UserError(
                 f"The checkpoint {files.dirname(weights)} cannot be read "
-                f"({reason(error)}); remove it, and the same command begins anew in "
-                f"{self._run.config.run_dir}."
+                f"({reason(error)}); put a sound copy of it in its place, or begin anew in "
+                f"another {param('run_dir')}."
             ) from error
         # The chief's next checkpoint takes this one's place.
         self._run.workers.meet()

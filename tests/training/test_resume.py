@@ -275,3 +275,13 @@ def test_signals_and_time_limits_save_and_leave_and_more_epochs_go_on(stopped, u
     assert history_of(run_dir)[:4] == history_of(unbroken)
     assert checkpoint_names(run_dir) == ["step-000000030-finished"]
     assert "--epochs=4" in pathlib.Path(run_dir, "flags.txt").read_text()
+
+
+def test_a_run_folder_may_have_any_name(records_dir, tmp_path):
+    """Of the path of a checkpoint TensorFlow would take parts for wildcards."""
+    run_dir = tmp_path / "run [1] a*b? back\\slash {c,d} "
+    for epochs in ("0", "1"):
+        arguments = arguments_for(records_dir, run_dir, f"--epochs={epochs}")
+        assert app.main(["train", *arguments]) == 0
+    rows = (run_dir / "history.csv").read_text().splitlines()
+    assert [row.split(",")[:2] for row in rows[1:]] == [["1", "head"], ["2", "whole"]]
