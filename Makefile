@@ -1,4 +1,4 @@
-# make demo          set up, then the whole way on a synthetic set, from photographs to a submission
+# make demo          set up, then every step on a synthetic set, from photographs to a submission
 # make test          set up, lint, and run the tests
 # make setup         only the environment, .venv
 # make test-current  the tests with today's TensorFlow, in .venv-current

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The whole way on a synthetic set: photographs, records, training, thresholds, submission.
+# Every step on a synthetic set: photographs, records, training, thresholds, submission.
 # Usage: tools/demo.sh FOLDER (made anew).
 set -euo pipefail
 here=$(cd "$(dirname "$0")/.." && pwd)
