@@ -66,9 +66,9 @@ def convert(config: ConvertConfig, labels: Optional[pd.DataFrame] = None) -> rec
     'train-00000-of-00006.tfrecord'
 
     Args:
-      config: the settings.
-      labels: the labels as a pandas DataFrame, in the place of `config.labels_csv`: what the CSV
-        would hold. Messages count its rows from 0.
+      config: the settings of the conversion.
+      labels: the labels as a pandas DataFrame with the columns of a label CSV, in place of
+        `config.labels_csv`. Messages count its rows from 0.
 
     Returns:
       The content of `dataset.json`.

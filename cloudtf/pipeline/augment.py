@@ -1,4 +1,4 @@
-"""Augmentation of a whole uint8 batch by one compiled resampling along its maps.
+"""Augmentation of a whole uint8 batch by one compiled resampling along its maps (`distortion`).
 
 Outside the frame the image is reflected without repeating its edge (OpenCV's BORDER_REFLECT_101).
 The same code runs in the input pipeline and inside the train step on an accelerator.
@@ -12,7 +12,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from cloudtf.pipeline.augmentations import Augmentations
-from cloudtf.pipeline.maps import FRACTION_BITS, ONE, Maps, sample_maps
+from cloudtf.pipeline.distortion import FRACTION_BITS, ONE, Maps, sample_maps
 
 # XLA for CPUs gives each gather a loop of its own from TensorFlow 2.20 on, in which it computes the
 # source positions anew. There they are computed once, before: a third of the time (0.32 against

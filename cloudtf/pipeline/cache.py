@@ -33,7 +33,7 @@ def room_for(free_bytes: float, processes: int = 1) -> int:
 
     Args:
       free_bytes: free memory of the machine, before any of them keeps something.
-      processes: how many share it.
+      processes: the number of processes that share the memory.
     """
     return int(free_bytes * SHARE_OF_FREE_MEMORY) // processes
 
@@ -44,10 +44,10 @@ def fitting(
     """The ways to keep examples that fit, the fastest first.
 
     Args:
-      num_examples: how many.
-      record_bytes: length of all their records together.
-      image_bytes: of one decoded image.
-      room: bytes that may be taken.
+      num_examples: the number of examples to keep.
+      record_bytes: the length of all their records together.
+      image_bytes: the bytes of one decoded image, height x width x 3.
+      room: the bytes that may be taken.
 
     Returns:
       The bytes that each way takes: of `decoded`, `encoded` and `none` those that fit.
@@ -63,8 +63,8 @@ class Rows(NamedTuple):
     """Examples that are in memory.
 
     Attributes:
-      table: that holds them, perhaps among others.
-      first: the row of the first one; the others follow.
+      table: the table that holds them, perhaps among others.
+      first: the table's row with the first of them; the others follow.
     """
 
     table: Table
@@ -76,10 +76,10 @@ class _Kept:
     """How some shards are kept.
 
     Attributes:
-      split: the shards.
+      split: the shards, as a split or a part of one.
       way: `none`, `encoded` or `decoded`.
-      num_bytes: of memory that this takes, once loaded.
-      table: what is in memory; None until it is needed.
+      num_bytes: the bytes of memory that they take, once loaded.
+      table: their examples in memory; None until they are needed.
     """
 
     split: records.Split
@@ -96,7 +96,7 @@ class Cache:
 
     Args:
       data_dir: the folder of the records.
-      manifest: of that folder.
+      manifest: the content of `dataset.json` in that folder.
       wanted: `auto`, or how to keep everything: `none`, `encoded` or `decoded`.
       room: bytes that `auto` may take; see `room_for`.
     """

@@ -51,8 +51,8 @@ class Share(NamedTuple):
     """Which of several workers this one is, and how many batches each of them takes a step.
 
     Attributes:
-      worker: this one, from 0 to num_workers - 1.
-      num_workers: how many there are.
+      worker: the number of this worker, from 0 to num_workers - 1.
+      num_workers: the number of workers, at least 1.
       batches_per_step: batches that each worker takes in a step, one for each of its replicas.
     """
 
@@ -253,10 +253,10 @@ def training_order(split: records.Split, seed: int, start: int, share: Share) ->
     """The stream of one worker.
 
     Args:
-      split: what is trained on.
-      seed: of the run; any int64.
-      start: how many examples all workers together have passed.
-      share: which worker.
+      split: the split to train on.
+      seed: the run's seed, which keys the order of each epoch; any int64.
+      start: the number of examples that all workers together have trained on before.
+      share: which of the workers this one is.
     """
     if has_own_shards(split, share.num_workers):
         part = own_part(split, share, split.num_examples)

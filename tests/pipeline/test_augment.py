@@ -8,8 +8,7 @@ import pytest
 import tensorflow as tf
 from albumentations.augmentations.geometric import functional as albumentations
 
-from cloudtf.pipeline import augment
-from cloudtf.pipeline import maps as mapping
+from cloudtf.pipeline import augment, distortion
 from cloudtf.pipeline.augmentations import NAMES, Augmentations
 
 JIT = pytest.mark.parametrize("jit", [False, True], ids=["eager", "jit"])
@@ -38,7 +37,7 @@ def make(
     brightness=0.0,
 ):
     """The maps of one example."""
-    return mapping.make_maps(
+    return distortion.make_maps(
         tf.constant([vertical]),
         tf.constant([horizontal]),
         tf.constant([math.radians(degrees)], tf.float32),

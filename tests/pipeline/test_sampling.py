@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cloudtf.pipeline import augment
-from cloudtf.pipeline import maps as mapping
+from cloudtf.pipeline import augment, distortion
 from cloudtf.pipeline.augmentations import NAMES, Augmentations
 
 HEIGHT, WIDTH = 40, 60
@@ -24,8 +23,8 @@ def only(name, **options):
 
 
 def sample(ops, keys, seed=1):
-    maps = mapping.sample_maps(ops, seed, keys, HEIGHT, WIDTH)
-    return mapping.Maps(*(m if m is None else m.numpy() for m in maps))
+    maps = distortion.sample_maps(ops, seed, keys, HEIGHT, WIDTH)
+    return distortion.Maps(*(m if m is None else m.numpy() for m in maps))
 
 
 def run(images, keys, ops=ALL, seed=1):

@@ -90,7 +90,7 @@ class Candidate(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """All that a layout is told by.
+    """All by which a layout is recognised.
 
     Attributes:
       source: what messages call the table: its path, mostly.
@@ -99,7 +99,7 @@ class Facts(NamedTuple):
       content: those among `usable` that may say classes, by what the user says.
       image: the column of the images' names.
       joined: whether the cells of `image` are `IMAGE_CLASS`.
-      options: what the user says of the table.
+      options: the user's settings for label tables.
     """
 
     source: str

@@ -30,16 +30,16 @@ _OF_FORMAT = {
 def recognise(
     source: str, columns: list[Column], names: Optional[ImageNames], options: Options
 ) -> Layout:
-    """Tells how a table is to be read.
+    """Decides how a table is to be read.
 
     Args:
       source: what messages call the table: its path, mostly.
       columns: what the cells of each column are like, from `survey`.
       names: the image files that are there; None: not known.
-      options: what the user says of the table.
+      options: the user's settings for label tables.
 
     Raises:
-      UserError: it does not show; the sentence names the setting that decides.
+      UserError: two readings are possible; the sentence names the setting that decides.
       UsageError: a setting names a column that is not there.
     """
     facts = _facts(source, columns, names, options)

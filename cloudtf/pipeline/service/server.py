@@ -97,13 +97,13 @@ def connect(
     seconds: float = CONNECT_SECONDS,
     stopped: Optional[threading.Event] = None,
 ) -> str:
-    """Tries whether somebody listens.
+    """Waits until a server answers at an address.
 
     Args:
       setting_name: the setting that gave the address, for the message.
-      address: `grpc://host:port`.
-      seconds: how long to go on trying.
-      stopped: ends the waiting when it is set; None: nothing does.
+      address: the address to connect to, `grpc://host:port`.
+      seconds: the time after which to give up.
+      stopped: an event that ends the waiting when it is set; None: nothing ends it early.
 
     Returns:
       The address of this machine on the way there; empty if it was stopped before.

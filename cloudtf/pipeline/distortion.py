@@ -1,8 +1,8 @@
-"""Where each pixel of an augmented image comes from.
+"""Flips, rotation and grid distortion: where each pixel of an augmented image comes from.
 
-Vertical flip, horizontal flip, rotation and grid distortion are one inverse map from output pixels
-to source positions. Grid distortion moves columns and rows independently, and the others are
-affine, so the map of example b is
+All four are one inverse map from output pixels to source positions, along which `augment`
+resamples. Grid distortion moves columns and rows independently, and the others are affine, so the
+map of example b is
 
     x_source = ax[b, column] + bx[b, row],      y_source = ay[b, column] + by[b, row]
 
