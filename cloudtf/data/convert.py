@@ -112,7 +112,7 @@ def _check_inputs(config: ConvertConfig, has_frame: bool) -> None:
         other = param("labels_csv") if path is not None else param(label_format=FOLDERS)
         raise UsageError(f"Give either labels or {other}.")
     if path is None and not by_folders and not has_frame:
-        for name in ("folds", "split_column", "group_column", "classes", "label_columns"):
+        for name in ("folds", "split_column", "group_column", "classes"):
             if getattr(config, name):
                 raise UsageError(
                     f"{param(name)} needs {param('labels_csv')}, or {param(label_format=FOLDERS)}."

@@ -58,12 +58,14 @@ def _labels_and_names(
     assert config.images_dir is not None
     if labels is None and config.labels_csv is not None:
         labels = tables.from_file(config.labels_csv, config.labels_encoding)
-    if labels is None and config.label_format != FOLDERS:
+    if labels is None and config.label_format != FOLDERS and not config.label_columns:
         top = files.list_dir(config.images_dir)
         if any(map(sources.is_image_name, top)):
             return None, ImageNames(top)
     names = sources.image_names(config.images_dir, config.image_suffix)
-    if labels is None and any(map(sources.is_image_name, names.names)):
+    if labels is None and (
+        config.label_format == FOLDERS or any(map(sources.is_image_name, names.names))
+    ):
         labels = folders.table(config.images_dir, names)
     return labels, names
 

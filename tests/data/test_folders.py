@@ -106,6 +106,16 @@ def test_folders_are_converted_without_a_flag_and_say_so(tmp_path, capsys):
     assert "The folders of" in capsys.readouterr().out
 
 
+def test_the_level_of_the_classes_is_a_setting_of_the_converter(tmp_path):
+    names = [f"set/{kind}/{i}.jpg" for kind in ("cat", "dog") for i in range(3)]
+    config = {"images_dir": write(tmp_path / "images", names), "image_height": 32}
+    config.update(image_width=32, output_dir=str(tmp_path / "out"))
+    with pytest.raises(UserError, match="name the columns of classes with label_columns"):
+        convert(ConvertConfig(**config))
+    manifest = convert(ConvertConfig(**config, label_columns=("folder2",)))
+    assert manifest.classes == ("cat", "dog")
+
+
 def test_photographs_that_are_not_in_folders_stay_unlabelled(tmp_path):
     images = write(tmp_path / "images", ["1.jpg", "more/2.jpg"])
     config = ConvertConfig(
