@@ -19,7 +19,7 @@ from cloudtf.errors import UserError
 _SPLITS = frozenset(
     ["train", "training", "val", "valid", "validation", "dev", "test", "testing", "eval"]
 )
-# Bytes of a file by which most of those that differ are told.
+# Bytes at the start of a file, in which most files that differ do so.
 _START = 1 << 14
 
 

@@ -40,7 +40,7 @@ def read_labels(
       source: a table, or the path of a CSV or of JSON lines.
       options: what the user says of the table; all of it may be left to the table.
       names: the image files that are there, by which the column of the images and the ends of
-        `IMAGE_CLASS` are told; None: not known.
+        `IMAGE_CLASS` are recognised; None: not known.
 
     Raises:
       UserError: the table as a whole cannot be used. Problems of single rows are in the result.

@@ -204,7 +204,7 @@ def _parse_onehot(builder: TableBuilder, layout: Layout, columns: list[Column]) 
         (i, class_name, family, functools.lru_cache(1000)(_answer(family, layout.minus)))
         for i, class_name, family in zip(layout.labels, found, layout.families)
     ]
-    told = set[str]()
+    explained = set[str]()
 
     def present(row: int, name: str, cells: list[str]) -> Optional[list[str]]:
         result = []
@@ -213,10 +213,10 @@ def _parse_onehot(builder: TableBuilder, layout: Layout, columns: list[Column]) 
             value = answer(cell)
             if value is None:
                 reason = f"has {cell[:20]!r} for {class_name}, not {_yes_or_no(family)}"
-                if class_name not in told and not builder.from_setting:
+                if class_name not in explained and not builder.from_setting:
                     ignored = param(ignore_columns=builder.source.header[i])
                     reason += f" (if that is no class, give {ignored})"
-                    told.add(class_name)
+                    explained.add(class_name)
                 builder.problem(name, row, reason)
                 return None
             if value:

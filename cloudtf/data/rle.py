@@ -90,7 +90,7 @@ def check(text: str, num_pixels: Optional[int] = None, relative: bool = False) -
         if numbers.size and (numbers.min() < 0 or numbers[:, 1].min() < 1):
             raise ValueError("has a run of no pixels")
         return
-    # Only sound masks are told here; what is wrong with another is said in one place.
+    # Only recognises sound masks; what is wrong with another is found in one place.
     if len(text) > _SHORT or not _is_sound(text, num_pixels):
         _runs(text, num_pixels)
 

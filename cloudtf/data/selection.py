@@ -18,7 +18,7 @@ from cloudtf.data.tables import Table
 from cloudtf.errors import UserError, param
 from cloudtf.reporter import report
 
-# So many problems are told of in a sentence, with the count of the others.
+# Problems that a sentence lists; the others are counted.
 SHOWN = 5
 
 

@@ -114,7 +114,7 @@ def from_rows(
       numbers: what messages call the rows; None: from 2 on, as in a CSV.
 
     Raises:
-      UserError: the header cannot be used; rows of another length are told of as they are taken.
+      UserError: the header cannot be used; rows of another length raise it as they are taken.
 
     >>> rows = [["a.jpg", ["Fish", "Sugar"]], ["b.jpg", None]]
     >>> table = from_rows("labels", ["image", "classes"], rows)

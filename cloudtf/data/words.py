@@ -1,6 +1,6 @@
 """What the words in label tables mean: column names, blanks, yes and no, and "no finding".
 
-Everything here is about single words, out of public sets; what a whole table says is told in
+Everything here is about single words, out of public sets; what a whole table says is decided in
 `layout`.
 """
 

@@ -14,7 +14,7 @@ class Layout(NamedTuple):
       files: what is in the folder of the images.
       right: file -> its classes, separated by `|`; or a part of the sentence that refuses it.
       options: what the user has to say of it.
-      mended: the options with which a refused one is read, and what it gives then.
+      settled: the options with which a refused one is read, and what it gives then.
       extension: of the table's file.
     """
 
@@ -23,7 +23,7 @@ class Layout(NamedTuple):
     files: list[str]
     right: Union[dict[str, str], str]
     options: dict = {}
-    mended: tuple[dict, dict[str, str]] = ({}, {})
+    settled: tuple[dict, dict[str, str]] = ({}, {})
     extension: str = "csv"
 
 
@@ -153,7 +153,7 @@ MASKS = [
         "image,labels\na.jpg,1 3\nb.jpg,2 7\nc.jpg,\n",
         A_B_C,
         "may be masks or classes",
-        mended=({"label_format": "list"}, {"a.jpg": "1|3", "b.jpg": "2|7", "c.jpg": ""}),
+        settled=({"label_format": "list"}, {"a.jpg": "1|3", "b.jpg": "2|7", "c.jpg": ""}),
     ),
 ]
 
@@ -178,14 +178,14 @@ YES_AND_NO = [
         hot(1, 0).encode("utf-16-le"),
         A_B_C,
         "labels_encoding",
-        mended=({"labels_encoding": "utf-16-le"}, CAT_DOG),
+        settled=({"labels_encoding": "utf-16-le"}, CAT_DOG),
     ),
     Layout(
         "Latin-1",
         hot(1, 0, "image,Möwe,dog").encode("latin-1"),
         A_B_C,
         "name its encoding with labels_encoding",
-        mended=(
+        settled=(
             {"labels_encoding": "latin-1"},
             {"a.jpg": "Möwe", "b.jpg": "dog", "c.jpg": "Möwe|dog"},
         ),
@@ -260,7 +260,7 @@ YES_AND_NO = [
         "CheXpert-v1.0/train/p2/s2/view1.jpg,Male,87,Lateral,,0.0,1.0,,\n",
         [f"train/{name}/view1.jpg" for name in ("p1/s1", "p2/s1", "p2/s2")],
         "give uncertain='absent' or uncertain='present'",
-        mended=(
+        settled=(
             {"uncertain": "present"},
             {
                 "train/p1/s1/view1.jpg": "No Finding",
@@ -286,7 +286,7 @@ YES_AND_NO = [
         '"[1, 0, 0, 0]",1_right.jpg\n',
         ["0_left.jpg", "0_right.jpg", "1_left.jpg", "1_right.jpg"],
         "name the columns of classes with label_columns",
-        mended=(
+        settled=(
             {"label_columns": ("N", "D", "G", "H")},
             {"0_right.jpg": "G", "1_right.jpg": "N"},
         ),
@@ -297,7 +297,7 @@ YES_AND_NO = [
         "1,1_left.jpg,1_right.jpg,1,0\n",
         ["0_left.jpg", "0_right.jpg", "1_left.jpg", "1_right.jpg"],
         "say which with image_column",
-        mended=({"image_column": "Left-Fundus"}, {"0_left.jpg": "D", "1_left.jpg": "N"}),
+        settled=({"image_column": "Left-Fundus"}, {"0_left.jpg": "D", "1_left.jpg": "N"}),
     ),
     Layout(
         "columns called by single letters, h and x among them",
@@ -331,7 +331,7 @@ YES_AND_NO = [
         "image,label\na.jpg,yes\nb.jpg,no\n",
         A_B_C,
         "label_format='onehot' if that is a class, label_format='list' if",
-        mended=({"label_format": "onehot"}, {"a.jpg": "label", "b.jpg": ""}),
+        settled=({"label_format": "onehot"}, {"a.jpg": "label", "b.jpg": ""}),
     ),
     Layout(
         "0 and 1 as the names of two classes",
@@ -351,7 +351,7 @@ YES_AND_NO = [
         "image,cat,boxes\na.jpg,1,0\nb.jpg,0,1\nc.jpg,1,3\n",
         A_B_C,
         "row 4 has '3' for boxes, not 0 or 1",
-        mended=({"ignore_columns": ("boxes",)}, {"a.jpg": "cat", "b.jpg": "", "c.jpg": "cat"}),
+        settled=({"ignore_columns": ("boxes",)}, {"a.jpg": "cat", "b.jpg": "", "c.jpg": "cat"}),
     ),
     Layout(
         "probabilities",
@@ -392,14 +392,14 @@ LONG = [
         "ImageID,Source,LabelName,Confidence\na,verification,/m/01yrx,1\nb,verification,/m/0bt9lr,1\n",
         ["a.jpg", "b.jpg"],
         "class_characters='replace'",
-        mended=({"class_characters": "replace"}, {"a.jpg": "m_01yrx", "b.jpg": "m_0bt9lr"}),
+        settled=({"class_characters": "replace"}, {"a.jpg": "m_01yrx", "b.jpg": "m_0bt9lr"}),
     ),
     Layout(
         "machine-made labels that are more or less sure",
         "ImageID,LabelName,Confidence\na,Cat,0.9\na,Dog,0.1\nb,Dog,1.0\n",
         ["a.jpg", "b.jpg"],
         "give ignore_columns='Confidence'",
-        mended=({"ignore_columns": ("Confidence",)}, {"a.jpg": "Cat|Dog", "b.jpg": "Dog"}),
+        settled=({"ignore_columns": ("Confidence",)}, {"a.jpg": "Cat|Dog", "b.jpg": "Dog"}),
     ),
     Layout(
         "a row an image and class, present True or False",
@@ -412,7 +412,7 @@ LONG = [
         "image,label,target\na.jpg,cat,0\nb.jpg,dog,1\nc.jpg,cat,0\n",
         A_B_C,
         "of which either may say the classes",
-        mended=({"label_columns": ("label",), "ignore_columns": ("target",)},
+        settled=({"label_columns": ("label",), "ignore_columns": ("target",)},
                 {"a.jpg": "cat", "b.jpg": "dog", "c.jpg": "cat"}),
     ),
 ]  # fmt: skip
@@ -455,7 +455,7 @@ NAMES = [
         joined(["Open Water", "Sand", "Open Water"]),
         A_B_C,
         "give label_separator='space' or label_separator='none'",
-        mended=({"label_separator": "none"},
+        settled=({"label_separator": "none"},
                 {"a.jpg": "Open Water", "b.jpg": "Sand", "c.jpg": "Open Water"}),
     ),
     Layout(
@@ -463,7 +463,7 @@ NAMES = [
         joined(["Tomato healthy", "Potato healthy", "Tomato blight"], "image,label"),
         A_B_C,
         "give label_separator='space' or label_separator='none'",
-        mended=({"label_separator": "none"},
+        settled=({"label_separator": "none"},
                 {"a.jpg": "Tomato healthy", "b.jpg": "Potato healthy", "c.jpg": "Tomato blight"}),
     ),
     Layout(
@@ -478,7 +478,7 @@ NAMES = [
         joined(['"tench, Tinca tinca"', '"goldfish, Carassius auratus"', "cock"], "image,class"),
         A_B_C,
         "give label_separator='comma' or label_separator='none'",
-        mended=(
+        settled=(
             {"label_separator": "none", "class_characters": "replace"},
             {"a.jpg": "tench_Tinca tinca", "b.jpg": "goldfish_Carassius auratus", "c.jpg": "cock"},
         ),
@@ -488,28 +488,28 @@ NAMES = [
         joined(["cat", "dog", "cat|dog", "cat dog"]),
         [*A_B_C, "d.jpg"],
         "give label_separator='space' or label_separator='bar', or all names with classes",
-        mended=({"classes": ("cat", "dog")}, {**CAT_DOG, "d.jpg": "cat|dog"}),
+        settled=({"classes": ("cat", "dog")}, {**CAT_DOG, "d.jpg": "cat|dog"}),
     ),
     Layout(
         "plus signs",
         joined(["cat", "dog", "cat+dog"]),
         A_B_C,
         r"give label_separator='\+'",
-        mended=({"label_separator": "+"}, CAT_DOG),
+        settled=({"label_separator": "+"}, CAT_DOG),
     ),
     Layout(
         "slashes",
         joined(["cat", "dog", "cat/dog"]),
         A_B_C,
         "give label_separator='/'",
-        mended=({"label_separator": "/"}, CAT_DOG),
+        settled=({"label_separator": "/"}, CAT_DOG),
     ),
     Layout(
         "underscores that may separate",
         joined(["scab", "rust", "scab_rust"]),
         A_B_C,
         "give label_separator='_'",
-        mended=(
+        settled=(
             {"label_separator": "none"},
             {"a.jpg": "scab", "b.jpg": "rust", "c.jpg": "scab_rust"},
         ),
@@ -519,14 +519,14 @@ NAMES = [
         joined(["\"[1, 0]\"", "\"[0, 1]\"", "\"[1, 1]\""]),
         A_B_C,
         "name their classes, in that order, with classes",
-        mended=({"classes": ("cat", "dog")}, CAT_DOG),
+        settled=({"classes": ("cat", "dog")}, CAT_DOG),
     ),
     Layout(
         "the same by spaces",
         joined(["1 0", "0 1", "1 1"]),
         A_B_C,
         "classes",
-        mended=({"classes": ("cat", "dog")}, CAT_DOG),
+        settled=({"classes": ("cat", "dog")}, CAT_DOG),
     ),
     Layout(
         "Planet",
@@ -551,7 +551,7 @@ NAMES = [
         "Id,Target\n00-1,16 0\n00-2,7 1 2 0\n",
         [f"00-{i}_{colour}.png" for i in (1, 2) for colour in ("blue", "green", "red", "yellow")],
         "give image_suffix='_blue'",
-        mended=(
+        settled=(
             {"image_suffix": "_green"},
             {"00-1_green.png": "16|0", "00-2_green.png": "7|1|2|0"},
         ),
@@ -587,7 +587,7 @@ NAMES = [
         joined(["No Finding", "Mass", "Mass|No Finding"]),
         A_B_C,
         "row 4 has 'No Finding' among its classes",
-        mended=(
+        settled=(
             {"classes": ("Mass", "No Finding")},
             {"a.jpg": "No Finding", "b.jpg": "Mass", "c.jpg": "Mass|No Finding"},
         ),
@@ -636,7 +636,7 @@ NAMES = [
         "image,colour,shape\na.jpg,red,round\nb.jpg,blue,round\n",
         A_B_C,
         "name the columns of classes with label_columns",
-        mended=({"label_columns": ("colour", "shape")},
+        settled=({"label_columns": ("colour", "shape")},
                 {"a.jpg": "red|round", "b.jpg": "blue|round"}),
     ),
     Layout(
@@ -656,7 +656,7 @@ NAMES = [
         "image,label,category\na.jpg,cat,indoor\nb.jpg,dog,indoor\nc.jpg,cat,outdoor\n",
         A_B_C,
         "has names of classes in several columns: label, category",
-        mended=({"label_columns": ("label",)}, {"a.jpg": "cat", "b.jpg": "dog", "c.jpg": "cat"}),
+        settled=({"label_columns": ("label",)}, {"a.jpg": "cat", "b.jpg": "dog", "c.jpg": "cat"}),
     ),
 ]  # fmt: skip
 
@@ -681,7 +681,7 @@ ODD = [
     Layout("pairs of numbers with commas",
            'image,labels\na.jpg,"0,3"\nb.jpg,"1,2"\nc.jpg,"0,2"\n', A_B_C,
            "name the columns of classes with label_columns",
-           mended=({"label_columns": ("labels",)},
+           settled=({"label_columns": ("labels",)},
                    {"a.jpg": "0|3", "b.jpg": "1|2", "c.jpg": "0|2"})),
     Layout("how much of each", joined(['"{""cat"": 1, ""dog"": 0}"', '"{""cat"": 0, ""dog"": 1}"']),
            A_B_C, "cannot be used: the class name"),
@@ -691,7 +691,7 @@ ODD = [
            "a list that cannot be read"),
     Layout("and between names", joined(['"cat, dog and bird"', "cat", '"dog, cat"']), A_B_C,
            "'dog and bird' .* give label_separator='comma' if it is one",
-           mended=({"label_separator": "comma"},
+           settled=({"label_separator": "comma"},
                    {"a.jpg": "cat|dog and bird", "b.jpg": "cat", "c.jpg": "dog|cat"})),
     Layout("a dash for none", joined(["-", "cat", "cat|dog"]), A_B_C, NONE_CAT),
     Layout("bars at the ends", joined(["|cat|", "dog|", "|cat|dog"]), A_B_C, CAT_DOG),
@@ -709,23 +709,23 @@ ODD = [
            "Id,Genre,Action,Comedy\na,\"['Action', 'Comedy']\",1,1\nb,['Comedy'],0,1\n"
            "c,['Action'],1,0\n", A_B_C,
            "leave the others out with ignore_columns",
-           mended=({"ignore_columns": ("Genre",)},
+           settled=({"ignore_columns": ("Genre",)},
                    {"a.jpg": "Action|Comedy", "b.jpg": "Comedy", "c.jpg": "Action"})),
     Layout("answers about a patient beside the classes",
            "image,smoker,diabetic,diagnosis\na.jpg,Y,N,flu\nb.jpg,N,Y,cold\nc.jpg,Y,Y,flu\n", A_B_C,
            "name the columns of classes with label_columns",
-           mended=({"label_columns": ("diagnosis",)},
+           settled=({"label_columns": ("diagnosis",)},
                    {"a.jpg": "flu", "b.jpg": "cold", "c.jpg": "flu"})),
     Layout("masks beside columns of classes", "image,rle,cat,dog\na.jpg,1 5 10 3,1,0\nb.jpg,,0,1\n",
            A_B_C, "give label_format='kaggle_rle' or label_format='onehot'",
-           mended=({"label_format": "onehot"}, {"a.jpg": "cat", "b.jpg": "dog"})),
+           settled=({"label_format": "onehot"}, {"a.jpg": "cat", "b.jpg": "dog"})),
     Layout("two columns of masks", "ImageId,EncodedPixels,PredictedMask\na,1 5,1 5\nb,,\n", A_B_C,
            "leave out all but one with ignore_columns",
-           mended=({"ignore_columns": ("PredictedMask",)}, {"a.jpg": "present", "b.jpg": ""})),
+           settled=({"ignore_columns": ("PredictedMask",)}, {"a.jpg": "present", "b.jpg": ""})),
     Layout("rows of a class with its number, which is 0 or 1",
            "image,label,label_name\na.jpg,0,cat\na.jpg,1,dog\nb.jpg,1,dog\n", A_B_C,
            "of which either may say the classes",
-           mended=({"label_columns": ("label_name",)}, {"a.jpg": "cat|dog", "b.jpg": "dog"})),
+           settled=({"label_columns": ("label_name",)}, {"a.jpg": "cat|dog", "b.jpg": "dog"})),
     Layout("lists of PASCAL's image sets", "a  1\nb -1\n", A_B_C, "has no header row",
            extension="txt"),
     Layout("paths and numbers", "x/a.jpg 0\nx/b.jpg 1\n", ["x/a.jpg", "x/b.jpg"],
@@ -762,7 +762,7 @@ ROWS = [
         "c,Nodule/Mass,8,R7,1,2,3,4\na,No finding,14,R7,,,,\n",
         ["a.png", "b.png", "c.png"],
         "class_characters='replace'",
-        mended=(
+        settled=(
             {"class_characters": "replace"},
             {"a.png": "", "b.png": "Nodule_Mass|Aortic enlargement", "c.png": "Nodule_Mass"},
         ),

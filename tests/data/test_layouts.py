@@ -47,10 +47,10 @@ def test_a_table_is_read_as_its_author_meant_or_refused(layout, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "layout", [each for each in layouts.ALL if each.mended[0]], ids=lambda layout: layout.name
+    "layout", [each for each in layouts.ALL if each.settled[0]], ids=lambda layout: layout.name
 )
 def test_what_is_refused_is_read_with_the_setting_that_the_sentence_names(layout, tmp_path):
-    options, right = layout.mended
+    options, right = layout.settled
     assert read(tmp_path, layout, options) == as_sets(right)
     with pytest.raises(UserError) as raised:
         read(tmp_path, layout, layout.options)

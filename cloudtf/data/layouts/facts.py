@@ -1,4 +1,4 @@
-"""What a label table is told by, and what is told of it."""
+"""What is known of a label table before it is read, and the layouts that it may have."""
 
 from __future__ import annotations
 

@@ -134,7 +134,7 @@ def choose(
     marks: Collection[str],
     classes: Collection[str] = (),
 ) -> Separator:
-    """Tells the separator of a column from its cells.
+    """Recognises the separator of a column by its cells.
 
     Args:
       source: what messages call the table: its path, mostly.

@@ -70,8 +70,8 @@ class Column:
             return None
         total = sum(self.values.values())
         for name in words.FAMILIES:
-            told = sum(n for text, n in self.values.items() if words.truth(text, name) is not None)
-            if told == total or (name == words.NUMBERS and 2 * told >= total):
+            known = sum(n for text, n in self.values.items() if words.truth(text, name) is not None)
+            if known == total or (name == words.NUMBERS and 2 * known >= total):
                 return name
         return None
 
