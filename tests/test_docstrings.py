@@ -27,11 +27,10 @@ DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef)
 WITHOUT_EXAMPLE = {
     "PrAucCallback",
     "TrainConfig",
-    "open_dataset",
     "train",
 }
 WITH_STUBS = {
-    "data", "pipeline",
+    "data",
     "training",
 }  # fmt: skip
 

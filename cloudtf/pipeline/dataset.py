@@ -34,13 +34,19 @@ def open_dataset(
 ) -> ImageDataset:
     """Opens a folder of records made by `cloudtf convert`.
 
+    >>> data = cloudtf.open_dataset("records", cache="encoded")
+    >>> data.classes, data.image_shape
+    (('Fish', 'Flower', 'Gravel', 'Sugar'), (64, 64))
+    >>> {name: split.num_examples for name, split in data.splits.items()}
+    {'train': 48, 'val': 12}
+
     Args:
       data_dir: the folder that holds `dataset.json`.
       cache: `none` reads records from disk each epoch, `encoded` keeps them in memory, `decoded`
         keeps the images in memory, `auto` takes the fastest that fits in a share of free memory.
       on_bad_record: `fail`, or `skip` to read every shard once now and leave out what is damaged,
         up to 1% of a split, saying so.
-      sharers: processes that this machine's free memory is for, with this one.
+      sharers: the number of processes, this one included, that share this machine's free memory.
 
     Raises:
       UserError: there is no manifest, or a shard is missing or has another length than it says.
@@ -64,12 +70,12 @@ class ImageDataset:
     """A converted data set.
 
     Attributes:
-      data_dir: its folder.
+      data_dir: the folder of the records.
       manifest: the content of `dataset.json`.
-      classes: class names in label order.
-      splits: `Split` by name.
-      image_shape: (height, width).
-      cache: what is kept in memory.
+      classes: the class names in label order; empty for an unlabelled set.
+      splits: split name -> its shards and the counts of examples.
+      image_shape: height and width of every image, in pixels.
+      cache: decides which shards are kept in memory, and holds them.
     """
 
     def __init__(
@@ -111,7 +117,7 @@ class ImageDataset:
           training: endless and shuffled, or once and in order.
           augment_on: `host` augments in the pipeline; `device` leaves it to the caller, who needs
             `with_keys`. Only for training.
-          augmentations: which augmentations, and how strong.
+          augmentations: the augmentations to apply, their probability and strengths.
           seed: keys the random order and the augmentation; any int64.
           start: for training: the position in the endless stream of examples to begin at, the
             number of examples that were trained on before.
@@ -171,11 +177,12 @@ class ImageDataset:
           split: a name, or several to be read as one.
           batch_size: images a batch of one replica.
           augment_on: `host`, or `device` to leave it to the train step.
-          augmentations: which, and how strong.
+          augmentations: the augmentations to apply, their probability and strengths.
           seed: keys the order and the augmentation; any int64.
           start: the position in the stream of all workers to begin at.
-          share: which of several workers this is.
-          cores: to be kept busy; None for all. Where the model runs on them too, few are better.
+          share: the number of this worker, and of all; `ALONE` for a single one.
+          cores: the number of cores to keep busy; None: all. Where the model runs on them too,
+            few are better.
 
         Raises:
           UserError: there is no such split, or it is empty or damaged.
@@ -198,7 +205,7 @@ class ImageDataset:
 
         Args:
           split: a name, or several to be read as one.
-          batch_size: images a batch.
+          batch_size: B, images a batch, at least 1.
           max_examples: only the first so many; None for all.
           share: which of several workers this is; in their order, their examples are all.
 

@@ -256,7 +256,7 @@ def training_order(split: records.Split, seed: int, start: int, share: Share) ->
       split: the split to train on.
       seed: the run's seed, which keys the order of each epoch; any int64.
       start: the number of examples that all workers together have trained on before.
-      share: which of the workers this one is.
+      share: the number of this worker, and of all; `ALONE` for a single one.
     """
     if has_own_shards(split, share.num_workers):
         part = own_part(split, share, split.num_examples)

@@ -115,9 +115,9 @@ def calls(cores: int, batch_size: int, image_bytes: int, one_core_each: bool = F
     """How many batches a map makes at once.
 
     Args:
-      cores: to be kept busy.
-      batch_size: images a batch.
-      image_bytes: of one decoded image.
+      cores: the number of cores to keep busy.
+      batch_size: the number of images in a batch.
+      image_bytes: the bytes of one decoded image, height x width x 3.
       one_core_each: whether a batch keeps only one core busy; decoding spreads over many.
     """
     wanted = cores if one_core_each else min(cores, 2 + -(-2 * cores // batch_size))
@@ -135,7 +135,7 @@ def stream(
 
     Args:
       data_dir: the folder of the records.
-      split: the split.
+      split: the split, or part of one, to read.
       order: int64 [shards], which shard is opened when; None for the order of the manifest.
       readers: shards read at once; 1 keeps the order of the records.
       first: added to the numbers.

@@ -31,11 +31,11 @@ class BatchMaker:
 
     Attributes:
       data_dir: the folder of the records.
-      order: which examples in which order.
+      order: the stream of examples that the batches are cut from.
       batch_size: images a batch, B.
-      num_classes: C.
-      image_shape: (height, width).
-      augmentations: what is done to the images; None leaves them as they are.
+      num_classes: C, the number of classes; 0 for an unlabelled set.
+      image_shape: height and width of every image, in pixels.
+      augmentations: the augmentations to apply; None: none.
       augment_seed: keys the augmentation; any int64.
     """
 
