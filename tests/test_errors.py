@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from cloudtf import errors
-from cloudtf.errors import reason
+from cloudtf.errors import UserError, reason
 from cloudtf.pipeline import damage
 from cloudtf.training.workers import WorkerLost, Workers
 
@@ -38,6 +38,13 @@ def test_the_first_line_or_the_class(error, phrase):
 def test_a_long_reason_is_cut():
     assert reason(ValueError("x" * 1_000_000)) == "x" * 157 + "..."
     assert reason(ValueError("x" * 40), 40) == "x" * 40
+
+
+def test_a_sentence_is_never_longer_than_a_page_and_keeps_its_ends():
+    said = str(UserError("The file a.csv has " + "x" * 9_000_000 + "; make it again."))
+    assert len(said) < 3100 and said.startswith("The file a.csv has xx")
+    assert said.endswith("x; make it again.")
+    assert str(UserError("x" * 2000)) == "x" * 2000
 
 
 def not_an_image():

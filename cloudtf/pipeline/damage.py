@@ -49,6 +49,26 @@ def count_error(path: str, count: int, expected: int) -> UserError:
     )
 
 
+def text(path: str, number: int, name: bytes) -> str:
+    """The name of an image as it stands in a record.
+
+    Args:
+      path: the shard, for the sentence.
+      number: the position of the record in its shard, from 0.
+      name: the bytes of the name.
+
+    Raises:
+      UserError: it is not UTF-8.
+    """
+    try:
+        return name.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"Record {number} of the shard {path} has a name that is not UTF-8 ({name[:60]!r}); "
+            "rename the photograph and convert again."
+        ) from error
+
+
 def image_error(name: str, height: int, width: int) -> UserError:
     """The sentence for a record whose image is damaged or of another size."""
     return UserError(
@@ -87,7 +107,7 @@ def find_damage(
                 try:
                     reading.decode(parsed["encoded"][0], height, width)
                 except (tf.errors.OpError, ValueError):
-                    name = parsed["name"][0].numpy().decode("utf-8")
+                    name = text(path, count, parsed["name"][0].numpy())
                     raise image_error(name, height, width) from cause
                 count += 1
         except tf.errors.OpError as error:

@@ -70,6 +70,8 @@ def load_table(
         count = int(whole["name"].shape[0]) if whole else 0
         if count != shard.num_examples:
             raise damage.count_error(path, count, shard.num_examples)
+        for number, name in enumerate(whole["name"].numpy() if whole else ()):
+            damage.text(path, number, name)
         return whole
 
     with concurrent.futures.ThreadPoolExecutor(max(threads, 2)) as pool:

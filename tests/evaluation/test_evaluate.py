@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import json
 import os
@@ -19,8 +20,10 @@ from cloudtf import files
 from cloudtf.commands import app
 from cloudtf.data.convert import ConvertConfig, convert
 from cloudtf.errors import UserError
+from cloudtf.evaluation import plots, pr_auc, results, thresholds
 from cloudtf.evaluation.evaluate import EvaluateConfig, evaluate
 from cloudtf.evaluation.preview import PreviewConfig, preview
+from cloudtf.model import thresholds as model_thresholds
 from cloudtf.pipeline.dataset import open_dataset
 from cloudtf.submission import predictions
 
@@ -107,8 +110,6 @@ def test_the_thresholds_hold_on_the_written_predictions(output, records_dir):
 
 def test_a_precision_that_no_threshold_reaches_is_null(output):
     """Of labels turned round: the highest score is then a false one."""
-    from cloudtf.evaluation import thresholds
-
     names, scores, _ = predictions.read(f"{output[0]}/predictions_val.csv")
     labels = np.zeros_like(scores)
     labels[np.argsort(scores[:, 0])[:3], 0] = 1
@@ -372,3 +373,55 @@ def test_commands_draw_whatever_backend_the_environment_names(records_dir, tmp_p
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "preview.png").stat().st_size > 10_000
+
+
+def test_of_many_classes_the_worst_and_best_are_drawn_and_all_are_in_the_files(
+    tmp_path, monkeypatch
+):
+    picture = base64.b64decode(
+        "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
+    )
+    monkeypatch.setattr(plots, "pr_curve", lambda path, *_: files.write_bytes(path, picture))
+    generator, names = np.random.default_rng(0), [f"class {i:03d}" for i in range(300)]
+    labels = (generator.random((40, 300)) < 0.3).astype(np.float32)
+    scores = (0.7 * generator.random((40, 300)) + 0.3 * labels).astype(np.float32)
+    figures = pr_auc.score(labels, scores, names)
+    found = results.Findings(
+        split="val",
+        apart=False,
+        classes=names,
+        names=[f"{i}.jpg" for i in range(40)],
+        labels=labels,
+        scores=scores,
+        figures=figures,
+        chosen=thresholds.choose(labels, scores, names),
+        source={"split": "val", "examples": 40},
+    )
+    results.write(str(tmp_path), found, "cloudtf", {}, str(tmp_path / "history.csv"))
+    order = sorted(names, key=figures.average_precision.get)
+    drawn = {name for name in os.listdir(tmp_path) if name.startswith("pr_curve")}
+    assert drawn == {found.picture(name) for name in [*order[:24], *order[-24:]]}
+    assert list(read_json(tmp_path, "thresholds.json")["classes"]) == names
+    assert set(read_json(tmp_path, "metrics.json")["pr_auc"]) == {*names, "mean"}
+    page = (tmp_path / "report.html").read_text()
+    assert all(name in page for name in names) and len(page) < 10e6
+    metrics = found.metrics
+    lines = pr_auc.table(metrics["pr_auc"], metrics["average_precision"]).splitlines()
+    assert len(lines) == 1 + 24 + 1 + 24 + 1 and "252 more classes" in lines[25]
+    assert [line.split("  ")[0] for line in lines[1:25]] == order[:24]
+
+
+def test_a_sentence_about_a_thousand_classes_is_short(tmp_path, capsys):
+    table = tmp_path / "p.csv"
+    table.write_text("Image," + ",".join(f"class {i}" for i in range(200_000)) + "\na.jpg,0.5\n")
+    (tmp_path / "s.csv").write_text("Image_Label,EncodedPixels\na.jpg_Fish,\n")
+    entry = {"target": 0.9, "threshold": 0.5, "precision": 0.5, "recall": 0.9}
+    many = {f"class {i}": {"recall": entry, "precision": entry} for i in range(1000)}
+    model_thresholds.write(str(tmp_path / "t.json"), many)
+    command = ["postprocess", f"--submission={tmp_path}/s.csv", f"--predictions={table}"]
+    command += [f"--thresholds={tmp_path}/t.json", f"--output={tmp_path}/out.csv"]
+    for content in (table.read_text(), "Image,Fish\na.jpg,0.5\n", "Image," + "x" * 100_000 + "\n"):
+        table.write_text(content)
+        assert app.main(command) == 1
+        err = capsys.readouterr().err
+        assert err.count("\n") == 1 and len(err) < 3500, len(err)

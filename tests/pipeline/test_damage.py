@@ -464,3 +464,15 @@ def test_the_look_at_first_records_keeps_to_its_time(folder, monkeypatch):
     verify.check_first_records(str(folder), manifest, ["train"], seconds=-1)
     with pytest.raises(UserError, match="does not fit"):
         verify.check_first_records(str(folder), manifest, ["train"], seconds=60)
+
+
+@pytest.mark.parametrize("cache", ["none", "encoded", "decoded"])
+def test_a_name_that_is_not_utf8_is_one_sentence(folder, cache):
+    def rename(found):
+        found[3].features.feature[records.FILENAME].bytes_list.value[0] = b"caf\xe9.jpg"
+        return found
+
+    rewrite(folder, rename)
+    data = cloudtf.open_dataset(str(folder), cache=cache)
+    with pytest.raises(UserError, match=r"Record 3 of the shard .*not UTF-8 \(b'caf.xe9.jpg'\)"):
+        data.names("train")

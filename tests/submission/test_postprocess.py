@@ -314,3 +314,12 @@ def test_the_command_cleans_and_turns_bad_input_into_a_sentence(files, capsys):
     assert error.startswith("cloudtf postprocess: Line 6 of ") and error.count("\n") == 1
     assert app.main(["postprocess", *flags[1:]]) == 2
     assert "--submission is required" in capsys.readouterr().err
+
+
+def test_the_table_of_many_classes_is_bounded():
+    masks = {f"class {i}": 5 for i in range(1000)}
+    removed = {name: i % 100 for i, name in enumerate(masks)}
+    lines = describe(PostprocessResult(masks, removed, tuple(masks), 0)).splitlines()
+    assert len(lines) < 90 and "976 more classes" in "\n".join(lines)
+    assert lines[1].split()[2:] == ["5", "99", "-94"], "the most removed come first"
+    assert "total" in "\n".join(lines[:30])
