@@ -1,11 +1,8 @@
 """Why something failed, as a phrase for a sentence."""
 
-import doctest
-
 import pytest
 import tensorflow as tf
 
-from cloudtf import errors
 from cloudtf.errors import UserError, reason
 from cloudtf.pipeline import damage
 from cloudtf.training.workers import WorkerLost, Workers
@@ -81,7 +78,3 @@ def test_an_error_without_a_text_is_no_error_of_its_own(error):
     assert "(DataLossError)" in str(
         damage.shard_error("a", tf.errors.DataLossError(None, None, ""))
     )
-
-
-def test_the_examples_run():
-    assert doctest.testmod(errors).attempted and not doctest.testmod(errors).failed
