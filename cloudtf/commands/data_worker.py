@@ -5,8 +5,8 @@ data-worker --dispatcher_address=grpc://HOST:5050`, which may come and go. Train
 `cloudtf train --data_service=grpc://HOST:5050`. All need the same version of TensorFlow, and the
 folder of the records under the same name.
 
-Both run until they are stopped. Whoever reaches their ports can run computations on them: keep them
-in a private network.
+Both run until they are stopped. Whoever reaches their ports can read and write files as their user:
+docs/CLUSTERS.md says how to close them to others (firewall, VPC, network policy of the pods).
 """
 
 from __future__ import annotations

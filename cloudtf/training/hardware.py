@@ -14,6 +14,7 @@ from typing import Any, Iterator
 
 import tensorflow as tf
 
+from cloudtf import network
 from cloudtf.errors import UsageError, UserError, param, reason
 from cloudtf.training.config import TrainConfig
 
@@ -134,12 +135,18 @@ def _mirrored_strategy(devices: tuple[str, ...]) -> tf.distribute.Strategy:
 def _multi_worker_strategy() -> tf.distribute.Strategy:
     try:
         with _patient_heartbeats():
-            return tf.distribute.MultiWorkerMirroredStrategy()
+            strategy = tf.distribute.MultiWorkerMirroredStrategy()
     except (tf.errors.OpError, ValueError, TypeError) as error:
         raise UserError(
             f"{param(strategy='multi_worker')}: this worker cannot start as TF_CONFIG says "
             f"({reason(error)}); check its address, and that no other process uses the port."
         ) from error
+    config = _tf_config()
+    cluster, task = config["cluster"], config["task"]
+    if sum(map(len, cluster.values())) > 1:  # One alone has no server.
+        address = str(cluster[task["type"]][int(task["index"])])
+        network.report_open(f"port {address.rpartition(':')[2]}")
+    return strategy
 
 
 @contextlib.contextmanager

@@ -21,10 +21,13 @@ import subprocess
 import sys
 import threading
 import time
-from typing import Any, BinaryIO, Mapping, Optional, Sequence, TextIO
+from typing import Any, BinaryIO, Callable, Iterator, Mapping, Optional, Sequence, TextIO
 
-from cloudtf.errors import UserError
+from cloudtf import files, network
+from cloudtf.errors import UserError, param, reason
+from cloudtf.reporter import report
 from cloudtf.settings import Settings, setting
+from cloudtf.training.config import TrainConfig
 
 # What workers have to end by themselves once one of them has: they may be waiting for it in a
 # collective operation, where no signal reaches Python.
@@ -65,7 +68,10 @@ class WorkerFailed(UserError):
 
 
 def launch(
-    command: Sequence[str], config: LaunchConfig, grace_seconds: float = GRACE_SECONDS
+    command: Sequence[str],
+    config: LaunchConfig,
+    grace_seconds: float = GRACE_SECONDS,
+    needs_others: str = "",
 ) -> None:
     """Runs a command once for each worker and shows what they say, each line with its worker.
 
@@ -76,18 +82,21 @@ def launch(
       command: program and arguments, the same for all workers.
       config: how many, and how often to start again.
       grace_seconds: what the others have to end by themselves once one worker has failed.
+      needs_others: why the workers must reach other machines, such as `data_dir is not on this
+        machine`; empty if they need not. Then they are in a network of their own, where nobody else
+        reaches their ports, if this system allows it; otherwise it is said that they are open.
 
     Raises:
       WorkerFailed: with the exit status of the worker that failed first (128 and the signal's
         number, if one killed it), or 143 or 130 for SIGTERM or Ctrl-C.
     """
-    with _Signals() as signals:
+    with _Signals() as signals, _network(needs_others) as enter:
         for left in range(config.restarts, -1, -1):
-            failed = _run(command, config.workers, signals, grace_seconds)
+            failed = _run(command, config.workers, signals, grace_seconds, enter)
             if signals.first is not None:
-                reason = "stopped" if signals.first == signal.SIGINT else "told to stop (SIGTERM)"
+                how = "stopped" if signals.first == signal.SIGINT else "told to stop (SIGTERM)"
                 raise WorkerFailed(
-                    f"{reason}; run the same command to go on.", 128 + int(signals.first)
+                    f"{how}; run the same command to go on.", 128 + int(signals.first)
                 )
             if failed is None:
                 return
@@ -104,6 +113,42 @@ def launch(
                 f"checkpoint ({left} more such times).",
                 file=sys.stderr,
             )
+
+
+@contextlib.contextmanager
+def _network(needs_others: str) -> Iterator[Callable[[], None]]:
+    """Gives what each worker calls before anything else, so that nobody else reaches its port."""
+    with contextlib.ExitStack() as stack:
+        enter: Callable[[], None] = lambda: None  # noqa: E731
+        if network.is_reachable():
+            try:
+                if needs_others:
+                    raise OSError(errno.EPERM, needs_others)
+                enter = stack.enter_context(network.own_network())
+            except OSError as error:
+                report(
+                    f"Note: the workers are not in a network of their own ({reason(error)}); each "
+                    "says which port it opens."
+                )
+        yield enter
+
+
+def needs_others(config: TrainConfig) -> str:
+    """Why a run needs to reach other machines; empty if all that it reads and writes is here."""
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if isinstance(value, str) and files.is_remote(value) and not value.startswith("file://"):
+            return f"{param(**{field.name: value})} is not on this machine"
+    if config.data_service:
+        return f"{param(data_service=config.data_service)} is not on this machine"
+    published = config.weights in ("imagenet", "noisy-student")
+    if published and config.model.startswith("efficientnetb"):
+        from cloudtf.model import weights  # Late, since it imports TensorFlow.
+
+        with contextlib.suppress(UserError):  # The workers say it.
+            if weights.cached(config.model, config.weights) is None:
+                return f"{param(weights=config.weights)} is still to be downloaded"
+    return ""
 
 
 def _free_ports(count: int) -> list[int]:
@@ -177,13 +222,23 @@ class _Signals:
 
 
 def _run(
-    command: Sequence[str], workers: int, signals: _Signals, grace_seconds: float
+    command: Sequence[str],
+    workers: int,
+    signals: _Signals,
+    grace_seconds: float,
+    enter: Callable[[], None],
 ) -> Optional[tuple[int, int]]:
     """Starts all workers and waits for them.
 
     Returns:
       The worker that failed first and its exit code, negative for a signal; None if none did.
     """
+
+    def begin() -> None:
+        enter()
+        if sys.platform == "linux":
+            _end_with_parent()
+
     processes: list[subprocess.Popen] = []
     copies: list[threading.Thread] = []
     try:
@@ -196,7 +251,7 @@ def _run(
                 stderr=subprocess.PIPE,
                 # A terminal's Ctrl-C reaches the launcher alone, which hands it on once.
                 start_new_session=True,
-                preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+                preexec_fn=begin,
             )
             processes.append(process)
         for index, process in enumerate(processes):

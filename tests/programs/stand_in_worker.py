@@ -9,9 +9,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import sys
 import time
 from typing import Any, NoReturn
+
+from cloudtf import files, network
 
 
 class Worker:
@@ -68,6 +71,27 @@ class Worker:
         signal.signal(signal.SIGINT, lambda *_: print("heard", flush=True))
         print("ready", flush=True)
         self._wait()
+
+    def listen(self, folder: str, apart: str) -> None:
+        """Opens its port to all, reaches the other workers', and waits for the file `tried`.
+
+        Args:
+          folder: where the workers meet.
+          apart: where a file with all ports says that this one has reached them, and where `tried`
+            will be.
+        """
+        hosts = self._config["cluster"]["worker"]
+        with socket.socket() as server:
+            server.bind(("", int(hosts[self._number].rpartition(":")[2])))
+            server.listen()
+            self._meet(folder)
+            for host in hosts:
+                name, _, port = host.rpartition(":")
+                socket.create_connection((name, int(port)), 10).close()
+            print(json.dumps([hosts, network.is_reachable()]), flush=True)
+            files.write_json(f"{apart}/ports-{self._number}.json", hosts)
+            while not os.path.exists(f"{apart}/tried"):
+                time.sleep(0.05)
 
     def _meet(self, folder: str) -> None:
         """Waits for the other workers; leaves a file a process."""

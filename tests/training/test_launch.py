@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import contextlib
 import io
 import json
 import os
 import pathlib
 import re
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -15,8 +18,10 @@ import time
 
 import pytest
 
+from cloudtf import network
 from cloudtf.commands import app
 from cloudtf.training import launch as launch_module
+from cloudtf.training.config import TrainConfig
 from cloudtf.training.launch import LaunchConfig, WorkerFailed, copy_lines, environments, launch
 from tests import programs
 
@@ -179,6 +184,65 @@ def test_workers_do_not_outlive_a_launcher_that_is_killed(in_background):
     assert all(gone(pid) for pid in pids)
 
 
+def reached_from_here(ports):
+    """Whether a program outside reaches any of the ports, by any address of this machine."""
+    own = {"127.0.0.1", "::1", socket.gethostbyname(socket.gethostname())}
+    for address in own:
+        for port in ports:
+            with contextlib.suppress(OSError):
+                socket.create_connection((address, port), 5).close()
+                return True
+    return False
+
+
+@pytest.mark.parametrize("why", ["", "data_dir='gs://a' is not on this machine"])
+def test_nobody_else_reaches_the_workers_ports_or_it_is_said(tmp_path, capfd, why):
+    if not why:
+        try:
+            with network.own_network():
+                pass
+        except OSError as error:
+            pytest.skip(f"no network namespaces here: {error}")
+    (tmp_path / "meet").mkdir()
+    found = []
+
+    def try_it():
+        deadline = time.monotonic() + 60
+        while len(list(tmp_path.glob("ports-*.json"))) < 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        hosts = json.loads((tmp_path / "ports-0.json").read_text())
+        found.append(reached_from_here([int(host.rpartition(":")[2]) for host in hosts]))
+        (tmp_path / "tried").touch()
+
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        trying = pool.submit(try_it)
+        command = programs.command("stand_in_worker", "listen", tmp_path / "meet", tmp_path)
+        launch(command, LaunchConfig(workers=2), needs_others=why)
+        trying.result()
+    assert found == [bool(why)]
+    said = capfd.readouterr().out
+    assert said.count(", true]") == (2 if why else 0)
+    assert ("Note: the workers are not in a network of their own (data_dir" in said) == bool(why)
+
+
+@pytest.mark.parametrize(
+    "settings, why",
+    [
+        ({}, ""),
+        ({"run_dir": "gs://a/b"}, "run_dir='gs://a/b' is not on this machine"),
+        ({"data_dir": "hdfs://a/b"}, "data_dir='hdfs://a/b' is not on this machine"),
+        ({"data_service": "grpc://a:5050"}, "data_service='grpc://a:5050' is not on this machine"),
+        ({"data_dir": "file:///a"}, ""),
+        ({"weights": "imagenet"}, "weights='imagenet' is still to be downloaded"),
+        ({"weights": "imagenet", "model": "efficientnetlite0"}, ""),
+    ],
+)
+def test_what_needs_other_machines_is_named(settings, why, monkeypatch):
+    monkeypatch.setattr("cloudtf.model.weights.cached", lambda *_: None)
+    given = {"data_dir": "a", "run_dir": "b", "weights": "none", **settings}
+    assert launch_module.needs_others(TrainConfig(**given)) == why
+
+
 def test_listed_gpus_are_dealt_out():
     def listed(workers, **base):
         return [e.get("CUDA_VISIBLE_DEVICES") for e in environments(workers, base)]
@@ -193,9 +257,9 @@ def test_listed_gpus_are_dealt_out():
 def test_what_follows_the_dashes_is_the_workers_command(monkeypatch):
     given = []
     monkeypatch.setattr(
-        "cloudtf.commands.launch.launch", lambda *arguments: given.append(arguments)
+        "cloudtf.commands.launch.launch", lambda *arguments, **options: given.append(arguments)
     )
-    flags = ["--data_dir=a", "--run_dir=b", "--epochs=2"]
+    flags = ["--data_dir=a", "--run_dir=b", "--epochs=2", "--weights=none"]
     assert app.main(["launch", "--workers=3", "--", "train", *flags]) == 0
     ((command, config),) = given
     assert config == LaunchConfig(workers=3)

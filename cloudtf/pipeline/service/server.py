@@ -10,6 +10,7 @@ import threading
 import time
 from typing import Any, Optional
 
+from cloudtf import network
 from cloudtf.errors import UsageError, UserError, param, reason
 from cloudtf.reporter import report
 from cloudtf.settings import Settings, setting
@@ -150,6 +151,9 @@ def serve(config: DataWorkerConfig) -> None:
     else:
         server, what = _dispatcher(config)
     report(f"{what}; stop it with Ctrl-C or SIGTERM.")
+    network.report_open(
+        f"port {config.port or 5050}" if config.dispatcher else "this worker's port"
+    )
     # Python hears signals between such waits.
     while not stopped.wait(0.5):
         pass
