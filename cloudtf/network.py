@@ -39,7 +39,7 @@ def report_open(port: str) -> None:
     """Says at the start of a server who can reach it, if that is more than this machine.
 
     Args:
-      port: what is open, such as `port 5050`.
+      port: a name for the port that the server listens on, such as `port 5050`.
     """
     if is_reachable():
         report(
