@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Optional
 
 from cloudtf.data.labels import FOLDERS, FORMATS
 from cloudtf.errors import UsageError, param
 from cloudtf.settings import REQUIRED, Settings, setting
+
+# What is made of the labels is compared by a digest.
+_about_labels = functools.partial(setting, topic="labels", may_change=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,94 +83,68 @@ class ConvertConfig(Settings):
         may_change=True,
     )
 
-    label_format: str = setting(
+    label_format: str = _about_labels(
         "auto",
         "Kind of labels (docs/LABELS.md): masks, a column a class, a list of classes in each cell, "
         "a row a class, a row an image and class with yes or no, or a folder a class.",
         choices=("auto", *FORMATS, FOLDERS),
-        topic="labels",
-        may_change=True,
     )
-    classes: tuple[str, ...] = setting(
+    classes: tuple[str, ...] = _about_labels(
         (),
         "Class names in label order, of a table with a column a class those to read; if not given: "
         "as in the header of such a table, else alphabetical.",
-        topic="labels",
-        may_change=True,
     )
-    image_column: Optional[str] = setting(
+    image_column: Optional[str] = _about_labels(
         None,
         "Column of the images' names; if not given, the one whose cells name files.",
-        topic="labels",
-        may_change=True,
     )
-    label_columns: tuple[str, ...] = setting(
+    label_columns: tuple[str, ...] = _about_labels(
         (),
-        "Columns that say the classes: those of yes and no, or those with names in their cells.",
-        topic="labels",
-        may_change=True,
+        "Columns that hold the classes: columns of yes and no, or columns of class names.",
     )
-    ignore_columns: tuple[str, ...] = setting(
-        (), "Columns that say nothing of the classes.", topic="labels", may_change=True
-    )
-    label_separator: Optional[str] = setting(
+    ignore_columns: tuple[str, ...] = _about_labels((), "Columns that hold no classes.")
+    label_separator: Optional[str] = _about_labels(
         None,
-        "What stands between the classes in a cell: space, comma, semicolon, bar, tab, newline, "
+        "Separator of the classes in a cell: space, comma, semicolon, bar, tab, newline, "
         "python (lists as Python prints them), none (a cell is one class), or the text itself.",
-        topic="labels",
-        may_change=True,
     )
-    blank: str = setting(
+    blank: str = _about_labels(
         "absent",
-        "What a blank cell in a column of yes and no says of its class. `blank='unknown'` is not "
-        "possible yet: training does not know such labels.",
+        "Meaning of a blank cell in a column of yes and no. `blank='unknown'` is not possible yet: "
+        "training does not know such labels.",
         choices=("absent", "unknown"),
-        topic="labels",
-        may_change=True,
     )
-    uncertain: Optional[str] = setting(
+    uncertain: Optional[str] = _about_labels(
         None,
-        "What -1 beside 0 and 1, or a word for not knowing, says of a class; if not given, such a "
-        "table is refused. `uncertain='unknown'` is not possible yet.",
+        "Meaning of -1 beside 0 and 1, or of a word such as uncertain; if not given, such a table "
+        "is refused. `uncertain='unknown'` is not possible yet.",
         choices=("absent", "present", "unknown"),
-        topic="labels",
-        may_change=True,
     )
-    unlisted: str = setting(
+    unlisted: str = _about_labels(
         "leave_out",
-        "What becomes of photographs that the labels do not name: left out, or taken as ones that "
-        "have none of the classes.",
+        "Photographs that the labels do not name: leave them out, or take them as images with none "
+        "of the classes.",
         choices=("leave_out", "absent"),
-        topic="labels",
-        may_change=True,
     )
-    image_suffix: str = setting(
+    image_suffix: str = _about_labels(
         "",
-        "What the names of the files have behind those in the table: _green for ID_green.png.",
-        topic="labels",
-        may_change=True,
+        "Text that the files' names have after the names in the table: _green for ID_green.png.",
     )
-    labels_encoding: Optional[str] = setting(
+    labels_encoding: Optional[str] = _about_labels(
         None,
         "Encoding of the table, such as latin-1 or cp1252; if not given: by its byte-order mark, "
         "without one UTF-8.",
-        topic="labels",
-        may_change=True,
     )
-    class_characters: str = setting(
+    class_characters: str = _about_labels(
         "refuse",
-        "What becomes of class names with characters that file names or lists cannot hold, such as "
-        "Nodule/Mass: refused, or _ in their place.",
+        "Class names with characters that file names or lists cannot hold, such as Nodule/Mass: "
+        "refuse them, or replace such characters by _.",
         choices=("refuse", "replace"),
-        topic="labels",
-        may_change=True,
     )
-    on_error: str = setting(
+    on_error: str = _about_labels(
         "fail",
         "What to do about bad rows and images: fail, or skip, count and list them.",
         choices=("fail", "skip"),
-        topic="labels",
-        may_change=True,
     )
 
     val_fraction: float = setting(

@@ -126,50 +126,52 @@ def _repeats(images: array, classes: array, num_classes: int) -> Iterator[tuple[
     yield from zip(order[~new].tolist(), first[~new].tolist())
 
 
-def _parse_masks(builder: TableBuilder, layout: Layout, columns: list[Column]) -> None:
+def _named(
+    builder: TableBuilder, layout: Layout, columns: list[Column]
+) -> Iterator[tuple[int, list[str], tuple[int, str], str]]:
+    """Number, cells, image (its number and name) and class of each row that names both."""
     pair_of = _pairs(builder, layout, columns)
-    assert layout.value is not None
-    # Where the columns are apart, each row may be of one of several objects.
-    seen = _Seen(builder, objects=not layout.joined)
     for row, cells in builder.source.rows():
         pair = pair_of(row, cells)
         image = pair and builder.image(pair[0], row, cells)
-        if not pair or image is None:
-            continue
+        if pair and image:
+            yield row, cells, image, pair[1]
+
+
+def _parse_masks(builder: TableBuilder, layout: Layout, columns: list[Column]) -> None:
+    assert layout.value is not None
+    # Where the columns are apart, each row may be of one of several objects.
+    seen = _Seen(builder, objects=not layout.joined)
+    for row, cells, image, class_name in _named(builder, layout, columns):
         text = cells[layout.value]
         empty = rle.is_empty(text.strip())
-        if not builder.mention(image, row, pair[1], not empty):
+        if not builder.mention(image, row, class_name, not empty):
             continue
         problem = ""
         try:
             if not empty:
                 rle.check(text, relative=layout.relative)
         except ValueError as error:
-            problem = f"({pair[1]}) has a malformed mask: {error}"
+            problem = f"({class_name}) has a malformed mask: {error}"
         # Python's hash of a text has 64 bits and a secret key: none can be made to clash.
         seen.add(row, hash(text), problem)
     seen.report()
 
 
 def _parse_long(builder: TableBuilder, layout: Layout, columns: list[Column]) -> None:
-    pair_of = _pairs(builder, layout, columns)
     assert layout.value is not None
     family = layout.families[0]
     answer = _answer(family, layout.minus)
     seen = _Seen(builder)
-    for row, cells in builder.source.rows():
-        pair = pair_of(row, cells)
-        image = pair and builder.image(pair[0], row, cells)
-        if not pair or image is None:
-            continue
+    for row, cells, image, class_name in _named(builder, layout, columns):
         cell = cells[layout.value]
         value = answer(cell)
         if value is None:
             builder.problem(
-                image[1], row, f"({pair[1]}) has {cell[:20]!r}, not {_yes_or_no(family)}"
+                image[1], row, f"({class_name}) has {cell[:20]!r}, not {_yes_or_no(family)}"
             )
             continue
-        if builder.mention(image, row, pair[1], bool(value)):
+        if builder.mention(image, row, class_name, bool(value)):
             seen.add(row, value)
     seen.report()
 
