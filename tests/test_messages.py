@@ -23,7 +23,8 @@ from tests import programs
 
 LIBRARY = pathlib.Path(cloudtf.__file__).parent
 
-# They write flags by trade: for `param`, for flags.txt, and for the workers that are started.
+# They write flags by trade, for `param` and for flags.txt; the launcher says on stderr, beside what
+# its workers say there, that they start again.
 WRITERS = {"errors.py", "settings.py", "training/launch.py"}
 
 
