@@ -44,17 +44,19 @@ def train_loop(records_dir: str, model: str, batch_size: int, steps: int) -> har
     """A run of `cloudtf train` that waits after each epoch until it is asked for another."""
     from cloudtf.training import train, trainer
     from cloudtf.training.config import TrainConfig
+    from cloudtf.training.patience import Decision
 
     wanted: queue.Queue[int] = queue.Queue()
     epochs: queue.Queue[Any] = queue.Queue()
 
-    def at_epoch_end(callback: Any, epoch: int, logs: dict[str, float]) -> None:
+    def at_epoch_end(judge: Any, number: int, logs: dict[str, float]) -> Decision:
         epochs.put(logs["images_per_second"])
         wanted.get()
+        return Decision(is_best=False, lower_rate=False, stop=False)
 
     # Not measured: validation, history and checkpoints, which come once an epoch.
-    trainer.PrAucCallback.on_epoch_end = at_epoch_end
-    trainer._report_epoch = lambda callback: None
+    trainer.Judge.judge = at_epoch_end
+    trainer._report_epoch = lambda judge: None
     trainer.Trainer.save = lambda self: None
     run_dir = tempfile.mkdtemp()
     config = TrainConfig(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import math
-from typing import Any, Sequence
+from typing import Any, Optional, Sequence
 
 from cloudtf import files
-from cloudtf.errors import UserError, reason
+from cloudtf.errors import UserError, param, reason
 
 Row = dict[str, Any]
 
@@ -36,15 +36,27 @@ def write(path: str, rows: Sequence[Row], class_names: Sequence[str]) -> None:
     files.write_text(path, text.getvalue())
 
 
-def read(path: str) -> list[Row]:
+def read(path: str, class_names: Optional[Sequence[str]] = None) -> list[Row]:
     """Reads `history.csv`: numbers as floats (`epoch` as int), empty cells left out.
 
+    Args:
+      path: the file, local or remote.
+      class_names: the classes that it must be of; None: any.
+
     Raises:
-      UserError: the file is missing or is not a history.
+      UserError: the file is missing, is not a history, or is one of other classes.
     """
     rows = []
     try:
-        for raw in csv.DictReader(io.StringIO(files.read_text(path))):
+        reader = csv.DictReader(io.StringIO(files.read_text(path)))
+        if class_names is not None:
+            scored = {n for n in reader.fieldnames or () if n.startswith("val_pr_auc_")}
+            if scored != {f"val_pr_auc_{name}" for name in (*class_names, "mean")}:
+                raise UserError(
+                    f"{path} is not a history of the classes {', '.join(class_names)}; remove it, "
+                    f"or give another {param('run_dir')}."
+                )
+        for raw in reader:
             row: Row = {"epoch": int(raw.pop("epoch")), "stage": raw.pop("stage")}
             row.update({name: float(value) for name, value in raw.items() if value})
             rows.append(row)

@@ -66,7 +66,7 @@ class Scorer:
             return self._strategy.gather(values, axis=0)
 
         self._predict, self._predict_shared, self._gather = predict, predict_shared, gather
-        self._classes = model.output_shape[-1]
+        self._model = model
 
     def images(self, images: tf.Tensor) -> np.ndarray:
         """Probabilities float32 [B, C] of uint8 images [B, H, W, 3].
@@ -118,7 +118,7 @@ class Scorer:
             parts.append((numbers[mask], labels[mask], self.images(images)[mask]))
         if not parts:
             # Of few examples, a worker may get none.
-            nothing = np.zeros([0, self._classes], np.float32)
+            nothing = np.zeros([0, self._model.output_shape[-1]], np.float32)
             parts = [(np.zeros([0], np.int32), nothing, nothing)]
         whole = [np.concatenate(part) for part in zip(*parts)]
         if self._divided:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Optional
+from typing import Any, Optional
 
 import tensorflow as tf
 
@@ -77,7 +77,13 @@ def effective_learning_rate(optimizer: tf.keras.optimizers.Optimizer) -> float:
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # Under loss scaling.
     if hasattr(optimizer, "_decayed_lr"):
         return float(optimizer._decayed_lr(tf.float32))
-    return float(optimizer.learning_rate)
+    return float(tf.keras.backend.get_value(optimizer.learning_rate))
+
+
+def lower_learning_rate(optimizer: tf.keras.optimizers.Optimizer, factor: float) -> None:
+    """Multiplies the learning rate, which must be a number and not a schedule of Keras."""
+    rate: Any = optimizer.learning_rate
+    rate.assign(rate * factor)
 
 
 @tf.keras.utils.register_keras_serializable(package="cloudtf")

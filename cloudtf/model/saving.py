@@ -53,15 +53,10 @@ def save_model(model: tf.keras.Model, path: str, info: dict[str, Any]) -> None:
     >>> read_info("mine.keras")["classes"]
     ['Fish', 'Flower']
     """
-    import tensorflow as tf
 
     if not path.endswith(".keras"):
         raise UserError(f"The model file {path} must end in .keras.")
-    # The same layers without what compile() has added: optimizer, loss and metrics.
-    bare = tf.keras.Model(model.inputs, model.outputs, name=model.name)
-    for part in bare.submodules:
-        # Left in nested models by any `model.save("x.h5")`, it would write them as HDF5 has them.
-        vars(part).pop("use_legacy_config", None)
+    bare = _uncompiled(model)
     # Reading back is the simplest way to catch the NaNs that nested values may hold.
     finite = json.loads(json.dumps(info), parse_constant=lambda name: None)
     with files.replacing(path) as temporary:
@@ -155,6 +150,63 @@ def read_info(path: str) -> dict[str, Any]:
             f"The model {path} was not saved by cloudtf: it does not say what its classes are."
         )
     return _parse_json(parts[INFO_NAME], INFO_NAME, path)
+
+
+def check_whole(path: str) -> dict[str, Any]:
+    """Reads all parts of a model file, whose checksums are compared, and gives its info.
+
+    Raises:
+      UserError: the file is missing, damaged, lacks a part, or was not saved by cloudtf.
+    """
+    parts = _read_parts(path, _CONFIG_NAME, _WEIGHTS_NAME, INFO_NAME)
+    for name in (_CONFIG_NAME, _WEIGHTS_NAME, INFO_NAME):
+        if name not in parts:
+            raise UserError(f"The model {path} lacks {name}; make or copy it again.")
+    return _parse_json(parts[INFO_NAME], INFO_NAME, path)
+
+
+def check_keepable(model: tf.keras.Model) -> None:
+    """Says early what would keep a model from being saved, or from being read back.
+
+    Raises:
+      UserError: it is a subclass of Model, has several inputs or outputs, or layers that are not
+        Keras's own for images, such as Lambda.
+    """
+    import tensorflow as tf
+
+    if not (getattr(model, "inputs", None) and getattr(model, "outputs", None)) or not isinstance(
+        model, (tf.keras.Sequential, tf.keras.Sequential.__base__)
+    ):
+        raise UserError(
+            f"The model {model.name!r} is made by a class of its own ({type(model).__name__}), "
+            "without whose code its file could not be read; build it with tf.keras.Model(inputs, "
+            "outputs) or tf.keras.Sequential."
+        )
+    try:
+        config = json.loads(json.dumps(tf.keras.saving.serialize_keras_object(_uncompiled(model))))
+    except Exception as error:  # Each layer has its own.
+        raise UserError(
+            f"The model {model.name!r} cannot be saved ({reason(error)}); put Keras's own layers "
+            "in the place of what cannot, such as Rescaling for preprocess_input."
+        ) from error
+    culprit = vetting.foreign_part(config)
+    if culprit:
+        raise UserError(
+            f"The model {model.name!r} holds {culprit}, which is code: its file would be refused "
+            "when it is read; put Keras's own layers in its place, such as "
+            "Rescaling(1 / 127.5, offset=-1) for preprocess_input."
+        )
+
+
+def _uncompiled(model: tf.keras.Model) -> tf.keras.Model:
+    """The same layers without what compile() has added: optimizer, loss and metrics."""
+    import tensorflow as tf
+
+    bare = tf.keras.Model(model.inputs, model.outputs, name=model.name)
+    for part in bare.submodules:
+        # Left in nested models by any `model.save("x.h5")`, it would write them as HDF5 has them.
+        vars(part).pop("use_legacy_config", None)
+    return bare
 
 
 @contextlib.contextmanager

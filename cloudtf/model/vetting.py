@@ -53,6 +53,15 @@ def check_config(config: Any, path: str) -> None:
     Raises:
       UserError: it names anything but Keras's layers for images and cloudtf's own.
     """
+    culprit = foreign_part(config)
+    if culprit:
+        raise UserError(
+            f"The model {path} is refused: it carries or names code to run ({culprit})."
+        )
+
+
+def foreign_part(config: Any) -> str:
+    """The first thing in a model's config that would run code; empty if there is none."""
     # Not recursive: a file may nest as deep as it likes.
     waiting = [config]
     while waiting:
@@ -63,9 +72,8 @@ def check_config(config: Any, path: str) -> None:
             waiting.extend(value.values())
             culprit = _foreign(value) if "class_name" in value else ""
             if culprit:
-                raise UserError(
-                    f"The model {path} is refused: it carries or names code to run ({culprit})."
-                )
+                return culprit
+    return ""
 
 
 def _foreign(config: dict[str, Any]) -> str:

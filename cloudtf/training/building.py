@@ -23,10 +23,10 @@ def build_model(
     """The network of the settings, under the strategy and in its number format.
 
     Args:
-      config: the settings.
-      strategy: the replicas.
-      num_classes: C.
-      image_shape: (height, width).
+      config: the settings of the run.
+      strategy: the replicas that share the weights.
+      num_classes: C, the width of the output.
+      image_shape: (height, width) of the images, in pixels.
       weights: what it begins with, as `TrainConfig.weights`; None for random ones.
     """
     with strategy.scope(), precision(config.mixed_precision, strategy):
@@ -51,8 +51,8 @@ def make_optimizer(
     """The optimizer of the settings with all its variables, ready for a train step.
 
     Args:
-      config: the settings.
-      strategy: the replicas.
+      config: the settings of the run.
+      strategy: the replicas that share the weights.
       model: whose trainable weights it changes.
       learning_rate: the peak of its schedule.
       total_steps: the length of its schedule.

@@ -4,13 +4,13 @@ A checkpoint holds
 
 1. `weights`: the network's weights and batch-norm averages; the stage's optimizer with its moments,
    its `iterations` and its learning rate;
-2. `state.json`: the fields of `Progress`, among them the PR-AUC callback's state (history, best
-   model so far, patience).
+2. `state.json`: the fields of `Progress`, among them the judge's state (history, best model so
+   far, patience).
 
 The rest follows from these two. The order of examples and their augmentation are functions of
 (seed, epoch, position), and the position is `total_steps` times the batch; dropout's masks are
 functions of (seed, layer, `iterations`). A best model that waits is put in its place or dropped
-(`PrAucCallback.settle`). Settings of which results do not depend come from the new start; others
+(`ResultFolder.settle`). Settings of which results do not depend come from the new start; others
 must be as they were (`compatibility`).
 """
 
@@ -46,7 +46,7 @@ class Progress:
       loss_sum: the sum of the losses of the epoch's steps so far.
       stopped_early: the stage was ended by the callback.
       finished: nothing is left to do.
-      callback: the state of the PR-AUC callback.
+      callback: the state of the judge: history, best model, patience.
       settings: the settings of the run's last start.
       records: what the records were, to notice when others are put in their place.
       streamed: whether they are read from disk each epoch, which is another order than from memory.
@@ -71,6 +71,11 @@ class Progress:
     def mean_loss(self) -> float:
         """Of the steps of the epoch under way, of which there must be one."""
         return self.loss_sum / self.step
+
+    @property
+    def epochs_since_best(self) -> int:
+        """Epochs of the stage without a better score."""
+        return (self.callback or {}).get("patience", {}).get("epochs_since_best", 0)
 
     def begin_stage(self, index: int) -> None:
         """Goes to the first epoch of a stage."""
@@ -101,8 +106,7 @@ class Progress:
           stage_epochs: the epochs of each stage, as the settings now are.
           patience: epochs without a better score after which a stage ends.
         """
-        waited = (self.callback or {}).get("patience", {}).get("epochs_since_best", 0)
-        if waited < patience:
+        if self.epochs_since_best < patience:
             self.stopped_early = False
         more_stages = any(stage_epochs[self.stage + 1 :])
         more_epochs = self.epoch < stage_epochs[self.stage] and not self.stopped_early

@@ -76,7 +76,7 @@ def check_order(config: TrainConfig, began: Optional[bool], streamed: bool) -> N
     """Compares the order of examples with that of a run's last checkpoint.
 
     Args:
-      config: the settings.
+      config: the settings of this start.
       began: whether the run streamed its records; None if it is new or does not say.
       streamed: whether it would now.
 

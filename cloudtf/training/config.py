@@ -26,6 +26,10 @@ class TrainConfig(Augmentations):
 
     Of the records a fingerprint tells whether they are the same, wherever they are. `cache` and
     `data_service` may change where the order of examples stays.
+
+    >>> config = TrainConfig(data_dir="records", run_dir="runs/c", weights="none", epochs=5)
+    >>> config.batch_size, config.stage_epochs
+    (32, (0, 5))
     """
 
     data_dir: str = setting(

@@ -108,9 +108,12 @@ def augments_on(config: TrainConfig, strategy: tf.distribute.Strategy) -> str:
 
 def describe(strategy: tf.distribute.Strategy) -> str:
     """The hardware in a few words, such as `2 x GPU (MirroredStrategy)`."""
-    # The class behind this one bears its implementation's name.
-    several = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
-    name = "MultiWorkerMirroredStrategy" if several else type(strategy).__name__
+    name = type(strategy).__name__
+    # The classes behind these bear other names.
+    for public in ("MultiWorkerMirroredStrategy", "MirroredStrategy"):
+        if isinstance(strategy, getattr(tf.distribute, public)):
+            name = public
+            break
     return f"{strategy.num_replicas_in_sync} x {accelerator(strategy)} ({name})"
 
 
@@ -125,10 +128,20 @@ def _on_tpu_vm() -> bool:
     return any(variable in os.environ for variable in ("TPU_NAME", "TPU_ACCELERATOR_TYPE"))
 
 
+class _MirroredStrategy(tf.distribute.MirroredStrategy):
+    """With keys of its own for what its replicas exchange.
+
+    Two strategies in one process begin with the same key, and what they exchange under it is taken
+    for one another's; a user's own strategy would fail with ours, or ours with it.
+    """
+
+    _collective_key_base = 1_000_000
+
+
 # One a process: a second one over the same devices would repeat the first one's collective keys.
 @functools.cache
 def _mirrored_strategy(devices: tuple[str, ...]) -> tf.distribute.Strategy:
-    return tf.distribute.MirroredStrategy(list(devices))
+    return _MirroredStrategy(list(devices))
 
 
 @functools.cache

@@ -63,7 +63,7 @@ def evaluation_batches(
     """This worker's share of some splits, once and in order; a run that is to stop leaves it.
 
     Args:
-      run: which evaluates itself.
+      run: whose workers share the examples.
       splits: a name, or several to be read as one.
       max_examples: only the first so many; None for all.
     """
@@ -100,7 +100,7 @@ def iterate(
     """The batches of all replicas, without end.
 
     Args:
-      strategy: the replicas.
+      strategy: the replicas that are fed.
       make: gives the batches of the input pipeline that its context names: a dataset of infinite
         cardinality, or the workers ask one another before each step whether all have a batch.
 

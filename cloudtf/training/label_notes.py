@@ -18,10 +18,10 @@ def label_notes(
     """What training accepts and the user should know before it starts, a sentence each.
 
     Args:
-      manifest: of the data.
-      train_splits: what is trained on.
-      val_split: what is validated on.
-      batch_size: images a step.
+      manifest: the content of `dataset.json`.
+      train_splits: the names of the splits that are trained on.
+      val_split: the name of the split that judges each epoch.
+      batch_size: images a step over all replicas.
     """
     notes = []
     training = manifest.joined(train_splits)

@@ -175,7 +175,7 @@ def environments(workers: int, base: Mapping[str, str]) -> list[dict[str, str]]:
     """The environment of each worker: TF_CONFIG with free ports of this machine, and its GPUs.
 
     Args:
-      workers: how many.
+      workers: the number of worker processes.
       base: the variables that they share. GPUs that CUDA_VISIBLE_DEVICES lists are dealt out, if
         there is one for each worker.
     """

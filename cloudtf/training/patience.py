@@ -16,7 +16,7 @@ class Decision:
     Attributes:
       is_best: it beats all before it.
       lower_rate: the plateau has lasted; multiply the rate by the factor.
-      stop: patience is lost.
+      stop: no better score has come for as long as patience allows.
     """
 
     is_best: bool

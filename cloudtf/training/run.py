@@ -17,6 +17,7 @@ from cloudtf.pipeline.service.client import DataService
 from cloudtf.training import compatibility, hardware
 from cloudtf.training.checkpoints import CheckpointFolder
 from cloudtf.training.config import TrainConfig
+from cloudtf.training.results import ResultFolder
 from cloudtf.training.splits import choose_splits
 from cloudtf.training.stages import Stage, stages
 from cloudtf.training.stopping import StopRequests
@@ -28,19 +29,20 @@ class Run:
     """What does not change while a run is under way; what does is `checkpoints.Progress`.
 
     Attributes:
-      config: the settings.
+      config: the settings of this start.
       began: when the run was started, on the clock of `time.perf_counter`, in seconds.
-      data: the records.
+      data: the opened records with all of their splits.
       service: makes the batches for training; None makes them here.
       train_splits: the names of the splits to train on, read as one.
       val_split: the name of the split that judges each epoch.
       records: the fingerprint of these splits.
-      strategy: the replicas.
+      strategy: the replicas, on this machine or several.
       replica_batch: images a step of each replica.
       workers: the processes that take part.
-      stages: in order; one may have no epochs.
+      stages: the stages in order; one may have no epochs.
       output_dir: where this worker writes; the chief's is the run folder.
-      folder: its checkpoints.
+      results: the files in it that are for people and later commands.
+      folder: the checkpoints in the run folder.
       requests: stop requests (SIGTERM, Ctrl-C, the time limit) to honour between steps.
     """
 
@@ -56,6 +58,7 @@ class Run:
     workers: Workers
     stages: tuple[Stage, ...]
     output_dir: str
+    results: ResultFolder
     folder: CheckpointFolder
     requests: StopRequests
 
@@ -130,6 +133,7 @@ def open_run(config: TrainConfig) -> Iterator[Run]:
             workers=workers,
             stages=stages(config),
             output_dir=output_dir,
+            results=ResultFolder(output_dir, data.classes, config.tensorboard),
             folder=CheckpointFolder(config.run_dir, output_dir),
             requests=requests,
         )

@@ -13,7 +13,7 @@ def split_names(config: TrainConfig, present: Iterable[str]) -> tuple[tuple[str,
     """The names of the splits to train on and of the one to validate on.
 
     Args:
-      config: the settings.
+      config: names the splits or the fold.
       present: the splits of the records.
 
     Raises:

@@ -13,7 +13,7 @@ class Stage:
 
     Attributes:
       index: its position among the stages of the run, from 0.
-      name: what `history.csv` calls it.
+      name: the word for it in `history.csv`.
       epochs: the most epochs that it takes; 0 leaves it out.
       learning_rate: the peak of its schedule.
       rate_setting: the setting that gives the peak.

@@ -20,7 +20,7 @@ class TrainStep:
       model: uint8 [B, H, W, 3] to probabilities [B, C].
       optimizer: whose `iterations` exist already.
       loss: (labels [B, C], probabilities [B, C]) -> [B].
-      strategy: the replicas.
+      strategy: the replicas that share each batch.
       global_batch: images a step over all replicas.
       seed: of dropout and of augmentation on the device.
       device_augmentations: applied here with `augment_seed`; None where the host has done it.

@@ -27,7 +27,7 @@ class TrainResult:
     """What a run has come to.
 
     Attributes:
-      run_dir: its folder.
+      run_dir: the run folder, as it was given.
       best: the content of `best.json`.
       history: the rows of `history.csv`.
     """
@@ -48,14 +48,22 @@ def train(config: TrainConfig) -> TrainResult:
       UserError: bad input, a run folder in use or made with other settings, or a loss that is not
         finite.
       Interrupted: SIGTERM, Ctrl-C or `max_minutes`; the run is saved and can go on.
+
+    >>> config = cloudtf.TrainConfig(
+    ...     data_dir="records", run_dir="runs/c", model="tiny", weights="none", epochs=1
+    ... )
+    >>> result = train(config)
+    tiny on ...
+    >>> sorted(result.best["pr_auc"])
+    ['Fish', 'Flower', 'Gravel', 'Sugar', 'mean']
+    >>> result.history[0]["epoch"]
+    1
     """
     with open_run(config) as run:
         progress, weights = _resume(run)
         if progress.finished:
-            report(
-                f"The run in {config.run_dir} is finished; more {param('epochs')} would go on with "
-                "it."
-            )
+            report(_finished(run, progress))
+            _mend_results(run, progress, weights)
             return _result(run, progress)
         trainer = Trainer(run, progress, weights)
         # Also when going on: settings that may change are those of the last start.
@@ -66,6 +74,8 @@ def train(config: TrainConfig) -> TrainResult:
                 if not stage.epochs:
                     continue
                 trainer.begin(stage)
+                if trainer.lacks_best():
+                    trainer.forget_best()
                 while not trainer.stage_is_over():
                     try:
                         logs = trainer.run_steps()
@@ -78,6 +88,7 @@ def train(config: TrainConfig) -> TrainResult:
                     run.requests.check(config.run_dir)
         progress.finished = True
         trainer.save()
+        _require_best(run, trainer)
         return _result(run, progress)
 
 
@@ -101,6 +112,42 @@ def _resume(run: Run) -> tuple[Progress, Optional[str]]:
     progress.settings = dataclasses.asdict(config)
     progress.reopen([stage.epochs for stage in run.stages], config.early_stopping_patience)
     return progress, weights
+
+
+def _finished(run: Run, progress: Progress) -> str:
+    """Says that nothing is left to do, and what would let the run go on."""
+    ending, more = "is finished", f"more {param('epochs')}"
+    if progress.stopped_early:
+        waited = progress.epochs_since_best
+        epochs = "1 epoch" if waited == 1 else f"{waited} epochs"
+        ending += f": it has stopped early, {epochs} after its best one"
+        more = f"{param('early_stopping_patience')} of more than {waited}"
+        if progress.epoch >= run.stages[progress.stage].epochs:
+            more += f" and more {param('epochs')}"
+    return f"The run in {run.config.run_dir} {ending}; {more} would go on with it."
+
+
+def _mend_results(run: Run, progress: Progress, weights: Optional[str]) -> None:
+    """Writes again what has been removed from the folder of a finished run.
+
+    Raises:
+      UserError: the best model is lost, and the checkpoint has the weights of another epoch.
+    """
+    state = history.from_json(progress.callback or {})
+    run.results.settle(state["rows"], state["best"])
+    if state["best"] and run.workers.chief_says(bool(run.results.lacks(state["best"]))):
+        trainer = Trainer(run, progress, weights)
+        trainer.begin(run.stages[progress.stage])
+        _require_best(run, trainer)
+
+
+def _require_best(run: Run, trainer: Trainer) -> None:
+    if trainer.lacks_best():
+        raise UserError(
+            f"{run.results.path('best.keras')} has gone or been damaged since it was written, and "
+            "the checkpoint has the weights of a later epoch; put a copy of it back, or train with "
+            f"more {param('epochs')}, of which the best model is kept then."
+        )
 
 
 def _result(run: Run, progress: Progress) -> TrainResult:

@@ -17,7 +17,8 @@ from cloudtf.model import losses, network, optimizers
 from cloudtf.reporter import report
 from cloudtf.training import batch_norm, building, hardware, inputs, sanity
 from cloudtf.training.checkpoints import Progress
-from cloudtf.training.pr_auc_callback import PrAucCallback
+from cloudtf.training.judge import Judge
+from cloudtf.training.patience import Patience
 from cloudtf.training.profiling import StepProfiler
 from cloudtf.training.run import Run
 from cloudtf.training.stages import Stage
@@ -29,7 +30,7 @@ class Trainer:
     """The network of a run, what judges it, and the steps that train it.
 
     Args:
-      run: what does not change.
+      run: all that does not change, such as settings, records and hardware.
       progress: where the run stands; changed in place with every step.
       weights: prefix of the checkpoint to go on from; None begins anew.
 
@@ -57,10 +58,10 @@ class Trainer:
         )
         self._loss = losses.get_loss(config.loss)
         inputs.settle_order(run, progress)
-        self._callback = _make_callback(run, self._model, self._loss)
+        self._judge = _make_judge(run, self._model, self._loss)
         if progress.callback is not None:
-            self._callback.restore(progress.callback)
-        self._callback.settle()
+            self._judge.restore(progress.callback)
+        run.results.settle(self._judge.rows, self._judge.best)
         last_step = run.steps_per_epoch * sum(stage.epochs for stage in run.stages)
         self._profiler = StepProfiler(config.profile_steps, run.output_dir, last_step)
         self._every_steps, self._every_seconds = _checkpoint_interval(config.checkpoint_every)
@@ -75,7 +76,7 @@ class Trainer:
         is_new = progress.stage != stage.index or progress.total_steps == 0
         if is_new:
             progress.begin_stage(stage.index)
-            self._callback.begin_stage(stage.name)
+            self._judge.begin_stage(stage.name)
         network.set_body_trainable(model, stage.whole_network)
         self._stage = stage
         self._optimizer = building.make_optimizer(
@@ -87,8 +88,6 @@ class Trainer:
         if self._weights is not None:
             self._restore(self._weights)
             self._weights = None
-        self._callback.set_model(model)
-        model.stop_training = False
         self._average_replicas = batch_norm.replica_averager(run.strategy, model)
         self._step = TrainStep(
             model,
@@ -172,25 +171,30 @@ class Trainer:
         """Scores the network and decides what follows: the best model, a lower rate, the end.
 
         Args:
-          logs: what `run_steps` returned.
+          logs: the mean loss and the speed, as `run_steps` returns them.
 
         Raises:
           NotFinite: a weight, a score or the validation loss is not finite.
           LeftEarly: a stop is requested; the epoch is judged when the run goes on.
         """
+        run, progress = self._run, self._progress
         self._settle_weights()  # So that what is judged is what is saved.
-        self._callback.on_epoch_end(self._progress.total_epochs, logs)
-        _report_epoch(self._callback)
-        self._progress.end_epoch(stopped_early=self._model.stop_training)
+        if self._judge.best is not None and run.workers.chief_says(run.results.has_lost_best()):
+            self._judge.forget_best()
+        decision = self._judge.judge(progress.total_epochs + 1, logs)
+        _report_epoch(self._judge)
+        if decision.lower_rate and not decision.stop:
+            optimizers.lower_learning_rate(self._optimizer, run.config.plateau_factor)
+        progress.end_epoch(stopped_early=decision.stop)
 
     def save(self) -> None:
         """Writes a checkpoint, and only then puts a best model that waits for it in its place.
 
         No worker goes on, or leaves, before the chief has written all.
         """
-        self._progress.callback = self._callback.state()
+        self._progress.callback = self._judge.state()
         self._run.folder.save(self._checkpoint, self._progress)
-        self._callback.place_best()
+        self._judge.publish()
         self._run.workers.meet()
 
     def rewind(self, what: str) -> None:
@@ -216,9 +220,8 @@ class Trainer:
         self._restore(weights)
         progress.go_back_to(earlier)
         if progress.callback is not None:
-            self._callback.restore(progress.callback)
-        lowered: Any = self._optimizer.learning_rate
-        lowered.assign(lowered * sanity.RATE_FACTOR)
+            self._judge.restore(progress.callback)
+        optimizers.lower_learning_rate(self._optimizer, sanity.RATE_FACTOR)
         progress.rewinds = [
             *rewinds,
             {"what": what, "learning_rate": rate, "back_to_step": progress.total_steps},
@@ -228,6 +231,28 @@ class Trainer:
             f"rate (rewind {len(progress.rewinds)} of {sanity.MAX_REWINDS})."
         )
         self._batches = inputs.training_batches(run, progress)
+
+    def lacks_best(self) -> bool:
+        """Whether `best.keras` has been lost and cannot be written again from the network as it is.
+
+        It can where a checkpoint that has just been read, or written, is that of the best epoch.
+        """
+        run, progress, best = self._run, self._progress, self._judge.best
+        if best is None or not run.workers.chief_says(bool(run.results.lacks(best))):
+            return False
+        if best["epoch"] != progress.total_epochs or progress.step:
+            return True
+        self._judge.keep_best()
+        self._judge.publish()
+        report(
+            f"{run.results.path('best.keras')} was gone or damaged, and is written again from the "
+            "checkpoint."
+        )
+        return False
+
+    def forget_best(self) -> None:
+        """Lets the next epoch's model be kept in the place of a best one that has been lost."""
+        self._judge.forget_best()
 
     def _settle_weights(self) -> None:
         """Makes all replicas' weights those that would be saved, and looks at them."""
@@ -249,20 +274,19 @@ class Trainer:
         self._run.workers.meet()
 
 
-def _make_callback(run: Run, model: tf.keras.Model, loss: losses.Loss) -> PrAucCallback:
+def _make_judge(run: Run, model: tf.keras.Model, loss: losses.Loss) -> Judge:
     """What judges the network after each epoch."""
     config, training = run.config, None
     validation = inputs.evaluation_batches(run, run.val_split)
     if config.train_metric_examples:
         training = inputs.evaluation_batches(run, run.train_splits, config.train_metric_examples)
-    return PrAucCallback(
+    return Judge(
+        model,
         validation,
         run.data.classes,
+        Patience(config.early_stopping_patience, config.plateau_patience),
         training=training,
-        run_dir=run.output_dir,
-        early_stopping_patience=config.early_stopping_patience,
-        plateau_patience=config.plateau_patience,
-        plateau_factor=config.plateau_factor,
+        results=run.results,
         loss=loss,
         scorer=scoring.Scorer(model, run.strategy, divided=run.workers.count > 1),
         info={
@@ -272,7 +296,6 @@ def _make_callback(run: Run, model: tf.keras.Model, loss: losses.Loss) -> PrAucC
             "val_split": run.val_split,
             "data_dir": config.data_dir,
         },
-        tensorboard=config.tensorboard,
         best_waits=True,
     )
 
@@ -284,9 +307,9 @@ def _checkpoint_interval(text: str) -> tuple[float, float]:
     return float(text), math.inf
 
 
-def _report_epoch(callback: PrAucCallback) -> None:
-    row = callback.rows[-1]
-    kept = callback.best is not None and callback.best["epoch"] == row["epoch"]
+def _report_epoch(judge: Judge) -> None:
+    row = judge.rows[-1]
+    kept = judge.best is not None and judge.best["epoch"] == row["epoch"]
     parts = [
         f"epoch {row['epoch']:>3} {row['stage']}",
         f"loss {row['loss']:.4f} val {row['val_loss']:.4f}",

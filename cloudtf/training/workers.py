@@ -43,7 +43,7 @@ class Workers:
     """The workers of a strategy; with a single one nothing is sent.
 
     Attributes:
-      count: how many.
+      count: the number of workers.
       index: which one this is; the chief is 0.
     """
 
@@ -90,6 +90,10 @@ class Workers:
         mine = np.zeros([self.count, max(len(values), 1)])
         mine[self.index, : len(values)] = values
         return self._total(tf.constant(mine)).numpy()[:, : len(values)]
+
+    def chief_says(self, value: bool) -> bool:
+        """What the chief knows, such as of the run folder that it alone writes, on all workers."""
+        return bool(self.tell(float(value))[0, 0])
 
     def meet(self) -> None:
         """Waits for all workers."""

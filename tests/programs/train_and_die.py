@@ -16,7 +16,7 @@ from typing import Any, Callable, NoReturn
 from cloudtf import files
 from cloudtf.commands import app
 from cloudtf.training import (
-    pr_auc_callback,
+    results,
     train,  # noqa: F401 - imported once, for all processes
 )
 
@@ -65,12 +65,12 @@ def die_where(where: str, at: int) -> None:
         if target.endswith("best.keras"):
             reached("best_without_figures")
 
-    write_history = pr_auc_callback.PrAucCallback._write
+    write_history = results.ResultFolder.write_history
     patches: tuple[tuple[Any, str, Callable[..., Any]], ...] = (
         (
-            pr_auc_callback.PrAucCallback,
-            "_write",
-            before(write_history, lambda callback, row: reached("before_history")),
+            results.ResultFolder,
+            "write_history",
+            before(write_history, lambda folder, rows: reached("before_history")),
         ),
         (files, "write_json", before(files.write_json, on_state)),
         (files, "remove_tree", before(files.remove_tree, on_removal)),
