@@ -4,7 +4,7 @@ Labels and splits: which image has which classes, and goes to which split.
   csv_rows        the rows of a CSV, whatever its delimiter and encoding
   tables          a header and rows of text, out of a CSV, of JSON, or out of memory
   words           what single words mean: names of columns, blanks, yes and no
-  layouts/        tells how a label table is to be read, or refuses it
+  layouts/        decides how a label table is to be read, or refuses it
   label_frame     labels in a pandas DataFrame as a table
   label_csv       reads a label table: the table, its layout, its labels
   label_rows      the rows of each kind of table
@@ -17,7 +17,7 @@ Labels and splits: which image has which classes, and goes to which split.
   splits          train and val, folds, groups: stratified on the label combination
   selection       the images that a conversion takes, and the split of each
 
-Conversion: images to shards, on one machine or many, and on again after a kill.
+Conversion: images to shards, on one machine or many, continued after a kill.
   convert_config  the settings
   convert         the converter itself
   images          decodes, turns upright, resizes and encodes one image
