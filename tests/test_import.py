@@ -106,7 +106,9 @@ def test_both_errors_are_one_sentence_on_any_stack(monkeypatch):
         keras2.require()
 
 
-# A package imports none of a later row.
+# A package imports none of a later row. Modules beside the packages come before all of them, but
+# for these two, which are the way in.
+ENTRANCES = {"__init__", "__main__"}
 ORDER = (
     ("data",), ("synthetic",), ("pipeline",), ("model",), ("evaluation", "submission"),
     ("training",), ("diagnosis",), ("commands",),
@@ -129,22 +131,23 @@ def test_a_package_imports_none_that_comes_after_it():
     root = pathlib.Path(cloudtf.__file__).parent
     assert set(rank) == {path.parent.name for path in root.glob("*/__init__.py")}
     against = set()
-    for path in root.glob("*/*.py"):
-        for name in imported(path):
-            if rank.get(name, -1) > rank[path.parent.name]:
-                against.add((f"{path.parent.name}/{path.name}", name))
+    for path in root.rglob("*.py"):
+        package = path.relative_to(root).with_suffix("").parts[0]
+        for name in imported(path) if package not in ENTRANCES else ():
+            if rank.get(name, -1) > rank.get(package, -1):
+                against.add((str(path.relative_to(root)), name))
     assert not against
 
 
-def test_type_checkers_are_told_of_every_public_name():
+def test_type_checkers_see_every_public_name():
     tree = ast.parse(pathlib.Path(cloudtf.__file__).read_text(encoding="utf-8"))
-    told = {
+    named = {
         alias.asname: node.module
         for block in tree.body if isinstance(block, ast.If)
         for node in block.body if isinstance(node, ast.ImportFrom)
         for alias in node.names
     }  # fmt: skip
-    assert told == cloudtf._PUBLIC
+    assert named == cloudtf._PUBLIC
 
 
 def test_type_checkers_see_the_types_of_public_names(tmp_path):
