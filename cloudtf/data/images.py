@@ -40,8 +40,8 @@ def convert_image(data: bytes, height: int, width: int, quality: int) -> bytes:
     Args:
       data: the bytes of a JPEG or PNG file.
       height: rows of the result.
-      width: columns.
-      quality: of the JPEG, 1 to 100.
+      width: columns of the result.
+      quality: JPEG quality of the result, 1 to 100.
 
     Returns:
       The bytes of a 4:2:0 JPEG.
@@ -62,7 +62,7 @@ def load(data: bytes, height: int, width: int) -> np.ndarray:
     Args:
       data: the bytes of the file.
       height: rows of the result.
-      width: columns.
+      width: columns of the result.
 
     Returns:
       uint8 [height, width, 3], RGB.
@@ -105,7 +105,7 @@ def resize(
     Args:
       image: uint8 [H, W, 3].
       height: rows of the result.
-      width: columns.
+      width: columns of the result.
       extent: the part of `image` to take, from its upper left corner: rows and columns, not always
         whole. All of it if None.
 
