@@ -40,7 +40,8 @@ def measure(model: str, size: int, batch_size: int, turns: int, work_dir: str) -
 
     from cloudtf.model import losses, network, optimizers
     from cloudtf.training import sanity
-    from cloudtf.training.checkpoints import CheckpointFolder, Progress
+    from cloudtf.training.checkpoints import CheckpointFolder
+    from cloudtf.training.progress import Progress
     from cloudtf.training.step import TrainStep
 
     built = network.build_model(model, CLASSES, (size, size), None)

@@ -155,6 +155,6 @@ _KNOWN: dict[str, tuple[Callable[[Any], bool], str]] = {
     "image_width": (_is_side, "a number of pixels"),
     "model": (_is_text, "the name of a network"),
     "val_split": (_is_text, "the name of a split"),
-    "data_dir": (_is_text, "the name of a folder"),
+    "data_dir": (lambda value: isinstance(value, str), "the name of a folder"),
     "best": (_is_best, "an epoch and its scores"),
 }

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+from typing import Iterator
 
 import tensorflow as tf
 
@@ -32,3 +34,17 @@ def require() -> None:
         "import cloudtf before TensorFlow (in a notebook after a restart of its kernel), and do "
         "not set TF_USE_LEGACY_KERAS=0."
     )
+
+
+@contextlib.contextmanager
+def channels_last() -> Iterator[None]:
+    """Around code that makes layers: images are [B, H, W, C], whatever a program has set globally.
+
+    Keras's `image_data_format` decides only what layers are made for that do not say it themselves.
+    """
+    before = tf.keras.backend.image_data_format()
+    tf.keras.backend.set_image_data_format("channels_last")
+    try:
+        yield
+    finally:
+        tf.keras.backend.set_image_data_format(before)

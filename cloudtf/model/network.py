@@ -42,6 +42,7 @@ _LITE_SCALES = {
 }
 
 
+@keras2.channels_last()
 def build_model(
     name: str = DEFAULT_MODEL,
     num_classes: int = 4,

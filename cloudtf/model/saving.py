@@ -118,7 +118,10 @@ def load_model(path: str, in_float32: bool = False) -> tf.keras.Model:
             if in_float32:
                 config = _rebuilt(config, _without_policy)
             config = {**_rebuilt(config, _for_any_stack), "compile_config": None}
-            model = tf.keras.utils.deserialize_keras_object(config, custom_objects, safe_mode=True)
+            with keras2.channels_last():
+                model = tf.keras.utils.deserialize_keras_object(
+                    config, custom_objects, safe_mode=True
+                )
             if not isinstance(model, tf.keras.Model):
                 raise TypeError(f"it is a {type(model).__name__}, not a model")
             model.load_weights(weights)

@@ -75,23 +75,21 @@ def make_optimizer(
 
 @contextlib.contextmanager
 def precision(mixed: bool, strategy: tf.distribute.Strategy) -> Iterator[None]:
-    """Builds layers in half precision where the hardware computes in it.
+    """Builds layers in float32, or in half precision where the hardware computes in it.
 
     Raises:
       UsageError: half precision is asked for on a CPU.
     """
     policies = {"GPU": "mixed_float16", "TPU": "mixed_bfloat16"}
     accelerator = hardware.accelerator(strategy)
-    if not mixed:
-        yield
-        return
-    if accelerator not in policies:
+    if mixed and accelerator not in policies:
         raise UsageError(
             f"{param(mixed_precision=True)} is for GPUs and TPUs: on a CPU half precision is "
             "emulated and slower; leave it out."
         )
     before = tf.keras.mixed_precision.global_policy()
-    tf.keras.mixed_precision.set_global_policy(policies[accelerator])
+    # Also in float32, whatever a program has set globally.
+    tf.keras.mixed_precision.set_global_policy(policies[accelerator] if mixed else "float32")
     try:
         yield
     finally:

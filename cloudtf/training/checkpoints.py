@@ -17,101 +17,23 @@ must be as they were (`compatibility`).
 from __future__ import annotations
 
 import contextlib
-import dataclasses
+import os
 import re
-from typing import Any, Optional, Sequence
+import tempfile
+from typing import Iterator, Optional
 
-import numpy as np
 import tensorflow as tf
 
 from cloudtf import files
 from cloudtf.errors import UserError, param, reason
+from cloudtf.training import workers
+from cloudtf.training.progress import Progress
 
 _STATE = "state.json"
 # `step-000000500-active`; `step-000000500.2-active` is a second one of the same step.
 _NAME = re.compile(r"step-(\d+)(?:\.(\d+))?-(active|finished)")
+_WILDCARDS = set("*?[]\\")
 _TEMPORARY = re.compile(rf"\.{_NAME.pattern}\.tmp")
-
-
-@dataclasses.dataclass
-class Progress:
-    """Where a run stands, as JSON values.
-
-    Attributes:
-      stage: index of the stage under way.
-      epoch: epochs of that stage that are done.
-      step: steps done of the epoch under way.
-      total_steps: steps done since the run began; the place in the data is this times the batch.
-      total_epochs: epochs done since the run began.
-      loss_sum: the sum of the losses of the epoch's steps so far.
-      stopped_early: the stage was ended by the callback.
-      finished: nothing is left to do.
-      callback: the state of the judge: history, best model, patience.
-      settings: the settings of the run's last start.
-      records: what the records were, to notice when others are put in their place.
-      streamed: whether they are read from disk each epoch, which is another order than from memory.
-      rewinds: each return to an earlier checkpoint after a number that was not finite.
-    """
-
-    stage: int = 0
-    epoch: int = 0
-    step: int = 0
-    total_steps: int = 0
-    total_epochs: int = 0
-    loss_sum: float = 0.0
-    stopped_early: bool = False
-    finished: bool = False
-    callback: Optional[dict[str, Any]] = None
-    settings: Optional[dict[str, Any]] = None
-    records: Optional[str] = None
-    streamed: Optional[bool] = None
-    rewinds: list[dict[str, Any]] = dataclasses.field(default_factory=list)
-
-    @property
-    def mean_loss(self) -> float:
-        """Of the steps of the epoch under way, of which there must be one."""
-        return self.loss_sum / self.step
-
-    @property
-    def epochs_since_best(self) -> int:
-        """Epochs of the stage without a better score."""
-        return (self.callback or {}).get("patience", {}).get("epochs_since_best", 0)
-
-    def begin_stage(self, index: int) -> None:
-        """Goes to the first epoch of a stage."""
-        self.stage, self.epoch, self.step, self.loss_sum = index, 0, 0, 0.0
-        self.stopped_early = False
-
-    def count_steps(self, losses: np.ndarray) -> None:
-        """Counts steps that have been run, of which these are the losses, float32 [N]."""
-        self.loss_sum += float(losses.sum(dtype="float64"))
-        self.step += len(losses)
-        self.total_steps += len(losses)
-
-    def end_epoch(self, stopped_early: bool) -> None:
-        """Goes to the stage's next epoch, or notes that there shall be none."""
-        self.epoch += 1
-        self.total_epochs += 1
-        self.step, self.loss_sum = 0, 0.0
-        self.stopped_early = stopped_early
-
-    def go_back_to(self, earlier: Progress) -> None:
-        """Takes the place of an earlier checkpoint, with the settings of this start."""
-        vars(self).update(vars(earlier), settings=self.settings)
-
-    def reopen(self, stage_epochs: Sequence[int], patience: int) -> None:
-        """Lets a run go on that had ended and has been given more patience, epochs or stages.
-
-        Args:
-          stage_epochs: the epochs of each stage, as the settings now are.
-          patience: epochs without a better score after which a stage ends.
-        """
-        if self.epochs_since_best < patience:
-            self.stopped_early = False
-        more_stages = any(stage_epochs[self.stage + 1 :])
-        more_epochs = self.epoch < stage_epochs[self.stage] and not self.stopped_early
-        if more_stages or more_epochs:
-            self.finished = False
 
 
 class CheckpointFolder:
@@ -135,6 +57,7 @@ class CheckpointFolder:
 
         Raises:
           UserError: it cannot be written; the one before it is still there.
+          tf.errors.OpError: another worker has gone, which takes part in reading what is saved.
         """
         files.make_dirs(self._folder)
         name = self._new_name(progress)
@@ -147,13 +70,15 @@ class CheckpointFolder:
             checkpoint.write(files.join(temporary, "weights"))
             for part in files.list_dir(temporary):
                 files.flush(files.join(temporary, part))
-            files.write_json(files.join(temporary, _STATE), dataclasses.asdict(progress))
+            files.write_json(files.join(temporary, _STATE), progress.to_json())
             if not remote:
                 files.move(temporary, final)
         except (tf.errors.OpError, OSError, UserError) as error:
             # Half a checkpoint would take the room that the next one needs.
             with contextlib.suppress(Exception):
                 files.remove_tree(temporary)
+            if _is_loss(error, temporary):
+                raise
             why = reason(error.__cause__ or error)
             raise UserError(
                 f"The checkpoint {final} cannot be written ({why}); make room and run the same "
@@ -171,15 +96,32 @@ class CheckpointFolder:
         for name in reversed(_names(self._source)):
             folder = files.join(self._source, name)
             if files.exists(files.join(folder, _STATE)):
-                raw = files.read_json(files.join(folder, _STATE))
                 try:
-                    return files.join(folder, "weights"), Progress(**raw)
-                except TypeError as error:
-                    raise UserError(
-                        f"{folder}/{_STATE} is not of this version of cloudtf "
-                        f"({reason(error)}); begin anew in another {param('run_dir')}."
-                    ) from error
+                    progress = Progress.from_json(files.read_json(files.join(folder, _STATE)))
+                except ValueError as error:
+                    raise _unreadable(f"{folder}/{_STATE}", error) from error
+                return files.join(folder, "weights"), progress
         return None
+
+    def restore(self, checkpoint: tf.train.Checkpoint, weights: str) -> None:
+        """Reads a checkpoint into the variables of another one.
+
+        Args:
+          checkpoint: the network and the optimizer, with all of their variables.
+          weights: the prefix that `latest` gave.
+
+        Raises:
+          UserError: it is damaged, or of another network.
+          tf.errors.OpError: another worker has gone.
+        """
+        try:
+            with _without_wildcards(weights) as prefix:
+                status = checkpoint.read(prefix)
+                status.assert_existing_objects_matched().expect_partial()
+        except Exception as error:  # TensorFlow has many for a damaged file, IndexError among them.
+            if _is_loss(error, files.dirname(weights)):
+                raise
+            raise _unreadable(files.dirname(weights), error) from error
 
     def _new_name(self, progress: Progress) -> str:
         """One that no checkpoint has and that comes after all of the same step.
@@ -206,3 +148,35 @@ def _order(name: str) -> tuple[int, int, str]:
     assert found is not None  # As `_names` chooses them.
     step, take, word = found.groups()
     return int(step), int(take or 1), word
+
+
+def _is_loss(error: BaseException, folder: str) -> bool:
+    """Whether a worker has gone: the same kinds of error name the folder if they are of a file."""
+    return isinstance(error, workers.LOST) and folder not in str(error)
+
+
+def _unreadable(path: str, error: Exception) -> UserError:
+    return UserError(
+        f"The checkpoint {path} cannot be read ({reason(error)}); put a whole copy of it back, or "
+        f"begin anew in another {param('run_dir')}."
+    )
+
+
+@contextlib.contextmanager
+def _without_wildcards(prefix: str) -> Iterator[str]:
+    """The same files under a prefix that TensorFlow, which expands wildcards, takes as it is."""
+    folder = files.dirname(prefix)
+    if not _WILDCARDS & set(folder):
+        yield prefix
+        return
+    usual = tempfile.gettempdir()
+    with tempfile.TemporaryDirectory(dir="/tmp" if _WILDCARDS & set(usual) else usual) as other:
+        name = files.basename(prefix)
+        for part in files.list_dir(folder):
+            if part.startswith(name):
+                source, target = files.join(folder, part), os.path.join(other, part)
+                if files.is_remote(source):
+                    files.write_bytes(target, files.read_bytes(source))
+                else:
+                    os.symlink(os.path.abspath(source), target)
+        yield os.path.join(other, name)

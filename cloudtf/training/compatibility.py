@@ -11,8 +11,8 @@ from cloudtf import settings
 from cloudtf.errors import UserError, param
 from cloudtf.model.choices import WEIGHTS
 from cloudtf.pipeline.dataset import ImageDataset
-from cloudtf.training.checkpoints import Progress
 from cloudtf.training.config import TrainConfig
+from cloudtf.training.progress import Progress
 from cloudtf.training.workers import Workers
 
 

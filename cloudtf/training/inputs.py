@@ -10,7 +10,7 @@ import tensorflow as tf
 from cloudtf import machine
 from cloudtf.pipeline.order import Share
 from cloudtf.training import compatibility, hardware, malloc
-from cloudtf.training.checkpoints import Progress
+from cloudtf.training.progress import Progress
 from cloudtf.training.run import Run
 from cloudtf.training.stopping import Watched
 

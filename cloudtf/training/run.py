@@ -26,7 +26,7 @@ from cloudtf.training.workers import Workers
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What does not change while a run is under way; what does is `checkpoints.Progress`.
+    """What does not change while a run is under way; what does is `progress.Progress`.
 
     Attributes:
       config: the settings of this start.

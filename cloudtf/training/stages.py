@@ -6,6 +6,8 @@ import dataclasses
 
 from cloudtf.training.config import TrainConfig
 
+NUM_STAGES = 2
+
 
 @dataclasses.dataclass(frozen=True)
 class Stage:

@@ -11,8 +11,8 @@ from cloudtf.evaluation import frames, history
 from cloudtf.pipeline.order import Share
 from cloudtf.reporter import report
 from cloudtf.training import compatibility, hardware, inputs, label_notes
-from cloudtf.training.checkpoints import Progress
 from cloudtf.training.config import TrainConfig
+from cloudtf.training.progress import Progress
 from cloudtf.training.run import Run, open_run
 from cloudtf.training.sanity import NotFinite
 from cloudtf.training.stopping import LeftEarly

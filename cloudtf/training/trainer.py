@@ -10,16 +10,15 @@ from typing import Any, Callable, Iterator, Optional
 import tensorflow as tf
 from tqdm import tqdm
 
-from cloudtf import files
-from cloudtf.errors import UserError, param, reason
+from cloudtf.errors import param
 from cloudtf.evaluation import scoring
 from cloudtf.model import losses, network, optimizers
 from cloudtf.reporter import report
 from cloudtf.training import batch_norm, building, hardware, inputs, sanity
-from cloudtf.training.checkpoints import Progress
 from cloudtf.training.judge import Judge
 from cloudtf.training.patience import Patience
 from cloudtf.training.profiling import StepProfiler
+from cloudtf.training.progress import Progress
 from cloudtf.training.run import Run
 from cloudtf.training.stages import Stage
 from cloudtf.training.step import TrainStep
@@ -260,16 +259,7 @@ class Trainer:
         sanity.check_weights(self._model, self._progress.total_steps)
 
     def _restore(self, weights: str) -> None:
-        try:
-            with files.without_wildcards(weights) as prefix:
-                status = self._checkpoint.read(prefix)
-                status.assert_existing_objects_matched().expect_partial()
-        except Exception as error:  # TensorFlow has many for a damaged file, IndexError among them.
-            raise UserError(
-                f"The checkpoint {files.dirname(weights)} cannot be read "
-                f"({reason(error)}); put a sound copy of it in its place, or begin anew in "
-                f"another {param('run_dir')}."
-            ) from error
+        self._run.folder.restore(self._checkpoint, weights)
         # The chief's next checkpoint takes this one's place.
         self._run.workers.meet()
 

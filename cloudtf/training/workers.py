@@ -20,7 +20,7 @@ import tensorflow as tf
 from cloudtf.errors import UserError, reason
 
 # What collective operations raise when another worker is gone.
-_LOST = (
+LOST = (
     tf.errors.AbortedError,
     tf.errors.CancelledError,
     tf.errors.DeadlineExceededError,
@@ -128,7 +128,7 @@ class Workers:
         """
         try:
             yield
-        except _LOST as error:
+        except LOST as error:
             if self.count == 1:
                 raise
             happened = _what_happened(error)

@@ -2,19 +2,21 @@
 
 Arguments: the plan as JSON, a list of [name, settings, {worker: [step, signal, file]}]; a folder
 for the answers. At the step the worker sends itself the signal, once: the file says that it has
-been. Settings may be {"copy": [source, target]} for a folder to be copied in the place of a run;
-"run_dir_of_others" is the run folder of all workers but the first. Writes NAME-WORKER.json with the
-status, history and steps, and NAME-WORKER.npz with the model's and the optimizer's variables.
+been. With `saving` after these, it does so as it saves after that step. Settings may be {"copy":
+[source, target]} for a folder to be copied in the place of a run; "run_dir_of_others" is the run
+folder of all workers but the first. Writes NAME-WORKER.json with the status, history and steps, and
+NAME-WORKER.npz with the model's and the optimizer's variables.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pathlib
 import shutil
 import sys
-from typing import Any, ContextManager
+from typing import Any, Iterator
 from unittest import mock
 
 import numpy as np
@@ -22,6 +24,7 @@ import numpy as np
 import cloudtf
 from cloudtf.model import network
 from cloudtf.training import step
+from cloudtf.training.checkpoints import CheckpointFolder
 from cloudtf.training.stopping import Interrupted
 
 
@@ -33,8 +36,8 @@ class Spy:
       asks: whether the step looks whether there is a next batch.
     """
 
-    def __init__(self, at: int, signal: int, file: str) -> None:
-        self._at, self._signal, self._file = at, signal, file
+    def __init__(self, at: int, signal: int, file: str, while_: str = "stepping") -> None:
+        self._at, self._signal, self._file, self._while = at, signal, file, while_
         self.steps, self.asks = 0, False
         self._variables: list = []
 
@@ -47,7 +50,15 @@ class Spy:
         self.steps += 1
         graph = compiled.get_concrete_function(iterator).graph.as_graph_def()
         self.asks = "OptionalHasValue" in str(graph)
-        if self.steps == self._at and not os.path.exists(self._file):
+        self._may_signal("stepping")
+
+    def saves(self) -> None:
+        """A checkpoint is about to be written."""
+        self._may_signal("saving")
+
+    def _may_signal(self, doing: str) -> None:
+        due = self.steps == self._at and doing == self._while
+        if due and not os.path.exists(self._file):
             pathlib.Path(self._file).touch()
             os.kill(os.getpid(), self._signal)
 
@@ -56,9 +67,11 @@ class Spy:
         return [v.numpy() for v in (*self._model.variables, *self._optimizer.variables())]
 
 
-def spying(spy: Spy) -> ContextManager:
-    """While this is open, the spy sees each train step."""
+@contextlib.contextmanager
+def spying(spy: Spy) -> Iterator[None]:
+    """While this is open, the spy sees each train step, and each checkpoint."""
     make, call = step.TrainStep.__init__, step.TrainStep.__call__
+    save = CheckpointFolder.save
 
     def made(self: Any, model: Any, optimizer: Any, *arguments: Any, **named: Any) -> None:
         spy.made(model, optimizer)
@@ -68,7 +81,13 @@ def spying(spy: Spy) -> ContextManager:
         spy.before(self._one, iterator)
         return call(self, iterator, count)
 
-    return mock.patch.multiple(step.TrainStep, __init__=made, __call__=called)
+    def saved(self: Any, checkpoint: Any, progress: Any) -> None:
+        spy.saves()
+        save(self, checkpoint, progress)
+
+    steps = mock.patch.multiple(step.TrainStep, __init__=made, __call__=called)
+    with steps, mock.patch.object(CheckpointFolder, "save", saved):
+        yield
 
 
 def train(settings: dict[str, Any], worker: int, spy: Spy) -> dict[str, Any]:

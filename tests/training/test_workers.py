@@ -287,6 +287,18 @@ def test_after_a_kill_all_workers_start_again_and_end_as_if_nothing_had_been(
     assert without_speeds(histories[0]) == without_speeds(histories[1])
 
 
+@pytest.mark.slow
+def test_a_worker_that_is_killed_while_a_checkpoint_is_written_is_called_lost(base, settings):
+    """As `test_checkpoints.py` has it in one process; the chief hears of the silence later."""
+    kill = {"1": [4, signal.SIGKILL, str(base / "saving.marker"), "saving"]}
+    plan = [["saving", settings("saving"), kill]]
+    _, err = session(base, plan, workers=2, restarts=1, grace_seconds=150)
+    assert "cloudtf launch: worker 1 was killed by signal 9; all start again" in err
+    assert "[0] cloudtf train: another worker has stopped or cannot be reached (" in err
+    assert "make room" not in err
+    assert state(base / "saving")["finished"]
+
+
 # What they tell each other, without a second process.
 
 

@@ -1,0 +1,217 @@
+"""Where a run stands: what its checkpoints hold beside the weights, checked as it is read."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from typing import Any, Callable, Optional, Sequence
+
+import numpy as np
+
+from cloudtf.training.stages import NUM_STAGES
+
+_CHECKSUM = "sha256"
+
+
+@dataclasses.dataclass
+class Progress:
+    """Where a run stands, as JSON values.
+
+    Attributes:
+      stage: index of the stage under way.
+      epoch: epochs of that stage that are done.
+      step: steps done of the epoch under way.
+      total_steps: steps done since the run began; the place in the data is this times the batch.
+      total_epochs: epochs done since the run began.
+      loss_sum: the sum of the losses of the epoch's steps so far.
+      stopped_early: the stage was ended by the callback.
+      finished: nothing is left to do.
+      callback: the state of the judge: history, best model, patience.
+      settings: the settings of the run's last start.
+      records: what the records were, to notice when others are put in their place.
+      streamed: whether they are read from disk each epoch, which is another order than from memory.
+      rewinds: each return to an earlier checkpoint after a number that was not finite.
+    """
+
+    stage: int = 0
+    epoch: int = 0
+    step: int = 0
+    total_steps: int = 0
+    total_epochs: int = 0
+    loss_sum: float = 0.0
+    stopped_early: bool = False
+    finished: bool = False
+    callback: Optional[dict[str, Any]] = None
+    settings: Optional[dict[str, Any]] = None
+    records: Optional[str] = None
+    streamed: Optional[bool] = None
+    rewinds: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as JSON values, and a checksum over them."""
+        # As they come back: NaN, which JSON does not have, is null.
+        text = json.dumps(dataclasses.asdict(self))
+        fields = json.loads(text, parse_constant=lambda name: None)
+        return {**fields, _CHECKSUM: _checksum(fields)}
+
+    @classmethod
+    def from_json(cls, value: Any) -> Progress:
+        """Takes what `to_json` gave.
+
+        Raises:
+          ValueError: it is something else; the message is a phrase that says what.
+        """
+        if not isinstance(value, dict):
+            raise ValueError("it is not a JSON object")
+        fields = dict(value)
+        said = fields.pop(_CHECKSUM, None)
+        unknown = set(fields) ^ {field.name for field in dataclasses.fields(cls)}
+        if unknown:
+            raise ValueError(f"{sorted(unknown)[0]!r} is missing or unknown")
+        for name, is_sound in _SOUND.items():
+            if not is_sound(fields[name]):
+                raise ValueError(f"{name!r} is {json.dumps(fields[name])[:60]}")
+        # Before there was one, a checkpoint was written without it.
+        if said not in (None, _checksum(fields)):
+            raise ValueError("its checksum is another")
+        return cls(**fields)
+
+    @property
+    def mean_loss(self) -> float:
+        """Of the steps of the epoch under way, of which there must be one."""
+        return self.loss_sum / self.step
+
+    @property
+    def epochs_since_best(self) -> int:
+        """Epochs of the stage without a better score."""
+        return (self.callback or {}).get("patience", {}).get("epochs_since_best", 0)
+
+    def begin_stage(self, index: int) -> None:
+        """Goes to the first epoch of a stage."""
+        self.stage, self.epoch, self.step, self.loss_sum = index, 0, 0, 0.0
+        self.stopped_early = False
+
+    def count_steps(self, losses: np.ndarray) -> None:
+        """Counts steps that have been run, of which these are the losses, float32 [N]."""
+        self.loss_sum += float(losses.sum(dtype="float64"))
+        self.step += len(losses)
+        self.total_steps += len(losses)
+
+    def end_epoch(self, stopped_early: bool) -> None:
+        """Goes to the stage's next epoch, or notes that there shall be none."""
+        self.epoch += 1
+        self.total_epochs += 1
+        self.step, self.loss_sum = 0, 0.0
+        self.stopped_early = stopped_early
+
+    def go_back_to(self, earlier: Progress) -> None:
+        """Takes the place of an earlier checkpoint, with the settings of this start."""
+        vars(self).update(vars(earlier), settings=self.settings)
+
+    def reopen(self, stage_epochs: Sequence[int], patience: int) -> None:
+        """Lets a run go on that had ended and has been given more patience, epochs or stages.
+
+        Args:
+          stage_epochs: the epochs of each stage, as the settings now are.
+          patience: epochs without a better score after which a stage ends.
+        """
+        if self.epochs_since_best < patience:
+            self.stopped_early = False
+        more_stages = any(stage_epochs[self.stage + 1 :])
+        more_epochs = self.epoch < stage_epochs[self.stage] and not self.stopped_early
+        if more_stages or more_epochs:
+            self.finished = False
+
+
+def _checksum(fields: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_row(value: Any) -> bool:
+    """A row of the history: numbers, of which those that do not exist are null."""
+    if not isinstance(value, dict) or not {"epoch", "stage"} <= set(value):
+        return False
+    numbers = (v for k, v in value.items() if k not in ("epoch", "stage"))
+    return (
+        _is_count(value["epoch"])
+        and _is_text(value["stage"])
+        and all(v is None or _is_number(v) for v in numbers)
+    )
+
+
+def _is_best(value: Any) -> bool:
+    """The content of `best.json`, or null."""
+    if value is None:
+        return True
+    if not isinstance(value, dict) or set(value) != {
+        "epoch", "stage", "pr_auc", "average_precision",
+    }:  # fmt: skip
+        return False
+    return _is_count(value["epoch"]) and _is_text(value["stage"]) and all(
+        isinstance(value[metric], dict)
+        and all(v is None or _is_number(v) for v in value[metric].values())
+        for metric in ("pr_auc", "average_precision")
+    )  # fmt: skip
+
+
+def _is_patience(value: Any) -> bool:
+    counts = ("epochs_since_best", "epochs_on_plateau")
+    return (
+        isinstance(value, dict)
+        and set(value) == {"best", *counts}
+        and all(_is_count(value[name]) for name in counts)
+        and (value["best"] is None or _is_number(value["best"]))
+    )
+
+
+def _is_judge(value: Any) -> bool:
+    return value is None or (
+        isinstance(value, dict)
+        and set(value) == {"stage", "rows", "best", "patience"}
+        and _is_text(value["stage"])
+        and isinstance(value["rows"], list)
+        and all(map(_is_row, value["rows"]))
+        and _is_best(value["best"])
+        and _is_patience(value["patience"])
+    )
+
+
+def _is_rewind(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and set(value) == {"what", "learning_rate", "back_to_step"}
+        and _is_text(value["what"])
+        and _is_number(value["learning_rate"])
+        and _is_count(value["back_to_step"])
+    )
+
+
+_SOUND: dict[str, Callable[[Any], bool]] = {
+    "stage": lambda value: _is_count(value) and value < NUM_STAGES,
+    "epoch": _is_count,
+    "step": _is_count,
+    "total_steps": _is_count,
+    "total_epochs": _is_count,
+    "loss_sum": _is_number,
+    "stopped_early": lambda value: isinstance(value, bool),
+    "finished": lambda value: isinstance(value, bool),
+    "callback": _is_judge,
+    "settings": lambda value: value is None or isinstance(value, dict),
+    "records": lambda value: value is None or _is_text(value),
+    "streamed": lambda value: value is None or isinstance(value, bool),
+    "rewinds": lambda value: isinstance(value, list) and all(map(_is_rewind, value)),
+}
