@@ -20,7 +20,13 @@ Labels and splits: which image has which classes, and goes to which split.
 Conversion: images to shards, on one machine or many, continued after a kill.
   convert_config  the settings
   convert         the converter itself
-  images          decodes, turns upright, resizes and encodes one image
+  images          reads one image file, turns it upright, resizes and encodes it
+  jpeg            JPEG files to pixels
+  jpeg_picture    what of a JPEG makes its picture, without what is odd beside it
+  jpeg_codes      whether a JPEG's image data are all there, to the bit
+  png             PNG files to pixels
+  orientation     which way up a photograph is stored
+  pixels          limits of size, 16-bit values to 8 bits, memory used again
   recipe          one image file to one record
   progress        what of a conversion is in place, and whether another may go on from it
   tasks           shards as tasks that other machines carry out

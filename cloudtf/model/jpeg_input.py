@@ -1,10 +1,15 @@
-"""JPEG bytes to a model's pixels in TensorFlow ops alone, for models that leave cloudtf.
+"""Files to a model's pixels in TensorFlow ops alone, for models that leave cloudtf.
 
 What `cloudtf.data.images.load` does for records and predictions: decoding at the smallest scale of
-n/8 that covers the size, EXIF orientation, and the same two ways of resizing. At scales of 1/8,
+n/8 that covers the size, orientation, depth, and the same two ways of resizing. At scales of 1/8,
 1/4, 1/2 and 1 (photographs of 1400 x 2100 at 224 x 224 are decoded at 1/4) pixels are the same but
 for rounding, two grey levels at most. The other scales TensorFlow's decoder lacks; they are
-computed from the next larger one, and differ a little more. PNG files are not understood.
+computed from the next larger one, and differ a little more.
+
+JPEG and PNG are read, as in the converter, and files of which image data is missing are refused.
+TensorFlow's decoder does not say all that the converter's does: here a JPEG also passes whose codes
+were changed in the middle, or that lacks less than its last 16 x 16 pixels; and a PNG with damaged
+compressed text is refused.
 """
 
 from __future__ import annotations
@@ -14,11 +19,12 @@ from typing import Callable
 import numpy as np
 import tensorflow as tf
 
-from cloudtf.data import images
+from cloudtf.data import images, png
+from cloudtf.data.pixels import MAX_PIXELS, MAX_SIDE
+from cloudtf.model import jpeg_parts, png_parts
 
 # Pixels along the side that each block of 8 x 8 becomes: libjpeg's scales.
 _SCALES = tuple(range(1, 9))
-_ORIENTATION_TAG = 0x0112
 
 
 def decode(encoded: tf.Tensor, height: int, width: int) -> tf.Tensor:
@@ -43,42 +49,59 @@ def decode(encoded: tf.Tensor, height: int, width: int) -> tf.Tensor:
 
 
 def _photograph(data: tf.Tensor, height: int, width: int) -> tf.Tensor:
-    stored = tf.io.extract_jpeg_shape(data)[:2]
-    orientation = _orientation(tf.io.decode_raw(data, tf.uint8))
-    turned = orientation >= 5
-    size = tf.where(turned, tf.constant([width, height]), tf.constant([height, width]))
+    if tf.strings.substr(data, 0, 8) == png.SIGNATURE:
+        turned = png_parts.orientation(data)
+        size = _stored_size(turned, height, width)
+        with tf.control_dependencies([_fits(png_parts.size(data))]):
+            data = tf.identity(data)
+        image = png_parts.decode(data)
+        extent = tf.cast(tf.shape(image)[:2], tf.float32)
+    else:
+        parts = jpeg_parts.take_apart(data)
+        turned = parts.orientation
+        size = _stored_size(turned, height, width)
+        with tf.control_dependencies([_fits(parts.size)]):
+            stored = tf.identity(parts.size)
+        # Sizes rise with the scale: those too small come first.
+        too_small = [tf.reduce_any(_scaled(stored, scale) < size) for scale in _SCALES[:-1]]
+        index = tf.add_n([tf.cast(small, tf.int32) for small in too_small])
+        halvings = tf.constant([(8 // _side(scale)).bit_length() - 1 for scale in _SCALES])
+        image = jpeg_parts.decode(parts, tf.gather(halvings, index))
+        image = tf.switch_case(index, [_shrunk(image, scale, stored) for scale in _SCALES])
+        extent = tf.cast(stored * (index + 1), tf.float32) / 8.0
+    image = _resized(image, extent, size)
+    image = tf.cond(turned >= 5, lambda: tf.transpose(image, [1, 0, 2]), lambda: image)
+    image = tf.cond(_among(turned, 3, 4, 7, 8), lambda: image[::-1], lambda: image)
+    image = tf.cond(_among(turned, 2, 3, 6, 7), lambda: image[:, ::-1], lambda: image)
+    return tf.ensure_shape(image, [height, width, 3])
+
+
+def _stored_size(orientation: tf.Tensor, height: int, width: int) -> tf.Tensor:
+    """The size that an upright image of height x width has before it is turned, int32 [2]."""
+    return tf.where(orientation >= 5, tf.constant([width, height]), tf.constant([height, width]))
+
+
+def _fits(stored: tf.Tensor) -> tf.Operation:
     # In 64 bits: 65,535 squared is more than 32 bits hold.
     pixels = tf.reduce_prod(tf.cast(stored, tf.int64))
-    fits = (tf.reduce_max(stored) <= images.MAX_SIDE) & (pixels <= images.MAX_PIXELS)
-    refused = tf.debugging.Assert(fits, ["The JPEG has too many pixels:", stored])
-    with tf.control_dependencies([refused]):
-        data = tf.identity(data)
-    # Sizes rise with the scale: those too small come first.
-    too_small = [tf.reduce_any(_scaled(stored, scale) < size) for scale in _SCALES[:-1]]
-    index = tf.add_n([tf.cast(small, tf.int32) for small in too_small])
-    image = tf.switch_case(index, [_decoder(data, stored, scale) for scale in _SCALES])
-    extent = tf.cast(stored * (index + 1), tf.float32) / 8.0
-    image = _resized(image, extent, size)
-    image = tf.cond(turned, lambda: tf.transpose(image, [1, 0, 2]), lambda: image)
-    image = tf.cond(_among(orientation, 3, 4, 7, 8), lambda: image[::-1], lambda: image)
-    image = tf.cond(_among(orientation, 2, 3, 6, 7), lambda: image[:, ::-1], lambda: image)
-    return tf.ensure_shape(image, [height, width, 3])
+    some = tf.reduce_min(stored) > 0
+    fits = some & (tf.reduce_max(stored) <= MAX_SIDE) & (pixels <= MAX_PIXELS)
+    return tf.debugging.Assert(fits, ["The image has no pixels or too many pixels:", stored])
 
 
 def _scaled(stored: tf.Tensor, scale: int) -> tf.Tensor:
     return (stored * scale + 7) // 8
 
 
-def _decoder(data: tf.Tensor, stored: tf.Tensor, scale: int) -> Callable[[], tf.Tensor]:
-    # The side of a block as TensorFlow decodes it: 1, 2, 4 or 8.
-    side = 1 << (scale - 1).bit_length()
+def _shrunk(image: tf.Tensor, scale: int, stored: tf.Tensor) -> Callable[[], tf.Tensor]:
+    """An image as decoded at a scale that TensorFlow has, at n/8."""
+    side = _side(scale)
+    return lambda: image if scale == side else _in_smaller_blocks(image, side, scale, stored)
 
-    def decode_scaled() -> tf.Tensor:
-        # The accurate transform is the converter's, and equals it to the bit.
-        image = tf.io.decode_jpeg(data, 3, ratio=8 // side, dct_method="INTEGER_ACCURATE")
-        return image if scale == side else _in_smaller_blocks(image, side, scale, stored)
 
-    return decode_scaled
+def _side(scale: int) -> int:
+    """The side of a block as TensorFlow decodes it for a scale of n/8: 1, 2, 4 or 8."""
+    return 1 << (scale - 1).bit_length()
 
 
 def _in_smaller_blocks(image: tf.Tensor, side: int, scale: int, stored: tf.Tensor) -> tf.Tensor:
@@ -150,65 +173,3 @@ def _resized(image: tf.Tensor, extent: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
         return tf.round(tf.image.resize(small, size, tf.image.ResizeMethod.BILINEAR))
 
     return tf.saturate_cast(tf.cond(two_step, by_twice_the_size, by_means), tf.uint8)
-
-
-def _orientation(content: tf.Tensor) -> tf.Tensor:
-    """The EXIF orientation of a JPEG, 1 to 8; 1 if it has none. See `images._jpeg_segments`.
-
-    Written as plain Python: AutoGraph makes TensorFlow's control flow of it.
-
-    Args:
-      content: uint8 [N], the bytes of the file.
-    """
-    length = tf.size(content)
-    # A segment's head can then be read wherever it begins.
-    content = tf.pad(content, [[0, 16]])
-    orientation = tf.constant(1)
-    position = tf.constant(2)
-    going = tf.constant(True)
-    while going and position + 9 <= length and content[position] == 0xFF:
-        marker = content[position + 1]
-        if marker == 0xFF:  # Fill byte.
-            position += 1
-        elif marker >= 0xC0 and marker <= 0xCF and not _among(marker, 0xC4, 0xC8, 0xCC):
-            going = tf.constant(False)
-        else:
-            size = _number(content[position + 2 : position + 4], 2, little=False)
-            head = content[position + 4 : position + 10]
-            if marker == 0xE1 and tf.reduce_all(tf.equal(head, list(b"Exif\0\0"))):
-                orientation = _of_tiff(content[position + 10 : position + 2 + size])
-            position += 2 + size
-            going = size >= 2
-    return orientation
-
-
-def _of_tiff(tiff: tf.Tensor) -> tf.Tensor:
-    """The orientation in the first directory of a TIFF header, uint8 [N]; 1 where it is absent."""
-    orientation = tf.constant(1)
-    # A header, and a directory of one entry.
-    if tf.size(tiff) >= 8 + 2 + 12:
-        little = tf.reduce_all(tf.equal(tiff[:4], list(b"II*\0")))
-        if little or tf.reduce_all(tf.equal(tiff[:4], list(b"MM\0*"))):
-            # Beyond the end, and negative where 32 bits overflow, is nowhere.
-            directory = _number(tiff[4:8], 4, little)
-            if directory >= 0 and directory <= tf.size(tiff) - 2:
-                count = _number(tiff[directory : directory + 2], 2, little)
-                count = tf.minimum(count, (tf.size(tiff) - directory - 2) // 12)
-                first = directory + 2
-                entries = tf.reshape(tiff[first : first + 12 * count], [-1, 12])
-                tags = _number(entries[:, :2], 2, little)
-                found = entries[tf.equal(tags, _ORIENTATION_TAG)][:1]
-                short = tf.equal(_number(found[:, 2:4], 2, little), 3)
-                values = tf.where(
-                    short, _number(found[:, 8:10], 2, little), _number(found[:, 8:12], 4, little)
-                )
-                values = values[(values >= 1) & (values <= 8)]
-                orientation = tf.reduce_max(tf.concat([[1], values], axis=0))
-    return orientation
-
-
-def _number(content: tf.Tensor, size: int, little: tf.Tensor) -> tf.Tensor:
-    """Two or four bytes, uint8 [..., size], as int32 [...] (which may overflow)."""
-    factors = tf.constant([1 << 24, 1 << 16, 1 << 8, 1][4 - size :])
-    factors = tf.where(little, factors[::-1], factors)
-    return tf.reduce_sum(tf.cast(content, tf.int32) * factors, axis=-1)

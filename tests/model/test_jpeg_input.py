@@ -14,8 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from cloudtf.data import images
-from cloudtf.model import jpeg_input
+from cloudtf.data import images, jpeg
+from cloudtf.model import jpeg_input, jpeg_parts
+from tests.data import test_odd_jpegs, test_pngs
+from tests.jpegs import before_end, cut, put_in, segment, segments
 
 
 @pytest.fixture(scope="module")
@@ -49,39 +51,40 @@ def difference(found, expected):
     return np.abs(found.astype(int) - expected)
 
 
-@pytest.mark.parametrize(
-    ("stored", "size"),
-    [
-        ((1400, 2100), (224, 224)),  # 1/4, whole.
-        ((1367, 2053), (224, 224)),  # 1/4, the last row and column beyond the photograph.
-        ((900, 1200), (224, 224)),  # 1/4, and shrunk by less than 1.5.
-        ((1800, 2400), (64, 96)),  # 1/8, and then by more than 4.
-        ((448, 600), (224, 224)),  # 1/2.
-        ((96, 100), (64, 96)),  # In full.
-        ((64, 96), (64, 96)),  # As it is.
-        ((40, 50), (64, 96)),  # Enlarged.
-        ((40, 700), (64, 96)),  # Both.
-    ],
-)
-def test_pixels_are_the_converters_but_for_rounding(decode, photograph, stored, size):
-    data = simplejpeg.encode_jpeg(resized(photograph, *stored), 90)
-    found = difference(decode([data], *size)[0], images.load(data, *size))
-    assert found.max() <= 2 and found.mean() < 0.2
+# Every test takes a graph of this size to pieces anew, which takes seconds: they are few.
+SIZE = (64, 96)
 
 
-@pytest.mark.parametrize("eighths", [3, 5, 6, 7])
-def test_at_the_scales_that_tensorflow_lacks_they_come_near(decode, photograph, eighths):
-    stored = (224 * 8 // eighths + 3, 224 * 8 // eighths + 20)
-    data = simplejpeg.encode_jpeg(resized(photograph, *stored), 95)
-    assert simplejpeg.decode_jpeg_header(data, 224, 224)[0] == -(-stored[0] * eighths // 8)
-    expected = images.load(data, 224, 224)
-    found = difference(decode([data], 224, 224)[0], expected)
-    assert found.mean() < 1.0 and np.percentile(found, 99.9) <= 12
-    # Much nearer than the next larger scale of TensorFlow's own.
-    ratio = 2 if eighths == 3 else 1
-    plain = tf.io.decode_jpeg(data, 3, ratio=ratio).numpy()
-    other = difference(images.resize(plain, 224, 224), expected)
-    assert found.mean() < 0.6 * other.mean()
+def test_pixels_are_the_converters_but_for_rounding(decode, photograph):
+    stored = [
+        (1400, 2100),  # 1/8, and then shrunk by less than 4.
+        (1800, 2400),  # 1/8, and then by more than 4.
+        (1367, 2053),  # 1/8, the last row and column beyond the photograph.
+        (260, 390),  # 1/4 and shrunk by little.
+        (128, 192),  # 1/2.
+        (96, 100),  # In full.
+        (64, 96),  # As it is.
+        (40, 50),  # Enlarged.
+        (40, 700),  # Both.
+    ]
+    files = [simplejpeg.encode_jpeg(resized(photograph, *one), 90) for one in stored]
+    for one, found, data in zip(stored, decode(files, *SIZE), files):
+        far = difference(found, images.load(data, *SIZE))
+        assert far.max() <= 2 and far.mean() < 0.2, one
+
+
+def test_at_the_scales_that_tensorflow_lacks_they_come_near(decode, photograph):
+    for eighths in (3, 5, 6, 7):
+        stored = (SIZE[0] * 8 // eighths + 3, SIZE[1] * 8 // eighths + 20)
+        data = simplejpeg.encode_jpeg(resized(photograph, *stored), 95)
+        assert simplejpeg.decode_jpeg_header(data, *SIZE)[0] == -(-stored[0] * eighths // 8)
+        expected = images.load(data, *SIZE)
+        found = difference(decode([data], *SIZE)[0], expected)
+        assert found.mean() < 1.5 and np.percentile(found, 99.9) <= 20
+        # Much nearer than the next larger scale of TensorFlow's own.
+        plain = tf.io.decode_jpeg(data, 3, ratio=2 if eighths == 3 else 1).numpy()
+        other = difference(images.resize(plain, *SIZE), expected)
+        assert found.mean() < 0.6 * other.mean()
 
 
 def test_a_batch_is_each_image_for_itself_and_may_be_empty(decode, photograph):
@@ -89,35 +92,43 @@ def test_a_batch_is_each_image_for_itself_and_may_be_empty(decode, photograph):
         simplejpeg.encode_jpeg(resized(photograph, *size))
         for size in ((90, 80), (427, 640), (200, 64))
     ]
-    found = decode(data, 64, 64)
-    assert found.shape == (3, 64, 64, 3)
+    found = decode(data, *SIZE)
+    assert found.shape == (3, *SIZE, 3)
     for one, row in zip(data, found):
-        np.testing.assert_array_equal(row, decode([one], 64, 64)[0])
-    assert decode(np.zeros([0], object).astype(bytes), 64, 64).shape == (0, 64, 64, 3)
-    eager = jpeg_input.decode(tf.constant(data[:1]), 64, 64).numpy()
+        np.testing.assert_array_equal(row, decode([one], *SIZE)[0])
+    assert decode(np.zeros([0], object).astype(bytes), *SIZE).shape == (0, *SIZE, 3)
+    eager = jpeg_input.decode(tf.constant(data[:1]), *SIZE).numpy()
     np.testing.assert_array_equal(eager, found[:1])
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("size", [(64, 96), (96, 64)])
-def test_images_come_out_upright(decode, photograph, orientation, size):
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    data = pillow_jpeg(resized(photograph, 300, 500), exif=exif)
-    assert difference(decode([data], *size)[0], images.load(data, *size)).max() <= 12
-    turned = pillow_jpeg(resized(photograph, 300, 500))
-    if orientation != 1:
-        far = difference(decode([turned], *size)[0], images.load(data, *size))
-        assert far.mean() > 10, "it matters"
+def test_images_come_out_upright(decode, photograph, size):
+    stored = resized(photograph, 300, 500)
+    files = []
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        files.append(pillow_jpeg(stored, exif=exif))
+    (plain,) = decode([pillow_jpeg(stored)], *size)
+    for orientation, found, data in zip(range(1, 9), decode(files, *size), files):
+        expected = images.load(data, *size)
+        assert difference(found, expected).max() <= 12
+        if orientation != 1:
+            assert difference(plain, expected).mean() > 10, "it matters"
 
 
-@pytest.mark.parametrize(
-    ("mode", "options"),
-    [("RGB", {"progressive": True}), ("RGB", {"subsampling": 0}), ("L", {}), ("CMYK", {})],
-)
-def test_jpegs_of_every_kind_are_read(decode, photograph, mode, options):
-    data = pillow_jpeg(resized(photograph, 130, 200), mode, **options)
-    assert difference(decode([data], 64, 96)[0], images.load(data, 64, 96)).max() <= 3
+def test_jpegs_of_every_kind_are_read(decode, photograph):
+    files = [
+        pillow_jpeg(resized(photograph, 130, 200), mode, **options)
+        for mode, options in (
+            ("RGB", {"progressive": True}),
+            ("RGB", {"subsampling": 0}),
+            ("L", {}),
+            ("CMYK", {}),
+        )
+    ]
+    for found, data in zip(decode(files, *SIZE), files):
+        assert difference(found, images.load(data, *SIZE)).max() <= 3
 
 
 def exif_segment(order, *entries, directory=8, marker=b"Exif\0\0"):
@@ -133,24 +144,26 @@ def exif_segment(order, *entries, directory=8, marker=b"Exif\0\0"):
     return segment(0xE1, marker + tiff)
 
 
-def segment(marker, content):
-    return struct.pack(">BBH", 0xFF, marker, len(content) + 2) + content
-
-
+XMP = b"http://ns.adobe.com/xap/1.0/\0"
 COMMENT = segment(0xFE, b"made by a test")
 WIDTH = (0x0100, 4, 640)
 
 
 @pytest.fixture(scope="module")
 def orientation():
-    graph = tf.function(jpeg_input._orientation, input_signature=[tf.TensorSpec([None], tf.uint8)])
+    graph = tf.function(
+        lambda data: jpeg_parts.take_apart(data).orientation,
+        input_signature=[tf.TensorSpec([], tf.string)],
+    )
 
     def run(data):
-        found = int(graph(np.frombuffer(data, np.uint8)))
         try:
-            expected = images._jpeg_segments(data)[0]
+            expected = jpeg.read_header(data).orientation
         except ValueError:
-            return None  # Refused there, and here by the decoder.
+            with pytest.raises(tf.errors.InvalidArgumentError):
+                graph(data)
+            return None
+        found = int(graph(data))
         assert found == expected
         return found
 
@@ -169,7 +182,16 @@ TAIL = simplejpeg.encode_jpeg(np.zeros([8, 8, 3], np.uint8))[2:]
         ([exif_segment(">", (0x0112, 4, 8))], 8),
         ([COMMENT, b"\xff\xff", exif_segment("<", WIDTH, (0x0112, 3, 5), WIDTH)], 5),
         ([exif_segment("<", WIDTH, (0x0112, 3, 3), directory=26)], 3),
-        ([exif_segment("<", (0x0112, 3, 6)), exif_segment("<", (0x0112, 3, 8))], 8),
+        ([exif_segment("<", (0x0112, 3, 6)), exif_segment("<", (0x0112, 3, 8))], 6),
+        ([exif_segment("<", (0x0112, 3, 6)), segment(0xE1, b"Exif\0\0more")], 6),
+        ([segment(0xE1, b"Exif\0\0"), exif_segment("<", (0x0112, 3, 6))], 6),
+        ([b"\0\x11", exif_segment("<", (0x0112, 3, 6)), b"\xff\0\xff\xd3"], 6),
+        ([exif_segment("<", (0x0112, 1, 6))], 1),
+        ([exif_segment("<", (0x0112, 8, 6))], 6),
+        ([segment(0xE1, XMP + b'tiff:Orientation="8"')], 8),
+        ([segment(0xE1, XMP + b"\xff<tiff:Orientation>7<\xfe")], 7),
+        ([segment(0xE1, XMP + b'tiff:Orientation="8"'), exif_segment("<", (0x0112, 3, 3))], 3),
+        ([segment(0xE1, XMP + b'tiff:Orientation="8"'), exif_segment("<", WIDTH)], 8),
         ([exif_segment("<", (0x0112, 3, 6), (0x0112, 3, 8))], 6),
         ([exif_segment("<", (0x0112, 3, 9))], 1),
         ([exif_segment("<", (0x0112, 3, 0))], 1),
@@ -201,14 +223,82 @@ def test_what_is_no_jpeg_or_too_large_is_refused(decode, photograph):
     claims = bytearray(good)
     at = good.index(b"\xff\xc0") + 5
     claims[at : at + 4] = struct.pack(">HH", 60_000, 60_000)
-    png = io.BytesIO()
-    Image.fromarray(photograph).save(png, "PNG")
     for bad, reason in (
         (b"", None),
         (b"hello, I am text", None),
         (good[: len(good) // 2], None),
-        (png.getvalue(), None),
+        (b"GIF89a" + bytes(60), "neither a JPEG nor a PNG"),
         (bytes(claims), "too many pixels.*60000"),
     ):
         with pytest.raises(tf.errors.InvalidArgumentError, match=reason):
-            decode([good, bad], 64, 64)
+            decode([good, bad], *SIZE)
+
+
+KINDS = test_odd_jpegs.KINDS
+SOME = ("baseline", "progressive", "restarts", "4:1:0")
+
+
+def test_odd_jpegs_are_read_as_their_plain_twins(decode):
+    for plain in (KINDS[kind] for kind in SOME):
+        (expected,) = decode([plain], *SIZE)
+        odd = [before_end(plain, content) for content in test_odd_jpegs.AT_THE_END.values()]
+        odd += [plain[:-2], plain[:-1], plain + b"\xff\xd9", plain + bytes(4096)]
+        for content in test_odd_jpegs.BETWEEN.values():
+            odd += [put_in(plain, segments(plain)[at][1], content) for at in (0, -1)]
+        odd.append(plain.replace(b"JFIF\0\1\1", b"JFIF\0\0\0"))
+        for found in decode(odd, *SIZE):
+            np.testing.assert_array_equal(found, expected)
+
+
+def test_jpegs_of_which_a_part_is_missing_are_refused(decode):
+    for plain in (KINDS[kind] for kind in SOME):
+        for share in (0, 0.5, 0.95):
+            for end in (b"", b"\xff\xd9", bytes(8192) + b"\xff\xd9", plain):
+                with pytest.raises(tf.errors.InvalidArgumentError, match="image data is missing"):
+                    decode([cut(plain, share, end)], *SIZE)
+
+
+def test_restarts_that_are_missing_are_refused(decode):
+    data = KINDS["restarts"]
+    marks = [at for at in range(len(data)) if data[at] == 0xFF and 0xD0 <= data[at + 1] <= 0xD7]
+    for damage, reason in (
+        (data[: marks[3]] + data[marks[4] :], "out of order|missing"),
+        (data[: marks[3]] + data[marks[11] :], "missing"),
+        (data[: marks[-1]] + b"\xff\xd9", "missing"),
+    ):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=reason):
+            decode([damage], *SIZE)
+
+
+def test_a_gray_corner_is_no_missing_data(decode):
+    image = np.full((64, 96, 3), 128, np.uint8)
+    image[:20] = 200
+    for options in ({}, {"progressive": True}):
+        assert np.abs(decode([pillow_jpeg(image, **options)], *SIZE)[0][-1, -1] - 128.0).max() < 2
+
+
+def test_pngs_are_read_as_the_converter_reads_them(decode):
+    plain = test_pngs.PLAIN
+    found = [plain, test_pngs.animated(np.ascontiguousarray(test_pngs.PIXELS[..., ::-1]))]
+    for way in test_pngs.WAYS.values():
+        found += [plain[:place] + way(6) + plain[place:] for place in test_pngs.PLACES]
+    for mode in ("RGBA", "L", "LA", "P", "1"):
+        file = io.BytesIO()
+        Image.fromarray(test_pngs.PIXELS).convert(mode).save(file, "PNG")
+        found.append(file.getvalue())
+    for bits in (8, 9, 10, 12, 14, 16):
+        for channels in (1, 3, 4):
+            shape = (40, 60, channels)
+            deep = np.random.default_rng(bits).integers(0, 1 << bits, shape, np.uint16)
+            found.append(cv2.imencode(".png", deep)[1].tobytes())
+    for one, data in zip(decode(found, *SIZE), found):
+        assert difference(one, images.load(data, *SIZE)).max() <= 2
+
+
+def test_damaged_pngs_are_refused(decode):
+    plain = test_pngs.PLAIN
+    changed = bytearray(plain)
+    changed[len(plain) // 2] ^= 1
+    for damage in (plain[: len(plain) // 2], plain[:40], bytes(changed)):
+        with pytest.raises(tf.errors.InvalidArgumentError):
+            decode([damage], *SIZE)

@@ -1,0 +1,128 @@
+"""A PNG file in TensorFlow's ops: `cloudtf.data.png` as a graph.
+
+Written as plain Python: AutoGraph makes TensorFlow's control flow of it.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from cloudtf.data import pixels
+from cloudtf.model import orientation_ops
+
+_HEAD = 8 + 8  # The signature, and length and name of the first chunk.
+
+
+def size(data: tf.Tensor) -> tf.Tensor:
+    """Rows and columns that a PNG file, string scalar, says it has: int32 [2]."""
+    content = _head(data)
+    stated = content[_HEAD : _HEAD + 8]
+    return tf.stack(
+        [
+            orientation_ops.number(stated[4:], 4, False),
+            orientation_ops.number(stated[:4], 4, False),
+        ]
+    )
+
+
+@tf.function(input_signature=[tf.TensorSpec([], tf.string)])
+def decode(data: tf.Tensor) -> tf.Tensor:
+    """The pixels of a PNG file.
+
+    Args:
+      data: string scalar, the bytes of the file.
+
+    Returns:
+      uint8 [H, W, 3], RGB, as stored. Of 16-bit files as `pixels.to_bytes` says.
+
+    Raises:
+      tf.errors.InvalidArgumentError: the file is damaged.
+    """
+    if _head(data)[_HEAD + 8] == 16:
+        deep = tf.cast(tf.io.decode_png(data, 3, tf.uint16), tf.int32)
+        largest = tf.reduce_max(deep)
+        smaller = [tf.cast(largest >= 1 << depth, tf.int32) for depth in pixels.DEPTHS[:-1]]
+        depth = tf.gather(tf.constant(pixels.DEPTHS), tf.add_n(smaller))
+        image = tf.cast(tf.bitwise.right_shift(deep, depth - 8), tf.uint8)
+    else:
+        image = tf.io.decode_png(data, 3)
+    return image
+
+
+@tf.function(input_signature=[tf.TensorSpec([], tf.string)])
+def orientation(data: tf.Tensor) -> tf.Tensor:
+    """The orientation of a PNG file, string scalar: int32 scalar, 1 to 8; see `png`."""
+    content = tf.io.decode_raw(data, tf.uint8)
+    length = tf.size(content)
+    content = tf.pad(content, [[0, 16]])
+    exif, older, xmp = tf.constant(b""), tf.constant(b""), tf.constant(b"")
+    profile = tf.constant(b"")
+    at, going = tf.constant(8), tf.constant(True)
+    while going and at + 12 <= length:
+        extent = orientation_ops.number(content[at : at + 4], 4, False)
+        name = tf.strings.substr(data, at + 4, 4)
+        end = at + 12 + tf.maximum(extent, 0)
+        if extent < 0 or end > length or end < at:
+            going = tf.constant(False)
+        elif name == b"eXIf":
+            exif = tf.strings.substr(data, at + 8, extent)
+        elif name == b"tEXt" or name == b"zTXt" or name == b"iTXt":
+            body = tf.strings.substr(data, at + 8, extent)
+            keyword, text = _text(name, body)
+            if keyword == b"exif":
+                exif = text
+            elif keyword == b"Raw profile type exif":
+                profile = text
+            elif keyword == b"Raw profile type APP1":
+                older = text
+            elif keyword == b"XML:com.adobe.xmp":
+                xmp = text
+        at = end
+    if exif == b"":
+        exif = _bytes_of(profile)
+    if exif == b"":
+        exif = _bytes_of(older)
+    return orientation_ops.of(exif, xmp)
+
+
+def _head(data: tf.Tensor) -> tf.Tensor:
+    """The first bytes of a file, uint8, zeros behind its end."""
+    head = tf.io.decode_raw(tf.strings.substr(data, 0, 64), tf.uint8)
+    return tf.pad(head, [[0, 64 - tf.size(head)]])
+
+
+def _text(name: tf.Tensor, body: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Keyword and text of a chunk of text; a text that is packed is refused if it is damaged."""
+    keyword, text = _split(body)
+    packed = tf.equal(name, b"zTXt")
+    if packed:
+        text = orientation_ops.rest(text, 1)
+    elif name == b"iTXt":
+        packed = tf.equal(tf.strings.substr(text, 0, 1), b"\x01")
+        # Behind how it is packed, language and translation.
+        _, text = _split(orientation_ops.rest(text, 2))
+        _, text = _split(text)
+    if packed:
+        text = tf.io.decode_compressed(text, "ZLIB")
+    return keyword, text
+
+
+def _split(text: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """What comes before the first zero byte, and what behind it."""
+    first = tf.strings.regex_replace(text, r"(?s)\x00\C*$", "")
+    return first, orientation_ops.rest(text, tf.strings.length(first) + 1)
+
+
+def _bytes_of(profile: tf.Tensor) -> tf.Tensor:
+    """The bytes in a raw profile, hexadecimal behind its name and length; empty if it is none."""
+    digits = tf.strings.regex_replace(profile, r"(?s)^\s*\S+\s+\d+\s+([0-9a-fA-F\s]*)\C*$", r"\1")
+    codes = tf.cast(tf.io.decode_raw(digits, tf.uint8), tf.int32)
+    codes = codes[codes > 32]  # Without spaces and line breaks.
+    values = tf.where(codes < 58, codes - 48, tf.bitwise.bitwise_or(codes, 32) - 87)
+    sound = tf.reduce_all((values >= 0) & (values < 16)) & tf.equal(tf.size(values) % 2, 0)
+    values = tf.where(sound, values, tf.zeros_like(values))[: tf.size(values) // 2 * 2]
+    pairs = tf.reshape(values, [-1, 2])
+    letters = tf.gather(
+        tf.constant([bytes([n]) for n in range(256)]), pairs[:, 0] * 16 + pairs[:, 1]
+    )
+    return tf.strings.reduce_join(letters)
