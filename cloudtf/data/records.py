@@ -14,6 +14,7 @@ import re
 from typing import Any, Iterable, Iterator, Optional, Sequence, Union
 
 from cloudtf import files
+from cloudtf.data import tfrecord
 from cloudtf.data.labels import check_class, check_distinct, check_name
 from cloudtf.errors import UserError, reason
 from cloudtf.text import listed
@@ -43,12 +44,20 @@ class Shard:
       num_examples: the number of records in it.
       num_bytes: the file's length in bytes.
       sha256: the file's SHA-256, 64 hexadecimal digits.
+      edge_crcs: the masked CRC-32C of its first and its last record, as they stand in the file, by
+        which records of another set are noticed without reading all; empty where none is known.
     """
 
     name: str
     num_examples: int
     num_bytes: int
     sha256: str
+    edge_crcs: tuple[int, ...] = ()
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether it stands in for a damaged shard, with fewer records than have its SHA-256."""
+        return "/" in self.name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -227,7 +236,11 @@ def shard_from(raw: dict[str, Any]) -> Shard:
     digest = _text(raw["sha256"], "a checksum")
     if not re.fullmatch(r"[0-9a-f]{64}", digest):
         raise ValueError(f"the shard {name[:60]!r} has no SHA-256")
-    return Shard(name, _whole(raw["num_examples"]), _whole(raw["num_bytes"]), digest)
+    # A dataset.json of before them has none.
+    crcs = tuple(_whole(crc, 0, 2**32 - 1) for crc in raw.get("edge_crcs", ()))
+    if len(crcs) not in (0, 2):
+        raise ValueError(f"the shard {name[:60]!r} has {len(crcs)} edge_crcs, not 2")
+    return Shard(name, _whole(raw["num_examples"]), _whole(raw["num_bytes"]), digest, crcs)
 
 
 def _whole(value: Any, low: int = 0, high: int = 2**63 - 1) -> int:
@@ -253,7 +266,9 @@ def write_manifest(data_dir: str, manifest: Manifest) -> None:
 def check_shards(
     data_dir: str, manifest: Manifest, split_names: Optional[Iterable[str]] = None
 ) -> None:
-    """Checks, in little time, that all shards are there and of the right length.
+    """Checks, in little time, that all shards are there, and are those that were converted.
+
+    Of each its length is compared, and its first and last record.
 
     Args:
       data_dir: the folder of the shards.
@@ -289,18 +304,60 @@ def shard_problems(
     paths = [files.join(data_dir, shard.name) for shard in shards]
     # A remote file system answers each question late, but many at once.
     with concurrent.futures.ThreadPoolExecutor(32) as pool:
-        lengths = (pool if files.is_remote(data_dir) else builtins).map(_length, paths)
-        for shard, path, length in zip(shards, paths, lengths):
-            if length is None:
-                yield shard.name, f"The shard {path} is missing; run `cloudtf convert` again."
-            elif length != shard.num_bytes:
-                yield (
-                    shard.name,
-                    f"The shard {path} has {length:,} bytes, {MANIFEST_NAME} says "
-                    f"{shard.num_bytes:,}; run `cloudtf convert` again.",
-                )
+        problems = (pool if files.is_remote(data_dir) else builtins).map(_problem, paths, shards)
+        for shard, problem in zip(shards, problems):
+            if problem is not None:
+                yield shard.name, problem
+
+
+def replaced(path: str) -> str:
+    """The sentence for a shard whose records are sound, but not those that were converted."""
+    return (
+        f"The shard {path} holds other records than those that {MANIFEST_NAME} was written for; "
+        "put the two together that belong together, or convert the photographs again."
+    )
+
+
+def _problem(path: str, shard: Shard) -> Optional[str]:
+    """What is seen to be wrong with a shard without reading it; None if nothing is."""
+    size = _length(path)
+    if size is None:
+        return f"The shard {path} is missing; run `cloudtf convert` again."
+    if size != shard.num_bytes:
+        return (
+            f"The shard {path} has {size:,} bytes, {MANIFEST_NAME} says {shard.num_bytes:,}; run "
+            "`cloudtf convert` again."
+        )
+    if not shard.edge_crcs or _edges_are(path, shard):
+        return None
+    # A record that does not have the checksum beside it is damaged, which reading says better.
+    return replaced(path) if _edges_are_sound(path, size) else None
 
 
 def _length(path: str) -> Optional[int]:
-    """The length of a file; None if there is none."""
-    return files.size(path) if files.exists(path) else None
+    """The length of a file, in one request; None if there is none."""
+    try:
+        return files.size(path)
+    except UserError:
+        if files.exists(path):
+            raise
+        return None
+
+
+def _edges_are(path: str, shard: Shard) -> bool:
+    with files.open_bytes(path) as file:
+        return tfrecord.edge_crcs(file, shard.num_bytes) == shard.edge_crcs
+
+
+def _edges_are_sound(path: str, size: int) -> bool:
+    with files.open_bytes(path) as file:
+        spans = list(tfrecord.spans(file, size))
+        if not spans or spans[-1][1] != size:
+            return False
+        for start, end in (spans[0], spans[-1]):
+            file.seek(start)
+            try:
+                tfrecord.content(file.read(end - start))
+            except ValueError:
+                return False
+    return True

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import hashlib
 import io
 import itertools
 from concurrent.futures import ThreadPoolExecutor
@@ -58,8 +59,8 @@ def without_bad_records(
       for each shard that is longer than it should be.
 
     Raises:
-      UserError: a shard is missing, or more than 1% of a split's records (and more than one) are
-        bad.
+      UserError: a shard is missing or holds the records of another set, or more than 1% of the
+        records of a split (and more than one) are bad.
     """
     notes, splits = [], {}
     with ThreadPoolExecutor(machine.usable_cores()) as pool:
@@ -104,7 +105,8 @@ def _salvage(
         )
     if files.sha256(path) == shard.sha256:
         return _Salvaged(shard)
-    good, labels, bad = [], [], []
+    good: dict[int, bytes] = {}
+    labels, bad = [], []
     data, read, position = files.read_bytes(path), 0, -1
     for position, frame in enumerate(itertools.islice(_frames(data), shard.num_examples)):
         read += len(frame)
@@ -114,20 +116,30 @@ def _salvage(
             reason = str(error).split(f"record {position}: ", 1)[-1]
             bad.append(f"{shard.name} record {position} ({reason})")
         else:
-            good.append(frame)
+            good[position] = frame
             labels.append(tuple(label))
     missing = shard.num_examples - (position + 1)
     bad += [f"{shard.name} record {position + 1 + i} (it cannot be found)" for i in range(missing)]
     # Where records are missing, the rest of the file is what is left of them.
     beyond = 0 if missing else len(data) - read
+    if _is_replaced(shard, good):
+        raise UserError(records.replaced(path))
     if not good:
         return _Salvaged(dataclasses.replace(shard, num_examples=0), (), tuple(bad), beyond)
-    content = b"".join(good)
+    content = b"".join(good.values())
     copy = files.join(folder, shard.name)
     files.write_bytes(copy, content)
     # With the checksum of the damaged file: by that a resumed run recognises its records.
     replacement = records.Shard(copy, len(good), len(content), shard.sha256)
     return _Salvaged(replacement, tuple(labels), tuple(bad), beyond)
+
+
+def _is_replaced(shard: records.Shard, good: dict[int, bytes]) -> bool:
+    """Whether sound records, by their number, are not those that were converted."""
+    if len(good) == shard.num_examples:
+        return hashlib.sha256(b"".join(good.values())).hexdigest() != shard.sha256
+    edges = zip((0, shard.num_examples - 1), shard.edge_crcs)
+    return any(n in good and good[n][-4:] != crc.to_bytes(4, "little") for n, crc in edges)
 
 
 def _frames(data: bytes) -> Iterator[bytes]:

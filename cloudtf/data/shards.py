@@ -141,7 +141,7 @@ def _write_one(
 ) -> Written:
     digest, length, skipped = hashlib.sha256(), 0, {}
     target = files.join(data_dir, shard_plan.name)
-    with files.replacing(target) as temporary, open(temporary, "wb") as file:
+    with files.replacing(target) as temporary, open(temporary, "w+b") as file:
         for index in shard_plan.examples:
             outcome = next(outcomes)
             progress(1)
@@ -151,5 +151,7 @@ def _write_one(
             file.write(outcome.record)
             digest.update(outcome.record)
             length += len(outcome.record)
+        crcs = tfrecord.edge_crcs(file, length)
     kept = len(shard_plan.examples) - len(skipped)
-    return Written(records.Shard(shard_plan.name, kept, length, digest.hexdigest()), skipped)
+    shard = records.Shard(shard_plan.name, kept, length, digest.hexdigest(), crcs)
+    return Written(shard, skipped)

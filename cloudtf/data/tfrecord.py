@@ -81,16 +81,41 @@ def spans(file: BinaryIO, size: int) -> Iterator[tuple[int, int]]:
         start = end
 
 
+def edge_crcs(file: BinaryIO, size: int) -> tuple[int, ...]:
+    """The checksums that stand in a TFRecord file beside its first and its last record.
+
+    Args:
+      file: open for reading at any place; only some bytes at its two ends are read.
+      size: the file's length in bytes.
+
+    Returns:
+      Two masked CRC-32C; nothing where the file does not begin with a whole record.
+    """
+    first = next(spans(file, size), None)
+    if first is None:
+        return ()
+    crcs: list[int] = []
+    for end in (first[1], size):
+        file.seek(end - _FOOTER.size)
+        crcs += _FOOTER.unpack(file.read(_FOOTER.size))
+    return tuple(crcs)
+
+
 def content(framed: bytes) -> bytes:
     """The record in a whole frame.
 
     Raises:
       ValueError: it does not have its checksum.
     """
-    record = framed[_HEADER.size : -_FOOTER.size]
+    record = unchecked_content(framed)
     if framed[-_FOOTER.size :] != _masked(record):
         raise ValueError("it does not have its checksum")
     return record
+
+
+def unchecked_content(framed: bytes) -> bytes:
+    """The record in a whole frame of a file that has been checked otherwise."""
+    return framed[_HEADER.size : -_FOOTER.size]
 
 
 def crc32c(data: bytes) -> int:

@@ -21,7 +21,9 @@ from cloudtf.text import number, table
 _MANY_SHARDS = 10_000
 _LARGEST_SHARD_BYTES = 1_000_000_000
 # An entry of dataset.json.
-_MANIFEST_BYTES_A_SHARD = 340
+_MANIFEST_BYTES_A_SHARD = 425
+# For its length, its first record and its last one.
+_REQUESTS_A_SHARD = 3
 
 COUNTS = (1, 8, 64, 256)
 # Images of a set, and accelerators that train on it.
@@ -244,7 +246,7 @@ def shard_advice(
         count=count,
         bytes_each=total / count,
         manifest_bytes=count * _MANIFEST_BYTES_A_SHARD,
-        open_seconds=math.ceil(count / 32) * config.stat_ms / 1000,
+        open_seconds=math.ceil(count / 32) * _REQUESTS_A_SHARD * config.stat_ms / 1000,
     )
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from typing import Optional, Sequence
+
 import tensorflow as tf
 
 from cloudtf import files
@@ -17,6 +20,9 @@ ERRORS_OF_DATA = (
     tf.errors.NotFoundError,
     tf.errors.OutOfRangeError,
 )
+
+# How long whole shards are compared with their checksums when streaming begins.
+SECONDS_FOR_WHOLE_SHARDS = 0.5
 
 # What `assert_cardinality` says, with the same error as another worker's end.
 _CARDINALITY = "expected to contain"
@@ -54,7 +60,7 @@ def text(path: str, number: int, name: bytes) -> str:
 
     Args:
       path: the shard, for the sentence.
-      number: the position of the record in its shard, from 0.
+      number: the number of the record in its shard, from 0.
       name: the bytes of the name.
 
     Raises:
@@ -74,6 +80,15 @@ def image_error(name: str, height: int, width: int) -> UserError:
     return UserError(
         f"The record of {name} cannot be decoded as a {height}x{width} JPEG; find what is wrong "
         "with `cloudtf convert --verify`."
+    )
+
+
+def label_error(path: str, number: int, label: Sequence[int]) -> UserError:
+    """The sentence for a record whose label is not 0 or 1 for each class."""
+    shown = ", ".join(str(value) for value in label[:20])
+    return UserError(
+        f"The shard {path} has a label that is neither 0 nor 1 in record {number} ({shown}); "
+        "convert the photographs again."
     )
 
 
@@ -99,18 +114,81 @@ def find_damage(
       UserError: naming the first shard or image that is damaged. If none is, nothing is raised.
     """
     for shard in split.shards:
-        path = files.join(data_dir, shard.name)
-        count = 0
-        try:
-            for record in tf.data.TFRecordDataset(path, buffer_size=reading.BUFFER_BYTES):
+        find_in_shard(files.join(data_dir, shard.name), shard, num_classes, (height, width), cause)
+
+
+def find_in_shard(
+    path: str,
+    shard: records.Shard,
+    num_classes: int,
+    image_shape: Optional[tuple[int, int]],
+    cause: Optional[Exception] = None,
+) -> None:
+    """Reads a shard record by record.
+
+    Args:
+      path: the file of the shard.
+      shard: the manifest's entry for it, with its count of records.
+      num_classes: the number of classes, C; 0 for an unlabelled set.
+      image_shape: (height, width) that every image must have; None leaves images alone.
+      cause: the error that is explained.
+
+    Raises:
+      UserError: naming the first record that is damaged, or the shard. If none is, nothing is
+        raised.
+    """
+    count = 0
+    try:
+        for record in tf.data.TFRecordDataset(path, buffer_size=reading.BUFFER_BYTES):
+            try:
                 parsed = reading.parse(record[None], num_classes)
+            except tf.errors.InvalidArgumentError:
+                _check_label(path, count, record.numpy(), num_classes)
+                raise
+            name = text(path, count, parsed["name"][0].numpy())
+            if image_shape is not None:
                 try:
-                    reading.decode(parsed["encoded"][0], height, width)
+                    reading.decode(parsed["encoded"][0], *image_shape)
                 except (tf.errors.OpError, ValueError):
-                    name = text(path, count, parsed["name"][0].numpy())
-                    raise image_error(name, height, width) from cause
-                count += 1
-        except tf.errors.OpError as error:
-            raise shard_error(path, error) from cause
-        if count != shard.num_examples:
-            raise count_error(path, count, shard.num_examples) from cause
+                    raise image_error(name, *image_shape) from cause
+            count += 1
+    except tf.errors.OpError as error:
+        raise shard_error(path, error) from cause
+    if count != shard.num_examples:
+        raise count_error(path, count, shard.num_examples) from cause
+
+
+def check_whole_shards(
+    data_dir: str, split: records.Split, num_classes: int, image_shape: tuple[int, int]
+) -> None:
+    """Compares shards that will be streamed with their checksums, for as long as a start may take.
+
+    That is all of them in a small set. In a large one, or a remote one, the first and last record
+    of each shard, which are compared when a set is opened, must do.
+
+    Args:
+      data_dir: the folder of the records.
+      split: the shards that will be streamed.
+      num_classes: the number of classes, C; 0 for an unlabelled set.
+      image_shape: (height, width) that every image must have.
+
+    Raises:
+      UserError: naming the shard or record that is damaged, or not the one that was converted.
+    """
+    if files.is_remote(data_dir):
+        return
+    end = time.monotonic() + SECONDS_FOR_WHOLE_SHARDS
+    for shard in split.shards:
+        path = files.join(data_dir, shard.name)
+        if not shard.is_copy and files.sha256(path) != shard.sha256:
+            find_in_shard(path, shard, num_classes, image_shape)
+            raise UserError(records.replaced(path))
+        if time.monotonic() > end:
+            return
+
+
+def _check_label(path: str, number: int, record: bytes, num_classes: int) -> None:
+    features = tf.train.Example.FromString(record).features.feature
+    label = features[records.LABEL].int64_list.value
+    if len(label) == num_classes and not set(label) <= {0, 1}:
+        raise label_error(path, number, label)

@@ -88,6 +88,7 @@ class ImageDataset:
         self.image_shape = (manifest.image_height, manifest.image_width)
         room = room_for(machine.free_bytes(), sharers) if cache == "auto" else 0
         self.cache = Cache(data_dir, manifest, cache, room)
+        self._checked_shards: set[tuple[records.Shard, ...]] = set()
 
     def batches(
         self,
@@ -225,9 +226,11 @@ class ImageDataset:
         share: order.Share = order.ALONE,
     ) -> BatchMaker:
         """What makes the batches of `training_batches`, as of a split kept in memory, elsewhere."""
+        stream = order.training_order(self._joined(split, batch_size), seed, start, share)
+        self._check_streamed(stream.part)
         return BatchMaker(
             data_dir=self.data_dir,
-            order=order.training_order(self.manifest.joined(split), seed, start, share),
+            order=stream,
             batch_size=batch_size,
             num_classes=len(self.classes),
             image_shape=self.image_shape,
@@ -291,9 +294,10 @@ class ImageDataset:
         share: order.Share,
         cores: Optional[int],
     ) -> tf.data.Dataset:
-        stream = order.training_order(self._checked(split, batch_size), seed, start, share)
+        stream = order.training_order(self._joined(split, batch_size), seed, start, share)
         part, calls = stream.part, self._calls(batch_size, cores)
         if self.cache.way(part.shards) == "none":
+            self._check_streamed(part)
             dataset = stream.streamed_batches(self.data_dir, batch_size)
             dataset = dataset.map(self._from_records(part), num_parallel_calls=calls)
         else:
@@ -323,7 +327,7 @@ class ImageDataset:
         max_examples: Optional[int],
         share: order.Share,
     ) -> tf.data.Dataset:
-        whole = self._checked(split, batch_size)
+        whole = self._joined(split, batch_size)
         count = min(max_examples or whole.num_examples, whole.num_examples)
         part = order.own_part(whole, share, count)
         fetch: Callable[..., Batch]
@@ -332,6 +336,7 @@ class ImageDataset:
         if self.cache.way(part.shards) != "none":
             dataset, fetch = tf.data.Dataset.range(part.first, part.end), self._from_memory(part)
         else:
+            self._check_streamed(part)
             dataset = reading.stream(self.data_dir, part.shards, None, 1, part.offset)
             dataset = dataset.skip(part.first - part.offset).take(part.count)
             record = reading.black_record(*self.image_shape, len(self.classes))
@@ -349,6 +354,14 @@ class ImageDataset:
         dataset = dataset.map(fetch, num_parallel_calls=self._calls(batch_size, None))
         known = tf.data.experimental.assert_cardinality(-(-part.count // batch_size))
         return dataset.apply(known)
+
+    def _check_streamed(self, part: order.Part) -> None:
+        """What is kept in memory is checked when it is loaded."""
+        if part.shards.shards not in self._checked_shards:
+            damage.check_whole_shards(
+                self.data_dir, part.shards, len(self.classes), self.image_shape
+            )
+            self._checked_shards.add(part.shards.shards)
 
     def _from_memory(self, part: order.Part) -> Callable[[tf.Tensor], Batch]:
         """From packed keys [B], B static, to a batch."""
@@ -379,7 +392,7 @@ class ImageDataset:
 
         return fetch
 
-    def _checked(self, split: SplitNames, batch_size: int) -> records.Split:
+    def _joined(self, split: SplitNames, batch_size: int) -> records.Split:
         if batch_size < 1:
             raise UsageError(f"{param(batch_size=batch_size)} must be at least 1.")
         joined = self.manifest.joined(split)

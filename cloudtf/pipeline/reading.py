@@ -46,6 +46,9 @@ def parse(serialized: tf.Tensor, num_classes: int, images: bool = True) -> dict[
 
     Returns:
       `name` string [B], `label` float32 [B, C] and, where wanted, `encoded` string [B].
+
+    Raises:
+      InvalidArgumentError: a record lacks something, or a label is neither 0 nor 1.
     """
     features = {records.FILENAME: tf.io.FixedLenFeature([], tf.string)}
     if images:
@@ -55,7 +58,11 @@ def parse(serialized: tf.Tensor, num_classes: int, images: bool = True) -> dict[
     parsed = tf.io.parse_example(serialized, features)
     count = tf.shape(serialized)[0]
     label = parsed[records.LABEL] if num_classes else tf.zeros([count, 0], tf.int64)
-    result = {"name": parsed[records.FILENAME], "label": tf.cast(label, tf.float32)}
+    in_range = tf.reduce_all(tf.equal(label * label, label))
+    checked = tf.debugging.Assert(in_range, ["a label is neither 0 nor 1"])
+    with tf.control_dependencies([checked] if checked is not None else []):
+        label = tf.cast(label, tf.float32)
+    result = {"name": parsed[records.FILENAME], "label": label}
     if images:
         result["encoded"] = parsed[records.ENCODED]
     return result

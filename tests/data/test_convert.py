@@ -1,5 +1,6 @@
 import contextlib
 import dataclasses
+import io
 import json
 import os
 import resource
@@ -12,7 +13,7 @@ import pytest
 import simplejpeg
 
 from cloudtf import files
-from cloudtf.data import records
+from cloudtf.data import records, tfrecord
 from cloudtf.data.convert import ConvertConfig, convert
 from cloudtf.data.recipe import make_record
 from cloudtf.errors import UsageError, UserError
@@ -116,6 +117,10 @@ def test_the_manifest_counts_what_the_shards_hold(source, tmp_path):
         for shard in split["shards"]:
             path = str(tmp_path / "out" / shard["name"])
             assert (files.size(path), files.sha256(path)) == (shard["num_bytes"], shard["sha256"])
+            content = files.read_bytes(path)
+            frames = [content[a:b] for a, b in tfrecord.spans(io.BytesIO(content), len(content))]
+            edges = [int.from_bytes(frame[-4:], "little") for frame in (frames[0], frames[-1])]
+            assert shard["edge_crcs"] == edges
 
 
 def test_names_say_the_number_of_shards_and_nothing_else_is_left(source, tmp_path):

@@ -1,6 +1,7 @@
 """Records that are missing, damaged or not what the manifest promises: one sentence each."""
 
 import dataclasses
+import json
 import re
 import shutil
 from pathlib import Path
@@ -15,6 +16,7 @@ from cloudtf.data import records, tfrecord, verify
 from cloudtf.diagnosis.config import DoctorConfig
 from cloudtf.diagnosis.doctor import doctor
 from cloudtf.errors import UserError
+from cloudtf.pipeline import damage
 from cloudtf.training.config import TrainConfig
 from cloudtf.training.step import TrainStep
 from cloudtf.training.train import train
@@ -39,11 +41,24 @@ def examples(path):
 
 
 def rewrite(folder, change):
-    """Puts a changed list of examples into SHARD, with a manifest that knows its new length."""
-    found = change(examples(folder / SHARD))
-    content = b"".join(tfrecord.frame(example.SerializeToString()) for example in found)
-    (folder / SHARD).write_bytes(content)
-    change_shard(folder, num_bytes=len(content))
+    """Puts a changed list of examples into SHARD, as if the set had been converted so."""
+    write(folder / SHARD, change(examples(folder / SHARD)))
+    change_shard(folder, **checksums(folder / SHARD))
+
+
+def write(path, found):
+    path.write_bytes(b"".join(tfrecord.frame(e.SerializeToString()) for e in found))
+
+
+def checksums(path):
+    """What the manifest says of a file's bytes."""
+    with open(path, "rb") as file:
+        crcs = tfrecord.edge_crcs(file, path.stat().st_size)
+    return {
+        "num_bytes": path.stat().st_size,
+        "sha256": files.sha256(str(path)),
+        "edge_crcs": crcs,
+    }
 
 
 def change_shard(folder, **changes):
@@ -173,12 +188,103 @@ def test_labels_of_another_length_name_the_shard(folder, cache, training):
 
 
 @each_way
+@pytest.mark.parametrize("value", [7, -1, 2**40])
+def test_a_label_that_is_neither_0_nor_1_is_named(folder, cache, training, value):
+    def change(found):
+        for example in found[1:]:  # The first record of each shard is looked at before all else.
+            example.features.feature[records.LABEL].int64_list.value[2] = value
+        return found
+
+    rewrite(folder, change)
+    expected = f"The shard .*{SHARD} has a label that is neither 0 nor 1 in record 1 .*, {value}, "
+    with pytest.raises(UserError, match=expected):
+        use(folder, cache, training)
+    if value == 7 and training:
+        with pytest.raises(UserError, match=expected):
+            train(config_of(TrainConfig, folder, cache=cache))
+
+
+def relabel(folder, numbers=range(12)):
+    """Inverts labels of records of SHARD; its length, and dataset.json, stay as they were."""
+    before, found = (folder / SHARD).read_bytes(), examples(folder / SHARD)
+    for number in numbers:
+        values = found[number].features.feature[records.LABEL].int64_list.value
+        values[:] = [1 - value for value in values]
+    canonical = [
+        tfrecord.encode_example({name: value_of(f) for name, f in e.features.feature.items()})
+        for e in found
+    ]
+    content = b"".join(map(tfrecord.frame, canonical))
+    assert len(content) == len(before) and content != before
+    (folder / SHARD).write_bytes(content)
+
+
+def value_of(feature):
+    return feature.bytes_list.value[0] if feature.bytes_list.value else feature.int64_list.value
+
+
+def forget_edges(folder):
+    """Leaves a dataset.json as it was written before the first and last records were noted."""
+    path = folder / "dataset.json"
+    raw = json.loads(path.read_text())
+    for split in raw["splits"].values():
+        for shard in split["shards"]:
+            assert len(shard.pop("edge_crcs")) == 2
+    path.write_text(json.dumps(raw))
+
+
+OTHERS = f"The shard .*{SHARD} holds other records than those that dataset.json was written for"
+
+
+@each_cache
+@pytest.mark.parametrize("numbers", [(0,), (11,), range(12)], ids=["first", "last", "all"])
+def test_records_of_another_set_are_noticed_on_opening(folder, cache, numbers, monkeypatch):
+    monkeypatch.setattr(damage, "SECONDS_FOR_WHOLE_SHARDS", -1)  # As in a large set.
+    relabel(folder, numbers)
+    for options in ({}, {"on_bad_record": "skip"}):
+        with pytest.raises(UserError, match=OTHERS):
+            cloudtf.open_dataset(str(folder), cache, **options)
+
+
+@each_way
+@pytest.mark.parametrize("how", ["middle", "old"])
+def test_records_of_another_set_are_noticed_where_a_shard_is_read_whole(
+    folder, cache, training, how
+):
+    """Those between the first and the last, and all where dataset.json knows no such sums."""
+    if how == "old":
+        forget_edges(folder)
+        use(folder, cache, training)
+    relabel(folder, range(1, 11) if how == "middle" else range(12))
+    with pytest.raises(UserError, match=OTHERS):
+        use(folder, cache, training)
+    with pytest.raises(UserError, match=OTHERS):
+        cloudtf.open_dataset(str(folder), cache).labels("train")
+    with pytest.raises(UserError, match=OTHERS):
+        cloudtf.open_dataset(str(folder), cache, on_bad_record="skip")
+
+
+def test_records_of_another_set_beside_a_damaged_one_are_noticed(folder):
+    relabel(folder)
+    flip(folder, 700)
+    with pytest.raises(UserError, match=OTHERS):
+        cloudtf.open_dataset(str(folder), on_bad_record="skip")
+
+
+@pytest.mark.parametrize("cache", ["none", "auto"])
+def test_records_of_another_set_are_noticed_between_two_parts_of_a_run(folder, cache, monkeypatch):
+    train(config_of(TrainConfig, folder, cache=cache))
+    relabel(folder)
+    monkeypatch.setattr(TrainStep, "__call__", None)
+    with pytest.raises(UserError, match=OTHERS):
+        train(config_of(TrainConfig, folder, cache=cache, epochs=2))
+
+
+@each_way
 def test_a_shard_that_goes_away_after_opening_is_named(folder, cache, training):
     data = cloudtf.open_dataset(str(folder), cache)
     (folder / SHARD).unlink()
-    with pytest.raises(
-        UserError, match=f"The shard .*{SHARD} is damaged .No such file or directory."
-    ):
+    with pytest.raises(UserError, match=f"The file .*{SHARD} cannot be read: No such file"):
         use(folder, cache, training, data)
 
 
@@ -277,12 +383,11 @@ def keep(folder, split, wanted):
     found = [e for s in manifest.splits[split].shards for e in examples(folder / s.name)]
     labels = [list(e.features.feature[records.LABEL].int64_list.value) for e in found]
     kept = [i for i, label in enumerate(labels) if wanted(i, label)]
-    content = b"".join(tfrecord.frame(found[i].SerializeToString()) for i in kept)
     name = f"{split}-00000-of-00001.tfrecord"
     for shard in manifest.splits[split].shards:
         (folder / shard.name).unlink()
-    (folder / name).write_bytes(content)
-    shard = records.Shard(name, len(kept), len(content), files.sha256(str(folder / name)))
+    write(folder / name, [found[i] for i in kept])
+    shard = records.Shard(name=name, num_examples=len(kept), **checksums(folder / name))
     counts = np.sum([labels[i] for i in kept] or [[0] * 4], axis=0).tolist()
     change_split(
         folder,
@@ -347,7 +452,7 @@ CASES = {
     ),
     "one image of another size": (
         one_image_of_another_size, "The record of photo_.* cannot be decoded as a 64x64 JPEG",
-        [f"{HERE} does not have the checksum"],
+        [f"{HERE} has a bad record: record 5: its image"],
     ),
     "nothing to train on": (
         nothing_to_train_on, NO_EXAMPLES.format("train"), [NO_EXAMPLES.format("train")],
@@ -396,16 +501,16 @@ def test_a_run_refuses_it_before_the_first_step(case, folder, monkeypatch):
         raise AssertionError("a step was taken")
 
     monkeypatch.setattr(TrainStep, "__call__", step)
-    damage, sentence, _ = CASES[case]
-    damage(folder)
+    spoil, sentence, _ = CASES[case]
+    spoil(folder)
     with pytest.raises(UserError, match=sentence):
         train(config_of(TrainConfig, folder))
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_doctor_finds_it(case, folder, capsys):
-    damage, _, sentences = CASES[case]
-    damage(folder)
+    spoil, _, sentences = CASES[case]
+    spoil(folder)
     wrong, text = doctor_says(folder, capsys)
     assert wrong >= len(sentences)
     for sentence in sentences:

@@ -90,13 +90,12 @@ class BatchMaker:
         Raises:
           UserError: they are in this process's memory, or a copy without damage is in use here.
         """
-        names = [shard.name for shard in self.order.part.shards.shards]
         if self.data_dir.startswith("ram://"):
             raise UserError(
                 f"{param('data_service')}: the records in {self.data_dir} are in this process's "
                 "memory; put them into a folder that all machines share."
             )
-        if any(files.basename(name) != name for name in names):
+        if any(shard.is_copy for shard in self.order.part.shards.shards):
             raise UserError(
                 f"{param('data_service')}: {self.data_dir} has damaged records, which "
                 f"{param(on_bad_record='skip')} leaves out on this machine only; convert the "
