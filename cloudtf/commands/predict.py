@@ -1,4 +1,4 @@
-"""Write the probabilities of every class for records or a folder of images."""
+"""Write the probabilities of every class for records, a folder of images or one image."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def table(images_dir: str, names: ImageNames) -> Table:
       UserError: there is no image in a folder, or one beside the folders.
     """
     paths = [name.split("/") for name in sorted(names.names) if sources.is_image_name(name)]
-    paths = [path for path in paths if not any(part.startswith((".", "__MACOSX")) for part in path)]
+    paths = [path for path in paths if not any(map(sources.is_hidden, path))]
     if not any(len(path) > 1 for path in paths):
         raise UserError(f"There is no folder with images in {images_dir}.")
     splits = all(len(path) > 1 and path[0].lower() in _SPLITS for path in paths)

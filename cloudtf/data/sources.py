@@ -10,7 +10,7 @@ import collections
 import dataclasses
 import os
 import stat
-from typing import Iterable, NamedTuple, Optional
+from typing import Iterable, NamedTuple, Optional, Sequence
 
 import numpy as np
 
@@ -41,6 +41,48 @@ class Matched(NamedTuple):
     moved: dict[str, str]
 
 
+class Listing(NamedTuple):
+    """What is in a folder and, if asked for, in the folders below it.
+
+    Attributes:
+      names: paths of everything, files and folders, relative to the folder, with forward slashes.
+      closed: those of `names` that are folders into which was not looked: since it was not asked
+        for, they are links, or they are too deep. Hidden folders are not among them.
+      entered: those of `names` that are folders whose content is in `names` too.
+    """
+
+    names: list[str]
+    closed: list[str]
+    entered: list[str]
+
+
+def listing(images_dir: str, recursive: bool = True) -> Listing:
+    """Lists a folder; what is in hidden folders below it is left out.
+
+    Args:
+      images_dir: the folder to list, local or remote.
+      recursive: whether to look into the folders below it.
+
+    Raises:
+      UserError: the folder cannot be listed.
+    """
+    names: list[str] = []
+    closed: list[str] = []
+    folders = [""]
+    for folder in folders:
+        path = files.join(images_dir, *folder.split("/")) if folder else images_dir
+        for name in files.list_dir(path):
+            inner = f"{folder}/{name}" if folder else name
+            names.append(inner)
+            below = files.join(path, name)
+            if has_extension(name) or is_hidden(name) or not files.is_dir(below):
+                continue
+            linked = not files.is_remote(below) and os.path.islink(below)
+            enter = recursive and not linked and inner.count("/") < _MAX_DEPTH
+            (folders if enter else closed).append(inner)
+    return Listing(names, closed, folders[1:])
+
+
 def image_names(images_dir: str, suffix: str = "") -> ImageNames:
     """The names of all files in a folder and in the folders below it, but hidden ones.
 
@@ -51,19 +93,7 @@ def image_names(images_dir: str, suffix: str = "") -> ImageNames:
     Raises:
       UserError: the folder cannot be listed.
     """
-    found: list[str] = []
-    folders = [""]
-    for folder in folders:
-        path = files.join(images_dir, *folder.split("/")) if folder else images_dir
-        for name in files.list_dir(path):
-            inner = f"{folder}/{name}" if folder else name
-            found.append(inner)
-            if not has_extension(name) and not name.startswith((".", "__MACOSX")):
-                below = files.join(path, name)
-                linked = not files.is_remote(below) and os.path.islink(below)
-                if not linked and inner.count("/") < _MAX_DEPTH and files.is_dir(below):
-                    folders.append(inner)
-    return ImageNames(found, suffix)
+    return ImageNames(listing(images_dir).names, suffix)
 
 
 def unlabelled(images_dir: str) -> LabelTable:
@@ -72,10 +102,19 @@ def unlabelled(images_dir: str) -> LabelTable:
     Raises:
       UserError: there is none, or the folder cannot be listed.
     """
-    present = files.list_dir(images_dir)
-    names = [name for name in present if is_image_name(name)]
+    names = [name for name in files.list_dir(images_dir) if is_image_name(name)]
     if not names:
         raise UserError(f"There is no .jpg, .jpeg or .png file in {images_dir}.")
+    return without_labels(images_dir, names)
+
+
+def without_labels(images_dir: str, names: Sequence[str]) -> LabelTable:
+    """A table of the given files of a folder, of no class; those that cannot be used are problems.
+
+    Args:
+      images_dir: the folder of the images, local or remote.
+      names: paths of files, relative to the folder, with forward slashes.
+    """
     nothing = np.zeros((len(names), 0), np.uint8)
     table = LabelTable(tuple(names), nothing, (), np.arange(len(names)), {})
     return _resolve(images_dir, table, dict(zip(names, names)), ImageNames(names))
@@ -130,6 +169,11 @@ def with_unnamed(images_dir: str, table: LabelTable, unnamed: list[str]) -> Labe
 def is_image_name(name: str) -> bool:
     """Whether a file is one of images by its name, and not hidden."""
     return name.lower().endswith(EXTENSIONS) and not name.rpartition("/")[2].startswith(".")
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder (the last part of its path) is not meant to be looked at."""
+    return name.startswith((".", "__MACOSX"))
 
 
 def _behind_links(images_dir: str, wanted: Iterable[str]) -> set[str]:

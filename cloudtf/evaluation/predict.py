@@ -1,17 +1,24 @@
-"""Probabilities for images without labels: a split of records, or a folder of photographs."""
+"""Probabilities for images without labels: a split of records, or photographs."""
 
 from __future__ import annotations
 
 import dataclasses
-from concurrent.futures import ThreadPoolExecutor
-from typing import Iterator, Optional
+from typing import TYPE_CHECKING, Optional
 
 import numpy as np
 
-from cloudtf import files, machine
-from cloudtf.errors import UsageError, UserError, param
+from cloudtf import files
+from cloudtf.errors import UsageError, param
 from cloudtf.evaluation.evaluate import EvaluateConfig, check_matches
+from cloudtf.reporter import report
 from cloudtf.settings import REQUIRED, Settings, setting
+from cloudtf.text import listed
+
+if TYPE_CHECKING:
+    from cloudtf.data.labels import Problem
+
+# Names of skipped images that the report lists; the others are counted.
+_SHOWN = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,41 +36,79 @@ class PredictConfig(Settings):
         None, "Split of the records. Default: the only one there is, or test."
     )
     images_dir: Optional[str] = setting(
-        None, "Folder of photographs to predict, in place of `data_dir`."
+        None, "Folder of photographs to predict, or one photograph, in place of `data_dir`."
     )
     tta: bool = setting(False, "Average over the four flips of each image.")
     batch_size: int = setting(EvaluateConfig.batch_size, "Images a step.", minimum=1)
+    recursive: bool = setting(
+        False, "Take the folders inside `images_dir` too; Image is then folder/name.jpg."
+    )
+    on_error: str = setting(
+        "fail",
+        "What to do about images that cannot be read: fail, or skip and list them in "
+        "OUTPUT.skipped.csv.",
+        choices=("fail", "skip"),
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if (self.data_dir is None) == (self.images_dir is None):
             raise UsageError(f"Give either {param('data_dir')} or {param('images_dir')}.")
+        if self.images_dir is None and self.recursive:
+            raise UsageError(f"{param(recursive=True)} needs {param('images_dir')}.")
+        if self.images_dir is None and self.on_error != "fail":
+            raise UsageError(f"{param(on_error=self.on_error)} needs {param('images_dir')}.")
 
 
 def predict(config: PredictConfig) -> int:
     """Writes a prediction table.
 
+    Of a folder, the .jpg, .jpeg and .png files are predicted, under their names in it (`Image`):
+    `a.jpg`, and with `config.recursive` also `folder/a.jpg`. Files of other kinds and folders that
+    are passed over are reported with their numbers, hidden ones are not.
+
+    With `config.on_error="skip"`, images that cannot be read are left out; the first ten are
+    reported, and `OUTPUT.skipped.csv`, beside the table, lists all, with the columns `Image` and
+    `reason`. A run that skips nothing removes the list that an earlier one left there.
+
+    Args:
+      config: the model, what to predict and where the table goes.
+
     Returns:
-      The number of images.
+      The number of images in the table.
 
     Raises:
-      UserError: the records do not fit the model, the folder has no images, or an image cannot be
-        read.
+      UserError: the records do not fit the model, there are no images, an image cannot be read
+        (with `on_error="skip"`: none can), or a file cannot be written. Nothing is written then.
 
     >>> predict(PredictConfig(model="runs/a", images_dir="photographs/images", output="all.csv"))
     60
+    >>> with open("photographs/images/half.jpg", "wb") as file:
+    ...     size = file.write(b"not a photograph")
+    >>> predict(
+    ...     PredictConfig(
+    ...         model="runs/a", images_dir="photographs/images", output="all.csv", on_error="skip"
+    ...     )
+    ... )
+    Skipped 1 image of photographs/images: 'half.jpg'. all.csv.skipped.csv has the reasons.
+    60
+    >>> photograph = "photographs/images/photo_00.jpg"
+    >>> predict(PredictConfig(model="runs/a", images_dir=photograph, output="one.csv"))
+    1
     """
-    from cloudtf.evaluation import scoring
+    from cloudtf.evaluation import photographs, scoring
     from cloudtf.model import classifier, saving
     from cloudtf.pipeline.dataset import open_dataset
     from cloudtf.submission import predictions
 
     path = saving.find_model(config.model)
     files.check_output(config.output, "a prediction table", predictions.is_table, {"model": path})
+    photographs.check_skipped(config.output)
     trained = classifier.read(path)
     info = trained.info
     scorer = scoring.Scorer(trained.model, flips=config.tta)
     shape = (info["image_height"], info["image_width"])
+    skipped: list[Problem] = []
     if config.data_dir is not None:
         data = open_dataset(config.data_dir, cache="none")
         check_matches(path, info, config.data_dir, data.classes, data.image_shape)
@@ -74,44 +119,18 @@ def predict(config: PredictConfig) -> int:
         names, scores = [all_names[number] for number in scored.numbers], scored.scores
     else:
         names, parts = [], []
-        for batch_names, batch in _folder_batches(
-            config.images_dir or "", shape, config.batch_size
-        ):
+        found = photographs.find(config.images_dir or "", config.recursive)
+        left_out = skipped if config.on_error == "skip" else None
+        for batch_names, batch in photographs.batches(found, shape, config.batch_size, left_out):
             names += batch_names
             parts.append(scorer.images(batch)[: len(batch_names)])
         scores = np.concatenate(parts)
-    predictions.write(config.output, names, scores, info["classes"])
+    with photographs.listing_skipped(config.output, skipped):
+        predictions.write(config.output, names, scores, info["classes"])
+    if skipped:
+        which = listed((repr(problem.file) for problem in sorted(skipped)), _SHOWN)
+        report(
+            f"Skipped {len(skipped):,} image{'s' * (len(skipped) > 1)} of {config.images_dir}: "
+            f"{which}. {photographs.skipped_path(config.output)} has the reasons."
+        )
     return len(names)
-
-
-def _folder_batches(
-    images_dir: str, shape: tuple[int, int], batch_size: int
-) -> Iterator[tuple[list[str], np.ndarray]]:
-    """Names and uint8 images [B, H, W, 3] of a folder, by name; the last batch is padded."""
-    from cloudtf.data import images, sources
-
-    table = sources.unlabelled(images_dir)
-    if table.problems:
-        first = table.problems[0]
-        path = files.join(images_dir, first.file)
-        raise UserError(f"The image {path} cannot be read: {first.reason}; replace or remove it.")
-    names = list(table.names)
-
-    def load(name: str) -> np.ndarray:
-        path = files.join(images_dir, name)
-        try:
-            return images.load(files.read_bytes(path), *shape)
-        except ValueError as error:
-            raise UserError(
-                f"The image {path} cannot be read: {error}; replace or remove it."
-            ) from error
-
-    with ThreadPoolExecutor(machine.usable_cores()) as pool:
-        # A bounded window of images under way, whatever the size of the folder.
-        loaded = machine.map_ahead(pool, load, names, 2 * batch_size)
-        for start in range(0, len(names), batch_size):
-            batch_names = names[start : start + batch_size]
-            batch = np.zeros((batch_size, *shape, 3), np.uint8)
-            for i, image in zip(range(len(batch_names)), loaded):
-                batch[i] = image
-            yield batch_names, batch

@@ -148,8 +148,17 @@ def read_table(path: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
 
 def write_table(path: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Writes a CSV whole or not at all: UTF-8, LF, quotes only where needed."""
+    files.write_text(path, table_text(header, rows))
+
+
+def table_text(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """What `write_table` writes.
+
+    >>> table_text(["Image", "reason"], [("a,b.jpg", "the file is empty")])
+    'Image,reason\\n"a,b.jpg",the file is empty\\n'
+    """
     lines = [",".join(map(_cell, row)) for row in [header, *rows]]
-    files.write_text(path, "\n".join(lines) + "\n")
+    return "\n".join(lines) + "\n"
 
 
 def _cell(value: object) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import os
 import re
 import shutil
@@ -11,12 +12,14 @@ import cv2
 import numpy as np
 import pytest
 
+from cloudtf import files
 from cloudtf.commands import app
-from cloudtf.errors import UserError
+from cloudtf.errors import UsageError, UserError
 from cloudtf.evaluation.evaluate import EvaluateConfig, evaluate
 from cloudtf.evaluation.predict import PredictConfig, predict
-from cloudtf.model import network, saving
+from cloudtf.model import network, saving, thresholds
 from cloudtf.submission import predictions
+from cloudtf.submission.postprocess import PostprocessConfig, postprocess
 
 CLASSES = ["Fish", "Flower", "Gravel", "Sugar"]
 
@@ -133,8 +136,10 @@ def test_what_cannot_be_predicted_is_one_sentence(
     shutil.copy(f"{photographs_dir}/images/photo_00.jpg", images / "a.jpg")
     for content in (b"", b"not a photograph", (images / "a.jpg").read_bytes()[:300]):
         (images / "b.jpg").write_bytes(content)
-        with pytest.raises(UserError, match=r"The image .*images/b\.jpg cannot be read: .+"):
+        with pytest.raises(UserError, match=r"The image .*images/b\.jpg cannot be read: .+") as no:
             ask(images_dir=str(images))
+        assert str(no.value).endswith("; replace or remove it, or leave such images out with "
+                                      "on_error='skip'.")  # fmt: skip
     os.remove(images / "b.jpg")
     os.mkfifo(images / "b.jpg")
     with pytest.raises(UserError, match=r"cannot be read: the image is not a file; replace or"):
@@ -151,6 +156,191 @@ def test_what_cannot_be_predicted_is_one_sentence(
     os.remove(images / "b.jpg")
     with pytest.raises(UserError, match=re.escape(f"{tmp_path}/no/o.csv cannot be written")):
         ask(images_dir=str(images), output=f"{tmp_path}/no/o.csv")
+
+
+def names_in(path):
+    return predictions.read(str(path))[0]
+
+
+@pytest.fixture
+def images(photographs_dir, tmp_path):
+    """A folder of three sound photographs."""
+    (tmp_path / "images").mkdir()
+    for name in ("photo_00.jpg", "photo_01.jpg", "photo_02.jpg"):
+        shutil.copy(f"{photographs_dir}/images/{name}", tmp_path / "images")
+    return tmp_path / "images"
+
+
+def test_bad_images_are_skipped_by_name_and_the_others_predicted(
+    trained_run, images, folder_table, tmp_path, capsys
+):
+    sound = (images / "photo_00.jpg").read_bytes()
+    for number in range(9):
+        (images / f"bad_{number}.jpg").write_bytes(b"not a photograph")
+    (images / "half.jpg").write_bytes(sound[:300])
+    (images / "a, b.png").write_bytes(b"")
+    (images / "z.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    output, listing = tmp_path / "o.csv", tmp_path / "o.csv.skipped.csv"
+    arguments = [f"--model={trained_run}", f"--output={output}", f"--images_dir={images}"]
+    arguments.append("--batch_size=2")
+
+    assert app.main(["predict", *arguments]) == 1
+    assert "a, b.png cannot be read: the image is empty" in capsys.readouterr().err
+    assert not output.exists()
+    assert app.main(["predict", *arguments, "--on_error=skip"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said == [
+        f"Skipped 12 images of {images}: 'a, b.png', "
+        + ", ".join(f"'bad_{number}.jpg'" for number in range(9))
+        + f" and 2 more. {listing} has the reasons.",
+        f"3 images predicted: {output}",
+    ]
+    names, scores, _ = predictions.read(str(output))
+    assert names == ["photo_00.jpg", "photo_01.jpg", "photo_02.jpg"]
+    for name, row in zip(names, scores):
+        np.testing.assert_allclose(row, folder_table[name], atol=1e-6)
+    with listing.open(newline="") as file:
+        header, *rows = csv.reader(file)
+    assert header == ["Image", "reason"] and [row[0] for row in rows] == sorted(
+        {path.name for path in images.iterdir()} - set(names)
+    )
+    reasons = dict(rows)
+    assert reasons["bad_0.jpg"] == "the file is neither a JPEG nor a PNG"
+    assert reasons["a, b.png"] == "the image is empty (0 bytes)" and reasons["z.jpg"]
+
+    for path in images.iterdir():
+        if path.name not in names:
+            path.unlink()
+    assert app.main(["predict", *arguments, "--on_error=skip"]) == 0
+    assert not listing.exists(), "a list of an earlier run would say what is not so"
+
+
+def test_where_all_are_bad_or_the_list_has_no_room_nothing_is_written(
+    trained_run, images, tmp_path
+):
+    output, listing = tmp_path / "o.csv", tmp_path / "o.csv.skipped.csv"
+    config = PredictConfig(trained_run, str(output), images_dir=str(images), on_error="skip")
+    listing.write_text("mine\n")
+    with pytest.raises(UserError, match=r"o\.csv\.skipped\.csv.* is not a list of skipped images"):
+        predict(config)
+    listing.unlink()
+    for path in images.iterdir():
+        path.write_bytes(b"not a photograph")
+    with pytest.raises(UserError, match=r"No image of .*images can be read \('photo_00"):
+        predict(config)
+    assert os.listdir(tmp_path) == ["images"]
+
+
+def test_an_image_that_may_not_be_read_is_skipped_but_a_failing_machine_is_an_error(
+    trained_run, images, tmp_path, monkeypatch
+):
+    output = tmp_path / "o.csv"
+    config = PredictConfig(trained_run, str(output), images_dir=str(images), on_error="skip")
+    read = files.read_bytes
+
+    def refusing(cause):
+        def read_bytes(path):
+            if path.endswith("photo_01.jpg"):
+                raise UserError(f"The file {path} cannot be read: no.") from cause
+            return read(path)
+
+        monkeypatch.setattr(files, "read_bytes", read_bytes)
+
+    refusing(PermissionError(errno.EACCES, "no"))
+    assert predict(config) == 2
+    assert "photo_01.jpg,no\n" in (tmp_path / "o.csv.skipped.csv").read_text()
+    output.unlink()
+    refusing(OSError(errno.EMFILE, "no"))
+    with pytest.raises(UserError, match=r"photo_01\.jpg cannot be read: no"):
+        predict(config)
+    assert not output.exists()
+
+
+def test_what_is_passed_over_is_counted_and_folders_are_taken_on_request(
+    trained_run, images, photographs_dir, folder_table, tmp_path, capsys
+):
+    for name in ("scan.tif", "scan2.TIF", "old.bmp", "notes.txt", "README", ".hidden.jpg"):
+        (images / name).write_bytes(b"of another kind")
+    for folder in ("deep/deeper", ".ipynb_checkpoints", "__MACOSX"):
+        (images / folder).mkdir(parents=True)
+        shutil.copy(f"{photographs_dir}/images/photo_03.jpg", images / folder / "photo_00.jpg")
+    (images / "linked").symlink_to(f"{photographs_dir}/images")
+    output = tmp_path / "o.csv"
+    arguments = [f"--model={trained_run}", f"--output={output}", f"--images_dir={images}"]
+
+    assert app.main(["predict", *arguments]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith(f"Passed over in {images}: 5 files of other kinds (2 .tif, 1 ")
+    assert all(kind in said[0] for kind in ("1 .bmp", "1 .txt", "1 without extension"))
+    assert said[0].endswith("and 2 folders ('deep', 'linked'; --recursive takes what is in them).")
+    assert names_in(output) == ["photo_00.jpg", "photo_01.jpg", "photo_02.jpg"]
+
+    assert app.main(["predict", *arguments, "--recursive"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].endswith("and 1 folder ('linked'; links, or too deep).") and len(said) == 2
+    names, scores, _ = predictions.read(str(output))
+    assert names[0] == "deep/deeper/photo_00.jpg" and len(names) == 4
+    np.testing.assert_allclose(scores[0], folder_table["photo_03.jpg"], atol=1e-6)
+    np.testing.assert_allclose(scores[1], folder_table["photo_00.jpg"], atol=1e-6)
+
+    for name in ("photo_00.jpg", "photo_01.jpg", "photo_02.jpg"):
+        (images / name).unlink()
+    assert app.main(["predict", *arguments]) == 1
+    err = capsys.readouterr().err
+    assert f"There is no .jpg, .jpeg or .png file in {images}, but 5 files of other" in err
+    assert err.count("\n") == 1 and "--recursive takes what is in them" in err
+
+
+def test_predictions_of_folders_clean_a_submission_that_has_them_or_has_not(
+    trained_run, images, tmp_path
+):
+    (images / "deep").mkdir()
+    (images / "photo_02.jpg").rename(images / "deep" / "photo_02.jpg")
+    output = tmp_path / "o.csv"
+    predict(PredictConfig(trained_run, str(output), images_dir=str(images), recursive=True))
+    never = {"target": 0.9, "threshold": 1.0, "precision": 0.5, "recall": 0.9}
+    entries = dict.fromkeys(CLASSES, {"recall": never, "precision": never})
+    thresholds.write(str(tmp_path / "thresholds.json"), entries)
+    for name in ("deep/photo_02.jpg", "photo_02.jpg"):
+        submission = tmp_path / "s.csv"
+        submission.write_text(f"Image_Label,EncodedPixels\n{name}_Fish,1 2\n")
+        result = postprocess(
+            PostprocessConfig(
+                submission=str(submission),
+                predictions=str(output),
+                thresholds=str(tmp_path / "thresholds.json"),
+                output=str(tmp_path / "cleaned.csv"),
+            )
+        )
+        assert result.removed["Fish"] == 1
+
+
+def test_one_photograph_is_predicted_under_its_name(
+    trained_run, images, photographs_dir, folder_table, tmp_path
+):
+    output = tmp_path / "o.csv"
+    (images / "bad.jpg").write_bytes(b"the others in its folder do not matter")
+    (images / "link").symlink_to(f"{photographs_dir}/images/photo_05.jpg")
+    for name, same in (("photo_01.jpg", "photo_01.jpg"), ("link", "photo_05.jpg")):
+        config = PredictConfig(trained_run, str(output), images_dir=str(images / name))
+        assert predict(config) == 1
+        names, scores, _ = predictions.read(str(output))
+        assert names == [name]
+        np.testing.assert_allclose(scores[0], folder_table[same], atol=1e-6)
+    output.unlink()
+    os.mkfifo(images / "pipe.jpg")
+    for name in ("bad.jpg", "pipe.jpg"):
+        config = PredictConfig(trained_run, str(output), images_dir=str(images / name))
+        with pytest.raises(UserError, match=f"The image {images / name} cannot be read: the "):
+            predict(config)
+    assert not output.exists()
+
+
+@pytest.mark.parametrize("given", [{"recursive": True}, {"on_error": "skip"}])
+def test_what_is_for_photographs_is_refused_for_records(given):
+    (name,) = given
+    with pytest.raises(UsageError, match=f"{name}=.* needs images_dir"):
+        PredictConfig(model="m", output="o.csv", data_dir="records", **given)
 
 
 def test_a_model_with_more_outputs_than_classes_is_refused(photographs_dir, records_dir, tmp_path):
