@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
+from cloudtf import noise
 from cloudtf.commands import app
 
 
@@ -13,6 +14,7 @@ def main() -> None:
     # Plots go to files. A notebook names the backend of its own Python to every command that it
     # starts, and where that one is not installed matplotlib cannot even be imported.
     os.environ["MPLBACKEND"] = "agg"
+    noise.keep_out()
     sys.exit(app.main(sys.argv[1:]))
 
 

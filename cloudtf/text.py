@@ -64,3 +64,16 @@ def extremes(
 def number(value: float) -> str:
     """A rate with three or four significant digits."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def duration(seconds: float) -> str:
+    """A length of time, roughly, in at most 7 characters up to a hundred days.
+
+    >>> duration(45), duration(300), duration(5000), duration(300_000)
+    ('45 s', '5 min', '1.4 h', '3.5 d')
+    """
+    for size, unit, most in ((1, "s", 99.5), (60, "min", 99.5), (3600, "h", 48)):
+        if seconds < most * size:
+            decimals = 1 if unit == "h" and seconds < 9.95 * size else 0
+            return f"{seconds / size:.{decimals}f} {unit}"
+    return f"{seconds / 86_400:.{1 if seconds < 9.95 * 86_400 else 0}f} d"

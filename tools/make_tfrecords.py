@@ -2,7 +2,9 @@
 
 import sys
 
+from cloudtf import noise
 from cloudtf.commands import app
 
 if __name__ == "__main__":
+    noise.keep_out()
     sys.exit(app.run_command("convert", sys.argv[1:]))

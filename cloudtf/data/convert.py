@@ -16,9 +16,7 @@ import json
 import os
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Optional
 
-from tqdm import tqdm
-
-from cloudtf import files, machine, settings
+from cloudtf import bars, files, machine, settings
 from cloudtf.data import label_frame, records, selection, shards, tasks
 from cloudtf.data.convert_config import ConvertConfig
 from cloudtf.data.labels import FOLDERS, LabelTable, combination, escaped
@@ -201,7 +199,7 @@ def _write(
     workers = config.workers or machine.usable_cores()
     with (
         one_thread_an_image(),
-        tqdm(total=total, initial=done, unit=" images", desc="convert", dynamic_ncols=True) as bar,
+        bars.bar("convert", total, "images", initial=done) as bar,
     ):
         for written in shards.write(config.output_dir, todo, make, workers, bar.update):
             skipped = {table.names[i]: reason for i, reason in written.skipped.items()}

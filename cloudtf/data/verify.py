@@ -9,9 +9,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Collection, Iterable, Iterator
 
-from tqdm import tqdm
-
-from cloudtf import files, machine
+from cloudtf import bars, files, machine
 from cloudtf.data import images, records, tfrecord
 from cloudtf.data.labels import combination
 from cloudtf.errors import UserError, param, reason
@@ -86,7 +84,7 @@ def problems(
     counts: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
     combinations: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
     unread = {s.name for split in manifest.splits.values() for s in split.shards}
-    with tqdm(total=total, unit=" images", desc="verify", dynamic_ncols=True) as bar:
+    with bars.bar("verify", total, "images") as bar:
         for split_name, shard in shards_read:
             path = files.join(data_dir, shard.name)
             try:

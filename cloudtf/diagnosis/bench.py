@@ -6,9 +6,7 @@ import dataclasses
 import functools
 from typing import Any, Callable, Iterator
 
-from tqdm import tqdm
-
-from cloudtf import files, machine, temporary
+from cloudtf import bars, files, machine, temporary
 from cloudtf.data import records, sources
 from cloudtf.data.convert import ConvertConfig, convert
 from cloudtf.diagnosis import cases, provenance, samples, steps, timing
@@ -74,7 +72,7 @@ def bench(config: BenchConfig) -> dict[str, Any]:
     with ImageDataset(config.data_dir, small, "none").naming_damage(split.name):
         prepared = _cases(config, small, split, sample)
         total = len(prepared) * config.rounds
-        with tqdm(total=total, unit=" turns", desc="bench", dynamic_ncols=True) as bar:
+        with bars.bar("bench", total, "turns") as bar:
             speeds = timing.alternate(
                 prepared, config.rounds, config.seconds, lambda: bar.update(1)
             )

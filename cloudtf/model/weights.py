@@ -11,9 +11,8 @@ from typing import Optional
 
 import tensorflow as tf
 from efficientnet import weights as published
-from tqdm import tqdm
 
-from cloudtf import files
+from cloudtf import bars, files
 from cloudtf.errors import UserError, param, reason
 from cloudtf.model import saving, torch_file, torch_weights
 
@@ -194,13 +193,7 @@ def _download(url: str, path: str) -> None:
     # A minute without a byte means a dead connection.
     with urllib.request.urlopen(url, timeout=60) as response, open(path, "wb") as file:
         total = int(response.headers.get("Content-Length") or 0) or None
-        with tqdm(
-            total=total,
-            desc=files.basename(url)[:30],
-            unit="B",
-            unit_scale=True,
-            dynamic_ncols=True,
-        ) as progress:
+        with bars.bar(files.basename(url)[:30], total, "bytes", in_bytes=True) as progress:
             while piece := response.read(1 << 16):
                 file.write(piece)
                 progress.update(len(piece))

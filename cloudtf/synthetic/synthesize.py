@@ -18,9 +18,8 @@ from typing import Callable, Iterator, Sequence
 
 import numpy as np
 import simplejpeg
-from tqdm import tqdm
 
-from cloudtf import files, machine, settings
+from cloudtf import bars, files, machine, settings
 from cloudtf.data import rle
 from cloudtf.data.recipe import one_thread_an_image
 from cloudtf.errors import UserError, param
@@ -117,7 +116,7 @@ def _draw(config: SynthesizeConfig) -> collections.Counter[str]:
     with contextlib.ExitStack() as stack:
         stack.enter_context(one_thread_an_image())
         pool = stack.enter_context(concurrent.futures.ThreadPoolExecutor(workers))
-        bar = stack.enter_context(tqdm(total=total, desc="drawing", unit="image"))
+        bar = stack.enter_context(bars.bar("draw", total, "images"))
         training = names[: config.num_images], _TRAIN, "train_images", "train.csv"
         testing = names[config.num_images :], _TEST, "test_images", "test_labels.csv"
         for chosen, stream, folder, csv_name in (training, testing):

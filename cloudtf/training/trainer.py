@@ -8,13 +8,13 @@ import time
 from typing import Any, Callable, Iterator, Optional
 
 import tensorflow as tf
-from tqdm import tqdm
 
+from cloudtf import bars
 from cloudtf.errors import param
 from cloudtf.evaluation import scoring
 from cloudtf.model import losses, network, optimizers
 from cloudtf.reporter import report
-from cloudtf.training import batch_norm, building, hardware, inputs, sanity
+from cloudtf.training import batch_norm, building, epoch_line, hardware, inputs, sanity
 from cloudtf.training.judge import Judge
 from cloudtf.training.patience import Patience
 from cloudtf.training.profiling import StepProfiler
@@ -44,6 +44,8 @@ class Trainer:
     _average_replicas: Callable[[], None]
     _step: TrainStep
     _batches: Iterator[Any]
+    # A step's, in the steps that this process has just run; NaN where it has measured none.
+    _step_seconds = math.nan
 
     def __init__(self, run: Run, progress: Progress, weights: Optional[str]) -> None:
         config = run.config
@@ -76,6 +78,9 @@ class Trainer:
         if is_new:
             progress.begin_stage(stage.index)
             self._judge.begin_stage(stage.name)
+        if sum(stage.epochs > 0 for stage in run.stages) > 1:
+            trained = "The whole network" if stage.whole_network else "The head alone"
+            report(f"{trained} is trained.")
         network.set_body_trainable(model, stage.whole_network)
         self._stage = stage
         self._optimizer = building.make_optimizer(
@@ -123,16 +128,15 @@ class Trainer:
             raise LeftEarly
         began, first_step = time.perf_counter(), progress.step
         saved_at, saved_step = began, progress.step
-        bar = tqdm(
-            total=run.steps_per_epoch,
+        shown = bars.bar(
+            epoch_line.label(progress.total_epochs + 1, self._most_epochs()),
+            run.steps_per_epoch,
+            "steps",
             initial=progress.step,
-            desc=f"{self._stage.name} {progress.epoch + 1}/{self._stage.epochs}",
-            unit="step",
-            leave=False,
-            dynamic_ncols=True,
-            disable=not run.workers.is_chief,
+            keep=False,
+            hidden=not run.workers.is_chief,
         )
-        with bar, self._profiler:
+        with shown as bar, self._profiler:
             while progress.step < run.steps_per_epoch:
                 count = min(config.steps_per_execution, run.steps_per_epoch - progress.step)
                 with self._profiler.steps(progress.total_steps, count):
@@ -161,6 +165,7 @@ class Trainer:
                     run.requests.check(config.run_dir)
         seconds = time.perf_counter() - began
         images = (progress.step - first_step) * config.batch_size
+        self._step_seconds = seconds / images * config.batch_size if images else math.nan
         return {
             "loss": progress.mean_loss,
             "images_per_second": images / seconds if images else math.nan,
@@ -176,12 +181,12 @@ class Trainer:
           NotFinite: a weight, a score or the validation loss is not finite.
           LeftEarly: a stop is requested; the epoch is judged when the run goes on.
         """
-        run, progress = self._run, self._progress
+        run, progress, began = self._run, self._progress, time.perf_counter()
         self._settle_weights()  # So that what is judged is what is saved.
         if self._judge.best is not None and run.workers.chief_says(run.results.has_lost_best()):
             self._judge.forget_best()
         decision = self._judge.judge(progress.total_epochs + 1, logs)
-        _report_epoch(self._judge)
+        self._report_epoch(time.perf_counter() - began, decision.stop)
         if decision.lower_rate and not decision.stop:
             optimizers.lower_learning_rate(self._optimizer, run.config.plateau_factor)
         progress.end_epoch(stopped_early=decision.stop)
@@ -253,6 +258,22 @@ class Trainer:
         """Lets the next epoch's model be kept in the place of a best one that has been lost."""
         self._judge.forget_best()
 
+    def _later_epochs(self) -> int:
+        """Epochs of the stages after the one under way."""
+        return sum(stage.epochs for stage in self._run.stages[self._stage.index + 1 :])
+
+    def _most_epochs(self) -> int:
+        """The epochs of the run, if patience ends neither this stage nor a later one."""
+        begun_at = self._progress.total_epochs - self._progress.epoch
+        return begun_at + self._stage.epochs + self._later_epochs()
+
+    def _report_epoch(self, judging_seconds: float, stage_ends: bool) -> None:
+        row, best, total = self._judge.rows[-1], self._judge.best, self._most_epochs()
+        is_best = best is not None and best["epoch"] == row["epoch"]
+        epochs_left = self._later_epochs() if stage_ends else total - row["epoch"]
+        seconds = self._step_seconds * self._run.steps_per_epoch + judging_seconds
+        report(epoch_line.epoch_line(row, total, is_best, epochs_left * seconds))
+
     def _settle_weights(self) -> None:
         """Makes all replicas' weights those that would be saved, and looks at them."""
         self._average_replicas()
@@ -295,18 +316,3 @@ def _checkpoint_interval(text: str) -> tuple[float, float]:
     if text.endswith("m"):
         return math.inf, 60.0 * int(text[:-1])
     return float(text), math.inf
-
-
-def _report_epoch(judge: Judge) -> None:
-    row = judge.rows[-1]
-    kept = judge.best is not None and judge.best["epoch"] == row["epoch"]
-    parts = [
-        f"epoch {row['epoch']:>3} {row['stage']}",
-        f"loss {row['loss']:.4f} val {row['val_loss']:.4f}",
-    ]
-    if "train_pr_auc_mean" in row:
-        parts.append(f"PR-AUC {row['train_pr_auc_mean']:.4f} val {row['val_pr_auc_mean']:.4f}")
-    else:
-        parts.append(f"val PR-AUC {row['val_pr_auc_mean']:.4f}")
-    parts.append(f"{row['images_per_second']:.0f} images/s")
-    report("  ".join(parts) + ("  best, kept" if kept else ""))
