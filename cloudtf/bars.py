@@ -45,7 +45,7 @@ def bar(
     Args:
       doing: what the line begins with, such as `convert`.
       total: how many there are to do; None where that is not known.
-      unit: what is counted, in the plural.
+      unit: the word for what is counted, in the plural, such as `images`.
       initial: how many are done already.
       keep: whether a bar stays on the terminal when the task is done.
       in_bytes: whether bytes are counted, which are shown as kB and MB.

@@ -69,8 +69,8 @@ def number(value: float) -> str:
 def duration(seconds: float) -> str:
     """A length of time, roughly, in at most 7 characters up to a hundred days.
 
-    >>> duration(45), duration(300), duration(5000), duration(300_000)
-    ('45 s', '5 min', '1.4 h', '3.5 d')
+    >>> duration(45), duration(300), duration(6000), duration(300_000)
+    ('45 s', '5 min', '1.7 h', '3.5 d')
     """
     for size, unit, most in ((1, "s", 99.5), (60, "min", 99.5), (3600, "h", 48)):
         if seconds < most * size:

@@ -20,6 +20,14 @@ def clock(monkeypatch):
     return seconds
 
 
+def said_to(terminal):
+    """Some of what a terminal was told; empty at the end, which Linux calls an error."""
+    try:
+        return os.read(terminal, 10_000).decode()
+    except OSError:
+        return ""
+
+
 def test_a_terminal_gets_a_bar(monkeypatch):
     reader, writer = pty.openpty()
     fcntl.ioctl(writer, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
@@ -27,7 +35,7 @@ def test_a_terminal_gets_a_bar(monkeypatch):
         monkeypatch.setattr(bars.sys, "stderr", terminal)
         with bars.bar("convert", 10, "images") as bar:
             bar.update(10)
-    shown = os.read(reader, 10_000).decode()
+    shown = "".join(iter(lambda: said_to(reader), ""))
     os.close(reader)
     assert "\rconvert: 100%" in shown and "10/10" in shown
 
