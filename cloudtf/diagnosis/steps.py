@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from cloudtf.diagnosis.timing import Case, Turn
 from cloudtf.model import losses, network
-from cloudtf.pipeline.reading import Batch
+from cloudtf.pipeline.batching import Batch
 from cloudtf.training import building, hardware, inputs
 from cloudtf.training.config import TrainConfig
 from cloudtf.training.step import TrainStep

@@ -15,8 +15,8 @@ from cloudtf.pipeline.augmentations import Augmentations
 from cloudtf.pipeline.distortion import FRACTION_BITS, ONE, Maps, sample_maps
 
 # XLA for CPUs gives each gather a loop of its own from TensorFlow 2.20 on, in which it computes the
-# source positions anew. There they are computed once, before: a third of the time (0.32 against
-# 0.89 ms an image). Up to 2.19 one loop does all, and keeping positions in memory costs 0.02 to
+# source coordinates anew. There they are computed once, before: a third of the time (0.32 against
+# 0.89 ms an image). Up to 2.19 one loop does all, and keeping coordinates in memory costs 0.02 to
 # 0.1 ms.
 GATHERS_APART = tuple(map(int, tf.__version__.split(".")[:2])) >= (2, 20)
 
@@ -24,7 +24,7 @@ left_shift, right_shift = tf.bitwise.left_shift, tf.bitwise.right_shift
 
 
 class _Corners(NamedTuple):
-    """Which four neighbours each source position has, and their weights; each [B, H, W].
+    """Which four neighbours each source point has, and their weights; each [B, H, W].
 
     Attributes:
       corner: int32 number of the upper left one in its image, at most the last but one of its row
@@ -117,7 +117,7 @@ def _resample(packed: tf.Tensor, maps: Maps, height: int, width: int) -> tf.Tens
 
 
 def _mix(packed: tf.Tensor, corners: _Corners, maps: Maps, height: int, width: int) -> tf.Tensor:
-    """Mixes the four neighbours of each source position.
+    """Mixes the four neighbours of each source point.
 
     Red and blue are mixed in one multiplication, a channel in each half of the word: a sum of four
     bytes with weights that add up to 256 fits in 16 bits. Nothing is flattened here: XLA would make
@@ -125,7 +125,7 @@ def _mix(packed: tf.Tensor, corners: _Corners, maps: Maps, height: int, width: i
 
     Args:
       packed: uint32 [B, H * W], packed as by `_pack`.
-      corners: the four neighbours of each source position, and their weights.
+      corners: the four neighbours of each source point, and their weights.
       maps: the maps of the batch, of which the tone is applied.
       height: H, rows of the images.
       width: W, columns of the images.
@@ -149,7 +149,7 @@ def _mix(packed: tf.Tensor, corners: _Corners, maps: Maps, height: int, width: i
 
 
 def _move(packed: tf.Tensor, corners: _Corners, maps: Maps, width: int) -> tf.Tensor:
-    """What `_mix` does, to the bit, where no position is between pixels."""
+    """What `_mix` does, to the bit, where no coordinate is between pixels."""
     right, below = (
         tf.cast(right_shift(weight, FRACTION_BITS), tf.int32)
         for weight in (corners.right, corners.below)
@@ -159,19 +159,19 @@ def _move(packed: tf.Tensor, corners: _Corners, maps: Maps, width: int) -> tf.Te
 
 
 def _whole_pixels(maps: Maps) -> tf.Tensor:
-    """Whether no position is between pixels, as where an image is flipped or left alone: bool."""
+    """Whether no coordinate is between pixels, as where an image is flipped or left alone: bool."""
     parts = tf.concat([maps.ax, maps.bx, maps.ay, maps.by], axis=1) & (ONE - 1)
     return tf.equal(tf.reduce_max(parts), 0)
 
 
 def _corners(maps: Maps, height: int, width: int) -> _Corners:
-    x, y = _positions(maps, height, width)
+    x, y = _coordinates(maps, height, width)
     column, right = _neighbours(x, width)
     row, below = _neighbours(y, height)
     return _Corners(row * width + column, right, below)
 
 
-def _positions(maps: Maps, height: int, width: int) -> tuple[tf.Tensor, tf.Tensor]:
+def _coordinates(maps: Maps, height: int, width: int) -> tuple[tf.Tensor, tf.Tensor]:
     """Source column and row of each pixel: int32 [B, H, W] in 1/256 pixels, in the image."""
     # Distortion reaches at most 1.9 sides (1.4 from the centre), and a turn takes it anywhere.
     reach = 1.5 * math.hypot(height, width) + max(height, width)
@@ -181,15 +181,15 @@ def _positions(maps: Maps, height: int, width: int) -> tuple[tf.Tensor, tf.Tenso
     )
 
 
-def _neighbours(position: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """The pixel before each position along one axis of `size`, and the weight of the one after it.
+def _neighbours(coordinate: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """The pixel before each coordinate along an axis of `size`, and the weight of the one after it.
 
     Returns:
       int32 pixel, at most the last but one, and uint32 weight in 0..256: at the last pixel itself
       the one before it has no weight, so that both always exist.
     """
-    pixel = tf.minimum(right_shift(position, FRACTION_BITS), max(size - 2, 0))
-    return pixel, tf.cast(position - left_shift(pixel, FRACTION_BITS), tf.uint32)
+    pixel = tf.minimum(right_shift(coordinate, FRACTION_BITS), max(size - 2, 0))
+    return pixel, tf.cast(coordinate - left_shift(pixel, FRACTION_BITS), tf.uint32)
 
 
 def _tone(packed: tf.Tensor, maps: Maps) -> tf.Tensor:
@@ -218,24 +218,24 @@ def _unpack(packed: tf.Tensor) -> tf.Tensor:
     return tf.reshape(words, [-1, -(-count // 4) * 3])
 
 
-def _reflect(position: tf.Tensor, size: int, reach: float) -> tf.Tensor:
-    """Folds fixed-point positions into 0..size-1 by reflection at the centres of edge pixels.
+def _reflect(coordinate: tf.Tensor, size: int, reach: float) -> tf.Tensor:
+    """Folds fixed-point coordinates into 0..size-1 by reflection at the centres of edge pixels.
 
     Args:
-      position: int32, in 1/256 pixels, up to `reach` pixels to either side of zero.
+      coordinate: int32, in 1/256 pixels, up to `reach` pixels to either side of zero.
       size: pixels along this axis.
-      reach: bound of the positions, which says how many folds are needed.
+      reach: bound of the coordinates, which says how many folds are needed.
     """
     if size == 1:
-        return tf.zeros_like(position)
+        return tf.zeros_like(coordinate)
     last = (size - 1) * ONE
-    folded = tf.abs(position)
+    folded = tf.abs(coordinate)
     # The reflected image is even and repeats every 2 * last: folding at a multiple of that changes
-    # nothing but how far away a position can be, which it halves. One fold does for a square.
+    # nothing but how far away a coordinate can be, which it halves. One fold does for a square.
     folds = max(1, math.ceil(math.log2(reach / (2 * (size - 1)))))
     for k in range(folds, 0, -1):
         folded = tf.abs((last << k) - folded)
-    # A position beyond `reach` stays inside all the same.
+    # A coordinate beyond `reach` stays inside all the same.
     return tf.maximum(last - tf.abs(last - folded), 0)
 
 
@@ -261,8 +261,8 @@ def augment(
     return apply_maps(images, maps, whole_batch)
 
 
-# Each stage is compiled by itself, so that a position is rounded once for all uses, and a pixel is
-# located once for all its channels.
+# Each stage is compiled by itself, so that a coordinate is rounded once for all uses, and a pixel
+# is located once for all its channels.
 _compiled_sample_maps, _compiled_pack, _compiled_resample, _compiled_unpack = (
     tf.function(stage, jit_compile=True, autograph=False)
     for stage in (sample_maps, _pack, _resample, _unpack)

@@ -1,4 +1,4 @@
-"""What is kept in memory of a data set: as pixels, as JPEG or not at all, and how much fits.
+"""What is kept in memory of a data set (pixels, JPEG or nothing), how much fits, and its checks.
 
 What is kept is known by its shards, so that nothing is decided or loaded twice: not for a worker's
 part of a split, and not for some of that part. (TensorFlow is imported with the first table only:
@@ -107,6 +107,7 @@ class Cache:
         self._kept: list[_Kept] = []
         self._columns: dict[tuple[records.Shard, ...], Table] = {}
         self._on_disk: set[records.Shard] = set()
+        self._compared: set[tuple[records.Shard, ...]] = set()
 
     @property
     def ways(self) -> dict[str, str]:
@@ -170,6 +171,20 @@ class Cache:
         if split.shards not in self._columns:
             self._columns[split.shards] = self._load(split, "none")
         return Rows(self._columns[split.shards], 0)
+
+    def check_streamed(self, split: records.Split) -> None:
+        """Compares shards that stay on disk with their checksums, once and for a short time.
+
+        Raises:
+          UserError: naming the shard or record that is damaged, or not the one that was converted.
+        """
+        from cloudtf.pipeline import damage
+
+        if split.shards not in self._compared:
+            manifest = self._manifest
+            shape = (manifest.image_height, manifest.image_width)
+            damage.check_whole_shards(self._data_dir, split, len(manifest.classes), shape)
+            self._compared.add(split.shards)
 
     def _keep(self, split: records.Split) -> _Kept:
         for kept in self._kept:

@@ -161,7 +161,7 @@ def find_in_shard(
 def check_whole_shards(
     data_dir: str, split: records.Split, num_classes: int, image_shape: tuple[int, int]
 ) -> None:
-    """Compares shards that will be streamed with their checksums, for as long as a start may take.
+    """Compares shards that will be streamed with their checksums, for a short time.
 
     That is all of them in a small set. In a large one, or a remote one, the first and last record
     of each shard, which are compared when a set is opened, must do.

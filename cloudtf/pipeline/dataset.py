@@ -1,6 +1,7 @@
-"""The input pipeline: from a folder of records to batches for training or evaluation.
+"""A folder of records as a data set: what users open, and what its batches are asked of.
 
-Which example comes when is decided in `order.py`, what is kept in memory in `cache.py`.
+Which example comes when is decided in `order.py`, what is kept in memory in `cache.py`; batches are
+made in `batching.py`.
 """
 
 from __future__ import annotations
@@ -8,17 +9,16 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import weakref
-from typing import Callable, Iterator, Optional, Sequence, Union
+from typing import Iterator, Optional, Sequence, Union
 
 import tensorflow as tf
 
 from cloudtf import machine
 from cloudtf.data import records, salvage
 from cloudtf.errors import UsageError, UserError, param
-from cloudtf.pipeline import augment, damage, order, reading
+from cloudtf.pipeline import batching, damage, order
 from cloudtf.pipeline.augmentations import Augmentations
 from cloudtf.pipeline.cache import CACHES, Cache, room_for
-from cloudtf.pipeline.reading import Batch
 from cloudtf.pipeline.service.batch_maker import BatchMaker
 from cloudtf.reporter import report
 
@@ -88,7 +88,9 @@ class ImageDataset:
         self.image_shape = (manifest.image_height, manifest.image_width)
         room = room_for(machine.free_bytes(), sharers) if cache == "auto" else 0
         self.cache = Cache(data_dir, manifest, cache, room)
-        self._checked_shards: set[tuple[records.Shard, ...]] = set()
+        self._source = batching.Source(
+            data_dir, len(manifest.classes), self.image_shape, self.cache
+        )
 
     def batches(
         self,
@@ -144,22 +146,16 @@ class ImageDataset:
         [5, 5, 2]
         """
         _check_choice("augment_on", augment_on, AUGMENT_ON)
+        if start < 0:
+            raise UsageError(f"{param(start=start)} must be at least 0.")
+        whole = self._joined(split, batch_size)
         if training:
             made = self._training(
-                split, batch_size, augment_on, augmentations, seed, start, order.ALONE, None
+                whole, batch_size, augment_on, augmentations, seed, start, order.ALONE, None
             )
         else:
-            made = self._evaluation(split, batch_size, max_examples, order.ALONE)
-
-        @reading.plain
-        def narrowed(batch: Batch) -> tuple[tf.Tensor, ...]:
-            keys = (batch.keys,) if with_keys else ()
-            if training:
-                return (batch.images, batch.labels, *keys)
-            count = tf.reduce_sum(tf.cast(batch.mask, tf.int64))
-            return tuple(part[:count] for part in (*batch[:3], *keys))
-
-        return _finished(made.map(narrowed), None)
+            made = self._evaluation(whole, batch_size, max_examples, order.ALONE)
+        return batching.finished(batching.narrowed(made, training, with_keys))
 
     def training_batches(
         self,
@@ -188,10 +184,11 @@ class ImageDataset:
         Raises:
           UserError: there is no such split, or it is empty or damaged.
         """
+        whole = self._joined(split, batch_size)
         made = self._training(
-            split, batch_size, augment_on, augmentations, seed, start, share, cores
+            whole, batch_size, augment_on, augmentations, seed, start, share, cores
         )
-        return _finished(made, cores)
+        return batching.finished(made, cores)
 
     def evaluation_batches(
         self,
@@ -213,7 +210,8 @@ class ImageDataset:
         Raises:
           UserError: there is no such split, or it is empty or damaged.
         """
-        return _finished(self._evaluation(split, batch_size, max_examples, share), None)
+        whole = self._joined(split, batch_size)
+        return batching.finished(self._evaluation(whole, batch_size, max_examples, share))
 
     def batch_maker(
         self,
@@ -227,7 +225,7 @@ class ImageDataset:
     ) -> BatchMaker:
         """What makes the batches of `training_batches`, as of a split kept in memory, elsewhere."""
         stream = order.training_order(self._joined(split, batch_size), seed, start, share)
-        self._check_streamed(stream.part)
+        self.cache.check_streamed(stream.part.shards)
         return BatchMaker(
             data_dir=self.data_dir,
             order=stream,
@@ -285,7 +283,7 @@ class ImageDataset:
 
     def _training(
         self,
-        split: SplitNames,
+        whole: records.Split,
         batch_size: int,
         augment_on: str,
         augmentations: Augmentations,
@@ -294,103 +292,20 @@ class ImageDataset:
         share: order.Share,
         cores: Optional[int],
     ) -> tf.data.Dataset:
-        stream = order.training_order(self._joined(split, batch_size), seed, start, share)
-        part, calls = stream.part, self._calls(batch_size, cores)
-        if self.cache.way(part.shards) == "none":
-            self._check_streamed(part)
-            dataset = stream.streamed_batches(self.data_dir, batch_size)
-            dataset = dataset.map(self._from_records(part), num_parallel_calls=calls)
-        else:
-            fetch = self._from_memory(part)
-            dataset = stream.batches(batch_size)
-            dataset = dataset.map(
-                reading.plain(lambda _, packed: fetch(packed)), num_parallel_calls=calls
-            )
-        if augment_on == "host" and augmentations.augmentations:
-
-            @reading.plain
-            def augmented(batch: Batch) -> Batch:
-                images = augment.augment(batch.images, batch.keys, ops=augmentations, seed=seed)
-                return batch._replace(images=images)
-
-            calls = self._calls(batch_size, cores, one_core_each=True)
-            dataset = dataset.map(augmented, num_parallel_calls=calls)
-        # Else several workers ask one another before each step whether all have a batch, and Keras
-        # does not know that an epoch of it has no end.
-        endless = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
-        return dataset.apply(endless)
+        stream = order.training_order(whole, seed, start, share)
+        ops = augmentations if augment_on == "host" else None
+        return batching.training(self._source, stream, batch_size, ops, seed, cores)
 
     def _evaluation(
         self,
-        split: SplitNames,
+        whole: records.Split,
         batch_size: int,
         max_examples: Optional[int],
         share: order.Share,
     ) -> tf.data.Dataset:
-        whole = self._joined(split, batch_size)
         count = min(max_examples or whole.num_examples, whole.num_examples)
         part = order.own_part(whole, share, count)
-        fetch: Callable[..., Batch]
-        # The first number beyond the part stands for no example.
-        padding: tuple[tf.Tensor, ...] = (tf.constant(part.end, tf.int64),)
-        if self.cache.way(part.shards) != "none":
-            dataset, fetch = tf.data.Dataset.range(part.first, part.end), self._from_memory(part)
-        else:
-            self._check_streamed(part)
-            dataset = reading.stream(self.data_dir, part.shards, None, 1, part.offset)
-            dataset = dataset.skip(part.first - part.offset).take(part.count)
-            record = reading.black_record(*self.image_shape, len(self.classes))
-            padding, fetch = (*padding, tf.constant(record)), self._from_records(part)
-
-        @reading.plain
-        def padded(*columns: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            missing = batch_size - tf.shape(columns[0])[0]
-            return tuple(
-                tf.ensure_shape(tf.concat([c, tf.fill([missing], p)], axis=0), [batch_size])
-                for c, p in zip(columns, padding)
-            )
-
-        dataset = dataset.batch(batch_size).map(padded)
-        dataset = dataset.map(fetch, num_parallel_calls=self._calls(batch_size, None))
-        known = tf.data.experimental.assert_cardinality(-(-part.count // batch_size))
-        return dataset.apply(known)
-
-    def _check_streamed(self, part: order.Part) -> None:
-        """What is kept in memory is checked when it is loaded."""
-        if part.shards.shards not in self._checked_shards:
-            damage.check_whole_shards(
-                self.data_dir, part.shards, len(self.classes), self.image_shape
-            )
-            self._checked_shards.add(part.shards.shards)
-
-    def _from_memory(self, part: order.Part) -> Callable[[tf.Tensor], Batch]:
-        """From packed keys [B], B static, to a batch."""
-        table, first = self.cache.rows(part.shards)
-        padding_row = len(table.names)
-
-        @reading.plain
-        def fetch(packed: tf.Tensor) -> Batch:
-            mask, keys = _mask_and_keys(part, packed)
-            rows = tf.where(mask > 0, keys[:, 1] + (first - part.offset), padding_row)
-            if table.decoded is not None:
-                images = tf.gather(table.decoded, rows)
-            else:
-                encoded = tf.gather(table.encoded, rows)
-                images = reading.decode_batch(encoded, *self.image_shape)
-            return Batch(images, tf.gather(table.labels, rows), mask, keys)
-
-        return fetch
-
-    def _from_records(self, part: order.Part) -> Callable[[tf.Tensor, tf.Tensor], Batch]:
-        """From packed keys [B] and records [B], B static, to a batch."""
-
-        @reading.plain
-        def fetch(packed: tf.Tensor, serialized: tf.Tensor) -> Batch:
-            parsed = reading.parse(serialized, len(self.classes))
-            images = reading.decode_batch(parsed["encoded"], *self.image_shape)
-            return Batch(images, parsed["label"], *_mask_and_keys(part, packed))
-
-        return fetch
+        return batching.evaluation(self._source, part, batch_size)
 
     def _joined(self, split: SplitNames, batch_size: int) -> records.Split:
         if batch_size < 1:
@@ -399,22 +314,6 @@ class ImageDataset:
         if not joined.num_examples:
             raise UserError(f"The split {joined.name!r} in {self.data_dir} has no examples.")
         return joined
-
-    def _calls(self, batch_size: int, cores: Optional[int], one_core_each: bool = False) -> int:
-        height, width = self.image_shape
-        cores = cores or machine.usable_cores()
-        return reading.calls(cores, batch_size, height * width * 3, one_core_each)
-
-
-def _mask_and_keys(part: order.Part, packed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """The last two of a batch, from packed keys; what is beyond the part's end is padding."""
-    keys = order.unpack(packed)
-    present = keys[:, 1] < part.end
-    return tf.cast(present, tf.float32), tf.where(present[:, None], keys, [0, -1])
-
-
-def _finished(dataset: tf.data.Dataset, cores: Optional[int]) -> tf.data.Dataset:
-    return dataset.prefetch(2).with_options(reading.options(cores or machine.usable_cores()))
 
 
 def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:

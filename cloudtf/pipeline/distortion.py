@@ -1,6 +1,6 @@
 """Flips, rotation and grid distortion: where each pixel of an augmented image comes from.
 
-All four are one inverse map from output pixels to source positions, along which `augment`
+All four are one inverse map from output pixels to source coordinates, along which `augment`
 resamples. Grid distortion moves columns and rows independently, and the others are affine, so the
 map of example b is
 
@@ -121,21 +121,23 @@ def make_maps(
     if in_turn:
 
         def one(parts: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, ...]:
-            made = _positions(tuple(part[None] for part in parts), height, width)
+            made = _coordinates(tuple(part[None] for part in parts), height, width)
             return tuple(values[0] for values in made)
 
         shapes = ([width], [height], [width], [height])
         signature = tuple(tf.TensorSpec(shape, tf.int32) for shape in shapes)
         ax, bx, ay, by = tf.map_fn(one, parameters, fn_output_signature=signature)
     else:
-        ax, bx, ay, by = _positions(parameters, height, width)
+        ax, bx, ay, by = _coordinates(parameters, height, width)
     if contrast is None or brightness is None:
         return Maps(ax, bx, ay, by, None, None)
     offset = 127.5 * (1.0 - contrast) + brightness
     return Maps(ax, bx, ay, by, _fixed(contrast), _fixed(offset))
 
 
-def _positions(parameters: tuple[tf.Tensor, ...], height: int, width: int) -> tuple[tf.Tensor, ...]:
+def _coordinates(
+    parameters: tuple[tf.Tensor, ...], height: int, width: int
+) -> tuple[tf.Tensor, ...]:
     """`ax`, `bx`, `ay` and `by` of `Maps`, from the first six parameters of `make_maps`.
 
     With the angle's cosine and sine in its place: here they would be computed for each pixel.
@@ -157,16 +159,16 @@ def _positions(parameters: tuple[tf.Tensor, ...], height: int, width: int) -> tu
 
 
 def _stretched(stretch: tf.Tensor, size: int) -> tf.Tensor:
-    """Source positions [B, size] of a piecewise-linear 1-D map from its cells' stretches [B, S]."""
+    """Source coordinates [B, size] of a piecewise-linear map from its cells' stretches [B, S]."""
     cells = stretch.shape[1]
-    position = tf.range(size, dtype=tf.float32)[None, :]
+    coordinate = tf.range(size, dtype=tf.float32)[None, :]
     # Offsets from the identity, so that unit stretches give whole numbers to the bit.
-    moved = tf.zeros_like(position)
+    moved = tf.zeros_like(coordinate)
     for cell in range(cells):
         # How far each pixel has gone into the cell. (A sum over an axis XLA does not vectorize.)
-        inside = tf.clip_by_value(position - cell * (size / cells), 0.0, size / cells)
+        inside = tf.clip_by_value(coordinate - cell * (size / cells), 0.0, size / cells)
         moved += (stretch[:, cell, None] - 1.0) * inside
-    return position + moved
+    return coordinate + moved
 
 
 def _fixed(value: tf.Tensor) -> tf.Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Optional, Union
+from typing import Optional, Union
 
 import numpy as np
 import tensorflow as tf
@@ -17,23 +17,6 @@ plain = tf.autograph.experimental.do_not_convert
 BUFFER_BYTES = 4 << 20
 # What batches that are being made may take, beside those that are ready.
 _IN_FLIGHT_BYTES = 2 << 30
-
-
-class Batch(NamedTuple):
-    """A batch as it is everywhere inside the library: always of B examples.
-
-    Attributes:
-      images: uint8 [B, H, W, 3]; zeros where the batch is padded.
-      labels: float32 [B, C], 0 or 1; zeros where it is padded.
-      mask: float32 [B], 1 for an example and 0 for padding, which only the last batch of an
-        evaluation has.
-      keys: int32 [B, 2], epoch and number of each example; (0, -1) where it is padded.
-    """
-
-    images: tf.Tensor
-    labels: tf.Tensor
-    mask: tf.Tensor
-    keys: tf.Tensor
 
 
 def parse(serialized: tf.Tensor, num_classes: int, images: bool = True) -> dict[str, tf.Tensor]:

@@ -49,8 +49,8 @@ def load_table(
 ) -> Table:
     """Reads all examples of a split, several shards at once, and checks all that it reads.
 
-    Each shard is read once, whole, and compared with its SHA-256. That takes the place of the
-    checksums of its records, and of a dataset to read them with: a seventh of the time.
+    Each shard is read once, whole, and compared with its SHA-256. So neither the
+    checksums of its records nor a dataset to read them are needed: a quarter of the time.
 
     Args:
       data_dir: the folder of the records.
@@ -160,14 +160,14 @@ def _aligned_array(shape: tuple[int, ...]) -> np.ndarray:
     """An uninitialised uint8 array that TensorFlow can adopt without a copy (64-byte aligned)."""
     size = int(np.prod(shape, dtype=np.int64))
     raw = np.empty(size + 64, np.uint8)
-    start = -raw.ctypes.data % 64
-    return raw[start : start + size].reshape(shape)
+    offset = -raw.ctypes.data % 64
+    return raw[offset : offset + size].reshape(shape)
 
 
-def _first_undecodable(table: Table, height: int, width: int, start: int) -> str:
-    for i in range(start, len(table.names)):
+def _first_undecodable(table: Table, height: int, width: int, first: int) -> str:
+    for i in range(first, len(table.names)):
         try:
             reading.decode(table.encoded[i], height, width)
         except (tf.errors.OpError, ValueError):
             return table.names[i]
-    return table.names[start]
+    return table.names[first]

@@ -413,6 +413,8 @@ def test_wrong_arguments_are_named(opened, records_dir):
         data.names(("train", "x"))
     with pytest.raises(UsageError, match="^batch_size=0 must be at least 1"):
         data.batches("train", 0)
+    with pytest.raises(UsageError, match="^start=-1 must be at least 0"):
+        data.batches("train", 4, training=True, start=-1)
     with pytest.raises(UsageError, match="^augment_on='gpu' is not one of host, device"):
         data.batches("train", 4, training=True, augment_on="gpu")
     with pytest.raises(UsageError, match="^cache='disk' is not one of auto, none, enc"):

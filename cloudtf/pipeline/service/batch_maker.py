@@ -21,8 +21,8 @@ from cloudtf.data import records, tfrecord
 from cloudtf.errors import UserError, param
 from cloudtf.pipeline import augment, damage, reading
 from cloudtf.pipeline.augmentations import Augmentations
+from cloudtf.pipeline.batching import Batch
 from cloudtf.pipeline.order import Order, unpack
-from cloudtf.pipeline.reading import Batch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,7 +186,7 @@ def index_shard(path: str, shard: records.Shard) -> np.ndarray:
     """
     with files.open_bytes(path) as file:
         spans = list(tfrecord.spans(file, shard.num_bytes))
-    offsets, ends = [start for start, _ in spans], [0, *(end for _, end in spans)]
+    offsets, ends = [first for first, _ in spans], [0, *(end for _, end in spans)]
     if ends[-1] != shard.num_bytes:
         cause = tf.errors.DataLossError(None, None, f"a record at byte {ends[-1]} does not end")
         raise damage.shard_error(path, cause)

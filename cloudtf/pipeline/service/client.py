@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from cloudtf.errors import UserError, param, reason
-from cloudtf.pipeline.reading import Batch
+from cloudtf.pipeline.batching import Batch
 from cloudtf.pipeline.service import server
 from cloudtf.pipeline.service.batch_maker import BatchMaker
 from cloudtf.reporter import report
