@@ -1,12 +1,16 @@
 """Write a trained model for other programs: a SavedModel, a TFLite or an ONNX file.
 
-It takes plain uint8 images, a SavedModel also the bytes of JPEG files, and gives a probability a
-class and whether the class is present by its threshold.
+It takes plain uint8 images, a SavedModel also the bytes of JPEG and PNG files, and gives a
+probability a class and whether the class is present by its threshold. Beside a TFLite or an ONNX
+file a Python script is written that makes its images of photographs, as predict does.
 """
 
 from __future__ import annotations
 
+import textwrap
+
 from cloudtf.model.export import ExportConfig, export
+from cloudtf.model.preprocessing import SUFFIX
 from cloudtf.text import MOST_SHOWN, listed
 
 CONFIG = ExportConfig
@@ -18,8 +22,11 @@ def run(config: ExportConfig) -> None:
     print(f"Exported as {config.format}: {config.output}")
     height, width = info["image_height"], info["image_width"]
     print(f"images: uint8 [B, {height}, {width}, 3], RGB, 0 to 255")
+    print(textwrap.fill(f"  made of {info['preprocessing']}", 80, subsequent_indent="  "))
     if config.format == "saved_model":
-        print("jpeg: string [B], the bytes of JPEG files of any size")
+        print("jpeg: string [B], JPEG or PNG files of any size; the model does all of that")
+    else:
+        print(f"To make them, and to check other code that does: {config.output}{SUFFIX}")
     print(f"probabilities: float32 [B, {len(info['classes'])}], {listed(info['classes'])}")
     if info["thresholds"] is None:
         print("There are no thresholds beside the model: make them with `cloudtf evaluate`.")

@@ -31,7 +31,7 @@ def decode(encoded: tf.Tensor, height: int, width: int) -> tf.Tensor:
     """Photographs of any size as the pixels that a model takes.
 
     Args:
-      encoded: string [B], the bytes of JPEG files.
+      encoded: string [B], the bytes of JPEG or PNG files.
       height: rows of pixels in the result.
       width: columns of pixels in the result.
 
@@ -39,7 +39,8 @@ def decode(encoded: tf.Tensor, height: int, width: int) -> tf.Tensor:
       uint8 [B, height, width, 3], RGB, upright.
 
     Raises:
-      tf.errors.InvalidArgumentError: one is no JPEG, damaged, or too large (see `images`).
+      tf.errors.InvalidArgumentError: one is neither JPEG nor PNG, is damaged, or too large
+        (see `images`).
     """
     return tf.map_fn(
         lambda data: _photograph(data, height, width),

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import pathlib
+import runpy
 import shutil
 import subprocess
 import sys
@@ -17,13 +18,15 @@ import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from cloudtf import files
 from cloudtf.commands import app
 from cloudtf.errors import UserError
 from cloudtf.evaluation.predict import PredictConfig, predict
 from cloudtf.model import network, saving, thresholds
-from cloudtf.model.export import ExportConfig, export, smallest_passing
+from cloudtf.model.export import ExportConfig, export
+from cloudtf.model.formats import smallest_passing
 from cloudtf.pipeline.dataset import open_dataset
 from cloudtf.submission import predictions
 from tests import programs
@@ -231,6 +234,84 @@ def test_a_tflite_file_needs_nothing_but_its_own_ops(exported):
     assert given["dtype"] == np.uint8 and given["shape_signature"].tolist() == [-1, 64, 64, 3]
 
 
+@pytest.fixture(scope="module")
+def folder(run_dir, photograph, tmp_path_factory):
+    """A folder of photographs of a few kinds, and what `predict` says of them by name."""
+    images_dir = tmp_path_factory.mktemp("kinds")
+    for name, (rows, columns) in {
+        "quarter.jpg": (350, 525),
+        "less.jpg": (300, 420),
+        "half.jpg": (150, 200),
+        "three_eighths.jpg": (200, 301),
+        "six_eighths.jpg": (100, 90),
+        "small.jpg": (40, 70),
+        "any.png": (350, 525),
+    }.items():
+        cv2.imwrite(str(images_dir / name), photograph[40 : 40 + rows, 90 : 90 + columns, ::-1])
+    cv2.imwrite(str(images_dir / "large.jpg"), cv2.resize(photograph, (2100, 1400)))
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.fromarray(photograph).save(images_dir / "turned.jpg", exif=turned)
+    output = f"{tmp_path_factory.mktemp('predicted')}/out.csv"
+    predict(PredictConfig(model=run_dir, output=output, images_dir=str(images_dir)))
+    names, scores, _ = predictions.read(output)
+    return images_dir, dict(zip(names, scores))
+
+
+def test_the_script_beside_a_tflite_file_makes_what_predict_makes(exported, folder):
+    images_dir, predicted = folder
+    preprocess = runpy.run_path(f"{exported[1]}.preprocess.py")["preprocess"]
+    runner = tf.lite.Interpreter(exported[1]).get_signature_runner()
+
+    def differences(pixels):
+        found = {
+            name: runner(images=pixels((images_dir / name).read_bytes()))["probabilities"][0]
+            for name in predicted
+        }
+        return {name: np.abs(found[name] - predicted[name]).max() for name in predicted}
+
+    def usual(data):
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        return cv2.resize(image, (64, 64))[np.newaxis, :, :, ::-1]
+
+    assert len(predicted) == 9 and max(differences(preprocess).values()) <= 1e-5
+    # The choice of many tutorials is another one.
+    assert max(differences(usual).values()) > 0.02
+    # Without simplejpeg only scales that OpenCV lacks differ, and little.
+    preprocess.__globals__["simplejpeg"] = None
+    other = differences(preprocess)
+    assert max(other.pop("three_eighths.jpg"), other.pop("six_eighths.jpg")) < 0.02
+    assert max(other.values()) <= 1e-5
+
+
+def test_the_script_checks_the_model_beside_it(exported, capsys):
+    script = runpy.run_path(f"{exported[1]}.preprocess.py")
+    script["check"](exported[1])
+    assert capsys.readouterr().out.splitlines() == [
+        "The pixels of the example are as expected.",
+        "The probabilities of the example are as expected.",
+    ]
+    script["check"].__globals__["PROBABILITIES"] = [0.99, 0.01]
+    with pytest.raises(SystemExit, match="The probabilities are not as PROBABILITIES, but"):
+        script["check"](exported[1])
+    script["check"].__globals__["preprocess"] = lambda data: np.zeros((1, 64, 64, 3), np.uint8)
+    with pytest.raises(SystemExit, match="The pixels of the example are not as EXPECTED, but"):
+        script["check"](exported[1])
+
+
+def test_a_file_of_the_users_in_place_of_the_script_stays(small, tmp_path):
+    users = tmp_path / "m.tflite.preprocess.py"
+    users.write_text("mine")
+    arguments = {"model": small, "output": f"{tmp_path}/m.tflite", "format": "tflite"}
+    with pytest.raises(UserError, match="preprocess.py' is there already and is not the script of"):
+        export(ExportConfig(**arguments))
+    assert users.read_text() == "mine" and os.listdir(tmp_path) == ["m.tflite.preprocess.py"]
+    users.unlink()
+    for _ in range(2):  # Its own it replaces.
+        export(ExportConfig(**arguments))
+    assert sorted(os.listdir(tmp_path)) == ["m.tflite", "m.tflite.preprocess.py"]
+
+
 def other_stack():
     """The Python of the other stack's environment, as the Makefile lays it."""
     for name in (".venv-current", ".venv-current-3.11", ".venv-current-3.13", ".venv"):
@@ -359,6 +440,7 @@ def test_onnx_gives_the_same(run_dir, images, predicted, tmp_path):
         scores, present = session.run(["probabilities", "present"], {"images": images[:count]})
         np.testing.assert_allclose(scores, predicted[:count], rtol=0, atol=1e-5)
         np.testing.assert_array_equal(present, present_by(run_dir, scores.astype(float)))
+    runpy.run_path(f"{output}.preprocess.py")["check"](output)
 
 
 def test_onnx_without_its_converter_is_one_sentence(small, tmp_path, monkeypatch, capsys):
@@ -402,7 +484,8 @@ def test_a_failed_export_leaves_what_was_there(small, tmp_path, monkeypatch, kin
         assert output.read_bytes() == OLD
         monkeypatch.undo()
         export(ExportConfig(model=small, output=str(output), format=kind))
-        assert output.read_bytes()[4:8] == b"TFL3" and os.listdir(tmp_path) == ["out"]
+        assert output.read_bytes()[4:8] == b"TFL3"
+        assert sorted(os.listdir(tmp_path)) == ["out", "out.preprocess.py"]
 
 
 @pytest.mark.parametrize("kind", ["saved_model", "tflite"])
@@ -412,7 +495,8 @@ def test_an_export_after_a_killed_one_leaves_nothing_of_it(kind, small, tmp_path
     programs.kill_when_ready("hold_temporaries", one, other)
     assert any("out.tflite" in name for name in os.listdir(tmp_path))
     export(ExportConfig(model=small, output=str(output), format=kind))
-    assert [name for name in os.listdir(tmp_path) if "out" in name] == ["out.tflite"]
+    written = ["out.tflite", "out.tflite.preprocess.py"] if kind == "tflite" else ["out.tflite"]
+    assert sorted(name for name in os.listdir(tmp_path) if "out" in name) == written
 
 
 def test_what_cannot_be_exported_is_one_sentence(small, run_dir, tmp_path):
@@ -441,16 +525,33 @@ def test_what_cannot_be_exported_is_one_sentence(small, run_dir, tmp_path):
 def test_the_command_says_what_takes_and_gives_what(run_dir, tmp_path, capsys):
     assert app.main(["export", f"--model={run_dir}", f"--output={tmp_path}/new/1"]) == 0
     out = capsys.readouterr().out.splitlines()
-    assert out[:5] == [
+    assert out[:2] == [
         f"Exported as saved_model: {tmp_path}/new/1",
         "images: uint8 [B, 64, 64, 3], RGB, 0 to 255",
-        "jpeg: string [B], the bytes of JPEG files of any size",
+    ]
+    end = out.index("jpeg: string [B], JPEG or PNG files of any size; the model does all of that")
+    said = " ".join(line.strip() for line in out[2:end])
+    info = files.read_json(f"{tmp_path}/new/1/assets.extra/cloudtf.json")
+    assert said == f"made of {info['preprocessing']}"
+    for words in ("EXIF orientation", "64 x 64", "without keeping the aspect ratio", "area means"):
+        assert words in said
+    assert out[end + 1 : end + 3] == [
         "probabilities: float32 [B, 4], Fish, Flower, Gravel, Sugar",
         "present: bool, probabilities of at least the recall thresholds",
     ]
     chosen = files.read_json(f"{run_dir}/thresholds.json")["classes"]
-    assert out[5:] == [f"  {name}: {chosen[name]['recall']['threshold']}" for name in CLASSES]
+    assert out[end + 3 :] == [
+        f"  {name}: {chosen[name]['recall']['threshold']}" for name in CLASSES
+    ]
     assert max(len(line) for line in out[1:]) <= 80
+
+
+def test_the_command_names_the_script(small, tmp_path, capsys):
+    lite = f"{tmp_path}/m.tflite"
+    assert app.main(["export", f"--model={small}", "--format=tflite", f"--output={lite}"]) == 0
+    assert f"To make them, and to check other code that does: {lite}.preprocess.py\n" in (
+        capsys.readouterr().out
+    )
 
 
 def test_the_predictions_compared_with_are_of_several_images(run_dir):
