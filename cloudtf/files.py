@@ -313,6 +313,7 @@ def check_output(
     is_one: Callable[[bytes], bool],
     inputs: Optional[Mapping[str, Optional[str]]] = None,
     setting: str = "output",
+    beside: bool = False,
 ) -> None:
     """Refuses to write over what a command reads, or over a file that is not of the same kind.
 
@@ -322,11 +323,12 @@ def check_output(
       is_one: whether the content of a file is of that kind.
       inputs: the files that the command reads, by the setting that names them; None is passed over.
       setting: the setting that names `path`, or the folder that it is in.
+      beside: whether `path` is not what the setting names, but is written beside that.
 
     Raises:
       UserError: the file is an input, is there and of another kind, or is no regular file.
     """
-    given = param(**{setting: path}) if setting == "output" else path
+    given = param(**{setting: path}) if setting == "output" and not beside else path
     for name, other in (inputs or {}).items():
         if other is not None and same_file(path, other):
             raise UserError(

@@ -183,25 +183,38 @@ def skipped_path(output: str) -> str:
 def check_skipped(output: str) -> None:
     """Refuses to replace a file with the name of the list that is none; UserError."""
     start = predictions.table_text(_COLUMNS, []).encode()
-    path = skipped_path(output)
-    files.check_output(path, "a list of skipped images", lambda content: content.startswith(start))
+    files.check_output(
+        skipped_path(output),
+        "a list of skipped images",
+        lambda content: content.startswith(start),
+        beside=True,
+    )
 
 
-@contextlib.contextmanager
-def listing_skipped(output: str, skipped: list[Problem]) -> Iterator[None]:
-    """Enter it to write the prediction table; on leaving without an error its list is in place.
+def write(output: str, table: str, skipped: list[Problem]) -> None:
+    """Writes a prediction table, and beside it the list of what was left out.
+
+    Whenever the process dies, no list stands beside a table of another run.
 
     Args:
       output: path of the prediction table, local or remote.
-      skipped: what was left out; where there is nothing, an older list is removed.
+      table: text of the prediction table, as `predictions.text` makes it.
+      skipped: what was left out; where there is nothing, an older list is only removed.
+
+    Raises:
+      UserError: the file system refuses.
     """
     path = skipped_path(output)
-    if not skipped:
-        yield
+    with contextlib.ExitStack() as moves:  # The last one entered is moved first: the table.
+        if skipped:
+            rows = [(problem.file, problem.reason) for problem in sorted(skipped)]
+            _fill(
+                moves.enter_context(files.replacing(path)), predictions.table_text(_COLUMNS, rows)
+            )
+        _fill(moves.enter_context(files.replacing(output)), table)
         files.remove(path)
-        return
-    rows = [(problem.file, problem.reason) for problem in sorted(skipped)]
-    with files.replacing(path) as temporary:
-        with open(temporary, "w", encoding="utf-8", newline="") as file:
-            file.write(predictions.table_text(_COLUMNS, rows))
-        yield
+
+
+def _fill(path: str, content: str) -> None:
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        file.write(content)

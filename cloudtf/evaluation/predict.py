@@ -125,8 +125,8 @@ def predict(config: PredictConfig) -> int:
             names += batch_names
             parts.append(scorer.images(batch)[: len(batch_names)])
         scores = np.concatenate(parts)
-    with photographs.listing_skipped(config.output, skipped):
-        predictions.write(config.output, names, scores, info["classes"])
+    table = predictions.text(config.output, names, scores, info["classes"])
+    photographs.write(config.output, table, skipped)
     if skipped:
         which = listed((repr(problem.file) for problem in sorted(skipped)), _SHOWN)
         report(

@@ -36,6 +36,25 @@ def write(
 
     Args:
       path: the CSV to write, local or remote.
+      names, scores, class_names, labels: what is in it, as `text` takes them.
+
+    Raises:
+      UserError: `text` refuses it, or the file cannot be written.
+    """
+    files.write_text(path, text(path, names, scores, class_names, labels))
+
+
+def text(
+    path: str,
+    names: Sequence[str],
+    scores: np.ndarray,
+    class_names: Sequence[str],
+    labels: Optional[np.ndarray] = None,
+) -> str:
+    """The content of a prediction table.
+
+    Args:
+      path: the CSV that it is for, which errors name.
       names: N distinct image names, extension included.
       scores: [N, C] probabilities; float32 is widened to float64 first, which is exact.
       class_names: C distinct names, none of them `Image` or beginning with `truth:`.
@@ -71,7 +90,7 @@ def write(
         header += [TRUTH + name for name in class_names]
         for row, truth in zip(table, np.asarray(labels).astype(int).tolist()):
             row += truth
-    write_table(path, header, table)
+    return table_text(header, table)
 
 
 def read(path: str) -> tuple[list[str], np.ndarray, list[str]]:
@@ -122,10 +141,10 @@ def read_table(path: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
       UserError: the file is missing, empty, or malformed, or a row is longer or shorter than the
         header (its line is named).
     """
-    text = files.read_text(path)
+    content = files.read_text(path)
     # A mask's runs may be longer than the 131,072 characters that the csv module allows.
     limit = csv.field_size_limit(2**31 - 1)
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    reader = csv.reader(io.StringIO(content, newline=""), strict=True)
     try:
         rows = [(reader.line_num, cells) for cells in reader if cells]
     except csv.Error as error:

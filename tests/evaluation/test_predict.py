@@ -221,7 +221,7 @@ def test_where_all_are_bad_or_the_list_has_no_room_nothing_is_written(
     output, listing = tmp_path / "o.csv", tmp_path / "o.csv.skipped.csv"
     config = PredictConfig(trained_run, str(output), images_dir=str(images), on_error="skip")
     listing.write_text("mine\n")
-    with pytest.raises(UserError, match=r"o\.csv\.skipped\.csv.* is not a list of skipped images"):
+    with pytest.raises(UserError, match=r"^/\S+o\.csv\.skipped\.csv is there .* not a list of"):
         predict(config)
     listing.unlink()
     for path in images.iterdir():
@@ -229,6 +229,42 @@ def test_where_all_are_bad_or_the_list_has_no_room_nothing_is_written(
     with pytest.raises(UserError, match=r"No image of .*images can be read \('photo_00"):
         predict(config)
     assert os.listdir(tmp_path) == ["images"]
+
+
+def test_a_list_never_stands_beside_the_table_of_another_run(
+    trained_run, images, tmp_path, monkeypatch
+):
+    """Whichever change to the folder is the last before the process dies."""
+    output, listing = tmp_path / "o.csv", tmp_path / "o.csv.skipped.csv"
+    config = PredictConfig(trained_run, str(output), images_dir=str(images), on_error="skip")
+    (images / "bad_1.jpg").write_bytes(b"not a photograph")
+    predict(config)
+    first = output.read_bytes(), listing.read_bytes()
+    os.rename(images / "bad_1.jpg", images / "bad_2.jpg")
+    os.remove(images / "photo_02.jpg")
+    changes = []
+
+    def dying(function):
+        def change(*arguments):
+            if arguments[-1] in (str(output), str(listing)) and not changes.pop():
+                raise KeyboardInterrupt
+            return function(*arguments)
+
+        return change
+
+    for name in ("move", "remove"):
+        monkeypatch.setattr(files, name, dying(getattr(files, name)))
+    for done in range(3):
+        output.write_bytes(first[0])
+        listing.write_bytes(first[1])
+        changes[:] = [False] + [True] * done
+        with pytest.raises(KeyboardInterrupt):
+            predict(config)
+        new = output.read_bytes() != first[0]
+        assert listing.exists() == (done == 0) and new == (done == 2)
+    changes[:] = [True] * 3
+    predict(config)
+    assert "bad_2.jpg" in listing.read_text() and not changes
 
 
 def test_an_image_that_may_not_be_read_is_skipped_but_a_failing_machine_is_an_error(
