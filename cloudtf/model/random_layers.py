@@ -10,10 +10,11 @@ the mask follows from that:
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import contextvars
 import hashlib
-from typing import Any, Iterator, Optional
+from typing import Any, Iterator, NamedTuple, Optional
 
 import tensorflow as tf
 
@@ -23,9 +24,17 @@ from cloudtf.model import keras2
 keras2.require()
 
 # A context variable is also local to a thread; MirroredStrategy traces each replica in its own.
-_STEP: contextvars.ContextVar[Optional[tuple[int, tf.Tensor]]] = contextvars.ContextVar(
+_STEP: contextvars.ContextVar[Optional[_Step]] = contextvars.ContextVar(
     "cloudtf_stochastic_step", default=None
 )
+
+
+class _Step(NamedTuple):
+    """What the masks of a training step follow from."""
+
+    seed: int
+    number: tf.Tensor
+    draws: collections.Counter  # Of each layer so far, in this call of the model.
 
 
 @contextlib.contextmanager
@@ -40,7 +49,7 @@ def stochastic_step(seed: int, step: Any) -> Iterator[None]:
       step: integer scalar (tensor, variable or number), e.g. `optimizer.iterations`. The mask
         follows its value at each execution, not the value at tracing.
     """
-    token = _STEP.set((int(seed), tf.cast(step, tf.int32)))
+    token = _STEP.set(_Step(int(seed), tf.cast(step, tf.int32), collections.Counter()))
     try:
         yield
     finally:
@@ -69,12 +78,11 @@ class FixedDropout(tf.keras.layers.Dropout):
             return super().call(inputs, training=training)
         if not training:
             return tf.identity(inputs)
-        seed, step = context
         # XLA draws the same integers as plain TensorFlow, but makes other floats of them. float32,
         # since in half precision a rate of 0.01 could not be told from 0.008.
         bits = tf.random.stateless_uniform(
             self._noise_shape(inputs),
-            _key(seed, self.name, step),
+            _key(context.seed, self.name, context.number),
             minval=None,
             maxval=None,
             dtype=tf.int32,
@@ -94,6 +102,34 @@ class FixedDropout(tf.keras.layers.Dropout):
     # What Keras's own call asks for; its answer fails where an input's batch size is unknown.
     def _get_noise_shape(self, inputs: tf.Tensor) -> Optional[tf.Tensor]:
         return None if self.noise_shape is None else tf.stack(self._noise_shape(inputs))
+
+
+def make_reproducible(model: tf.keras.Model) -> None:
+    """Lets all random layers of any model draw as a function of the step inside `stochastic_step`.
+
+    Dropout and noise of Keras's own draw from generators otherwise, whose position is lost with the
+    process. Outside `stochastic_step` they draw anew each time, as ever.
+    """
+    for index, layer in enumerate(model._flatten_layers(include_self=False)):
+        generator = getattr(layer, "_random_generator", None)
+        if generator is not None and not isinstance(layer, FixedDropout):
+            # Not by the layer's setattr, which would track it for checkpoints.
+            # By its place in the model: its name has a number that counts on with each model.
+            vars(layer)["_random_generator"] = _stepwise(type(generator), f"layer {index}")
+
+
+def _stepwise(base: type, name: str) -> Any:
+    """A generator of Keras that takes its seeds from the step."""
+
+    class Stepwise(base):
+        def make_seed_for_stateless_op(self) -> tf.Tensor:
+            context = _STEP.get()
+            if context is None:
+                return tf.random.uniform([2], maxval=2**31 - 1, dtype=tf.int32)
+            context.draws[name] += 1
+            return _key(context.seed, f"{name}/{context.draws[name]}", context.number)
+
+    return Stepwise(rng_type="stateless")
 
 
 def _key(seed: int, name: str, step: tf.Tensor) -> tf.Tensor:

@@ -1,16 +1,20 @@
-"""What a run builds before its first step: the network and its optimizer."""
+"""What a run builds before its first step: the network, its optimizer, and what judges it."""
 
 from __future__ import annotations
 
 import contextlib
-from typing import Iterator, Optional
+from typing import Callable, Iterator, Optional
 
 import tensorflow as tf
 
 from cloudtf.errors import UsageError, param
-from cloudtf.model import network, optimizers
-from cloudtf.training import hardware
+from cloudtf.evaluation import scoring
+from cloudtf.model import losses, network, optimizers
+from cloudtf.training import hardware, inputs
 from cloudtf.training.config import TrainConfig
+from cloudtf.training.judge import Judge
+from cloudtf.training.patience import Patience
+from cloudtf.training.run import Run
 
 
 def build_model(
@@ -19,6 +23,7 @@ def build_model(
     num_classes: int,
     image_shape: tuple[int, int],
     weights: Optional[str],
+    make: Optional[Callable[[int, tuple[int, int]], tf.keras.Model]] = None,
 ) -> tf.keras.Model:
     """The network of the settings, under the strategy and in its number format.
 
@@ -28,8 +33,11 @@ def build_model(
       num_classes: C, the width of the output.
       image_shape: (height, width) of the images, in pixels.
       weights: what it begins with, as `TrainConfig.weights`; None for random ones.
+      make: makes another network from the number of classes and the image shape.
     """
     with strategy.scope(), precision(config.mixed_precision, strategy):
+        if make is not None:
+            return make(num_classes, image_shape)
         return network.build_model(
             config.model,
             num_classes=num_classes,
@@ -94,3 +102,38 @@ def precision(mixed: bool, strategy: tf.distribute.Strategy) -> Iterator[None]:
         yield
     finally:
         tf.keras.mixed_precision.set_global_policy(before)
+
+
+def make_judge(run: Run, model: tf.keras.Model, loss: losses.Loss) -> Judge:
+    """What judges the network after each epoch."""
+    config, training = run.config, None
+    validation = inputs.evaluation_batches(run, run.val_split)
+    if config.train_metric_examples:
+        training = inputs.evaluation_batches(run, run.train_splits, config.train_metric_examples)
+    return Judge(
+        model,
+        validation,
+        run.data.classes,
+        Patience(config.early_stopping_patience, config.plateau_patience),
+        training=training,
+        results=run.results,
+        loss=loss,
+        scorer=scoring.Scorer(model, run.strategy, divided=run.workers.count > 1),
+        info={
+            "image_height": run.data.image_shape[0],
+            "image_width": run.data.image_shape[1],
+            "model": model.name if run.own.model_fn else config.model,
+            "val_split": run.val_split,
+            "data_dir": config.data_dir,
+        },
+        best_waits=True,
+    )
+
+
+def try_out(run: Run, model: tf.keras.Model, loss: losses.Loss) -> None:
+    """Tries a network and a loss of one's own on some examples, before the first step."""
+    if run.own.model_fn is not None or run.own.loss_fn is not None:
+        batches = run.data.batches(run.val_split, 2, max_examples=2)
+        images, labels = (part.numpy() for part in next(iter(batches))[:2])
+        run.own.check_probabilities(model, images)
+        run.own.check_loss(loss, labels)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from typing import Optional, Sequence
+from typing import Any, Optional, Sequence
 
 from cloudtf import settings
 from cloudtf.errors import UserError, param
 from cloudtf.model.choices import WEIGHTS
 from cloudtf.pipeline.dataset import ImageDataset
 from cloudtf.training.config import TrainConfig
+from cloudtf.training.own_parts import OwnParts
 from cloudtf.training.progress import Progress
+from cloudtf.training.stages import Stage
 from cloudtf.training.workers import Workers
 
 
@@ -24,7 +26,9 @@ def fingerprint(data: ImageDataset, splits: Sequence[str]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def check_workers(workers: Workers, config: TrainConfig, progress: Progress, records: str) -> None:
+def check_workers(
+    workers: Workers, config: TrainConfig, own: OwnParts, progress: Progress, records: str
+) -> None:
     """Compares settings, records and checkpoints of all workers. Folders may have other names.
 
     Raises:
@@ -32,10 +36,15 @@ def check_workers(workers: Workers, config: TrainConfig, progress: Progress, rec
     """
     flags = dataclasses.asdict(config)
     del flags["data_dir"], flags["run_dir"]
-    workers.check_same(flags=flags, records=records, checkpoints=dataclasses.asdict(progress))
+    parts = [own.model_fn is not None, own.describe(None), len(own.callbacks)]
+    workers.check_same(
+        flags=[flags, parts], records=records, checkpoints=dataclasses.asdict(progress)
+    )
 
 
-def check(config: TrainConfig, progress: Progress, records: str) -> None:
+def check(
+    config: TrainConfig, own: OwnParts, stages: Sequence[Stage], progress: Progress, records: str
+) -> None:
     """Compares a run folder's last checkpoint with what is now asked for.
 
     Raises:
@@ -63,13 +72,43 @@ def check(config: TrainConfig, progress: Progress, records: str) -> None:
             f"The records in {config.data_dir} are not those that the run in {config.run_dir} "
             f"began with; put the old ones back to go on, or give another {param('run_dir')}."
         )
+    began = progress.own or {"model": None, "loss": None}
+    if (began["model"] is not None) != (own.model_fn is not None):
+        network = "the network of a model_fn" if began["model"] else "one of cloudtf's networks"
+        fix = "give that model_fn again" if began["model"] else "leave out model_fn"
+        raise UserError(
+            f"The run in {config.run_dir} began with {network}; {fix} to go on, or give another "
+            f"{param('run_dir')}."
+        )
+    loss = (own.describe(None) or {}).get("loss")
+    if began["loss"] != loss:
+        words = [f"the loss_fn {name}" if name else "no loss_fn" for name in (began["loss"], loss)]
+        raise UserError(
+            f"The run in {config.run_dir} began with {words[0]} and was now given {words[1]}; give "
+            f"what it began with to go on, or another {param('run_dir')}."
+        )
     name = ("head_epochs", "epochs")[progress.stage]
-    asked, needed = config.stage_epochs[progress.stage], max(progress.epoch, 1)
+    asked, needed = stages[progress.stage].epochs, max(progress.epoch, 1)
     if asked < needed:
         raise UserError(
             f"{param(**{name: asked})} is behind where the run in {config.run_dir} stands; give "
             f"{param(**{name: needed})} or more to go on, or another {param('run_dir')}."
         )
+
+
+def check_model(config: TrainConfig, own: OwnParts, progress: Progress, model: Any) -> None:
+    """Compares the network of a `model_fn` with the one that the run began with.
+
+    Raises:
+      UserError: its layers are others.
+    """
+    described = own.describe(model)
+    if progress.own is not None and progress.own != described:
+        raise UserError(
+            f"model_fn gives another model than the one that the run in {config.run_dir} began "
+            f"with; give that one to go on, or another {param('run_dir')}."
+        )
+    progress.own = described
 
 
 def check_order(config: TrainConfig, began: Optional[bool], streamed: bool) -> None:

@@ -32,6 +32,9 @@ class Progress:
       settings: the settings of the run's last start.
       records: what the records were, to notice when others are put in their place.
       streamed: whether they are read from disk each epoch, which is another order than from memory.
+      own: a digest of the network of a `model_fn` and the name of a `loss_fn`; None without them.
+      callbacks: what of the Keras callbacks has changed since they began.
+      stopped_by_callback: it was a Keras callback that ended the stage.
       rewinds: each return to an earlier checkpoint after a number that was not finite.
     """
 
@@ -48,6 +51,9 @@ class Progress:
     records: Optional[str] = None
     streamed: Optional[bool] = None
     rewinds: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    own: Optional[dict[str, Any]] = None
+    callbacks: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    stopped_by_callback: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON values, and a checksum over them."""
@@ -91,7 +97,7 @@ class Progress:
     def begin_stage(self, index: int) -> None:
         """Goes to the first epoch of a stage."""
         self.stage, self.epoch, self.step, self.loss_sum = index, 0, 0, 0.0
-        self.stopped_early = False
+        self.stopped_early = self.stopped_by_callback = False
 
     def count_steps(self, losses: np.ndarray) -> None:
         """Counts steps that have been run, of which these are the losses, float32 [N]."""
@@ -99,12 +105,13 @@ class Progress:
         self.step += len(losses)
         self.total_steps += len(losses)
 
-    def end_epoch(self, stopped_early: bool) -> None:
+    def end_epoch(self, stopped_early: bool, stopped_by_callback: bool = False) -> None:
         """Goes to the stage's next epoch, or notes that there shall be none."""
         self.epoch += 1
         self.total_epochs += 1
         self.step, self.loss_sum = 0, 0.0
-        self.stopped_early = stopped_early
+        self.stopped_early = stopped_early or stopped_by_callback
+        self.stopped_by_callback = stopped_by_callback
 
     def go_back_to(self, earlier: Progress) -> None:
         """Takes the place of an earlier checkpoint, with the settings of this start."""
@@ -117,8 +124,15 @@ class Progress:
           stage_epochs: the epochs of each stage, as the settings now are.
           patience: epochs without a better score after which a stage ends.
         """
-        if self.epochs_since_best < patience:
-            self.stopped_early = False
+        name = ("head_epochs", "epochs")[self.stage]
+        before = (self.settings or {}).get(name) or 0
+        if self.stopped_by_callback:
+            # It has its own reasons; who asks for more epochs than then overrules it.
+            goes_on = stage_epochs[self.stage] > before
+        else:
+            goes_on = self.epochs_since_best < patience
+        if goes_on:
+            self.stopped_early = self.stopped_by_callback = False
         more_stages = any(stage_epochs[self.stage + 1 :])
         more_epochs = self.epoch < stage_epochs[self.stage] and not self.stopped_early
         if more_stages or more_epochs:
@@ -200,6 +214,23 @@ def _is_rewind(value: Any) -> bool:
     )
 
 
+def _is_own(value: Any) -> bool:
+    return value is None or (
+        isinstance(value, dict)
+        and set(value) == {"model", "loss"}
+        and all(part is None or _is_text(part) for part in value.values())
+    )
+
+
+def _is_callback(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and set(value) == {"class", "changed"}
+        and _is_text(value["class"])
+        and isinstance(value["changed"], dict)
+    )
+
+
 _SOUND: dict[str, Callable[[Any], bool]] = {
     "stage": lambda value: _is_count(value) and value < NUM_STAGES,
     "epoch": _is_count,
@@ -214,4 +245,7 @@ _SOUND: dict[str, Callable[[Any], bool]] = {
     "records": lambda value: value is None or _is_text(value),
     "streamed": lambda value: value is None or isinstance(value, bool),
     "rewinds": lambda value: isinstance(value, list) and all(map(_is_rewind, value)),
+    "own": _is_own,
+    "callbacks": lambda value: isinstance(value, list) and all(map(_is_callback, value)),
+    "stopped_by_callback": lambda value: isinstance(value, bool),
 }

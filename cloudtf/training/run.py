@@ -17,6 +17,7 @@ from cloudtf.pipeline.service.client import DataService
 from cloudtf.training import compatibility, hardware
 from cloudtf.training.checkpoints import CheckpointFolder
 from cloudtf.training.config import TrainConfig
+from cloudtf.training.own_parts import OwnParts
 from cloudtf.training.results import ResultFolder
 from cloudtf.training.splits import choose_splits
 from cloudtf.training.stages import Stage, stages
@@ -30,6 +31,7 @@ class Run:
 
     Attributes:
       config: the settings of this start.
+      own: the network, loss and callbacks that were given beside the settings.
       began: when the run was started, on the clock of `time.perf_counter`, in seconds.
       data: the opened records with all of their splits.
       service: makes the batches for training; None makes them here.
@@ -47,6 +49,7 @@ class Run:
     """
 
     config: TrainConfig
+    own: OwnParts
     began: float
     data: ImageDataset
     service: Optional[DataService]
@@ -80,7 +83,7 @@ class Run:
 
 
 @contextlib.contextmanager
-def open_run(config: TrainConfig) -> Iterator[Run]:
+def open_run(config: TrainConfig, own: OwnParts) -> Iterator[Run]:
     """Opens the records, the hardware and the run folder, which nobody else may use meanwhile.
 
     The order matters. TensorFlow's determinism and, for several workers, the cluster come before
@@ -92,6 +95,7 @@ def open_run(config: TrainConfig) -> Iterator[Run]:
       WorkerLost: from within, if another worker has gone.
     """
     began = time.perf_counter()
+    stage_epochs = own.stage_epochs(config)
     tf.keras.utils.set_random_seed(config.seed)
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
@@ -122,6 +126,7 @@ def open_run(config: TrainConfig) -> Iterator[Run]:
         verify.check_first_records(config.data_dir, data.manifest, used)
         yield Run(
             config=config,
+            own=own,
             began=began,
             data=data,
             service=service,
@@ -131,7 +136,7 @@ def open_run(config: TrainConfig) -> Iterator[Run]:
             strategy=strategy,
             replica_batch=replica_batch,
             workers=workers,
-            stages=stages(config),
+            stages=stages(config, stage_epochs),
             output_dir=output_dir,
             results=ResultFolder(output_dir, data.classes, config.tensorboard),
             folder=CheckpointFolder(config.run_dir, output_dir),

@@ -30,9 +30,14 @@ class Stage:
     whole_network: bool
 
 
-def stages(config: TrainConfig) -> tuple[Stage, ...]:
-    """The stages in order; one may have no epochs."""
-    head_epochs, epochs = config.stage_epochs
+def stages(config: TrainConfig, stage_epochs: tuple[int, int]) -> tuple[Stage, ...]:
+    """The stages in order; one may have no epochs.
+
+    Args:
+      config: gives the rates of the stages.
+      stage_epochs: the epochs of each stage.
+    """
+    head_epochs, epochs = stage_epochs
     return (
         Stage(0, "head", head_epochs, config.head_learning_rate, "head_learning_rate", False),
         Stage(1, "whole", epochs, config.learning_rate, "learning_rate", True),

@@ -51,6 +51,8 @@ class TrainStep:
                 with random_layers.stochastic_step(seed, step):
                     probabilities = model(images, training=True)
                 value = tf.reduce_sum(loss(labels, probabilities)) / global_batch
+                if model.losses:  # Of the weights, as a regularizer gives them.
+                    value += tf.add_n(model.losses) / strategy.num_replicas_in_sync
                 target = optimizer.get_scaled_loss(value) if scaled else value
             found = tape.gradient(target, model.trainable_variables)
             return value, (optimizer.get_unscaled_gradients(found) if scaled else found)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any, Callable, Optional, Sequence, Union
+
+import tensorflow as tf
 
 from cloudtf import files, settings
 from cloudtf.errors import UserError, param
@@ -12,6 +14,7 @@ from cloudtf.pipeline.order import Share
 from cloudtf.reporter import report
 from cloudtf.training import compatibility, hardware, inputs, label_notes
 from cloudtf.training.config import TrainConfig
+from cloudtf.training.own_parts import ModelFn, OwnParts
 from cloudtf.training.progress import Progress
 from cloudtf.training.run import Run, open_run
 from cloudtf.training.sanity import NotFinite
@@ -41,8 +44,28 @@ class TrainResult:
         return frames.of_history(self.history)
 
 
-def train(config: TrainConfig) -> TrainResult:
+def train(
+    config: TrainConfig,
+    *,
+    model_fn: Optional[ModelFn] = None,
+    loss_fn: Union[str, Callable, None] = None,
+    callbacks: Sequence[tf.keras.callbacks.Callback] = (),
+) -> TrainResult:
     """Trains a classifier, or goes on with one whose run folder is not finished.
+
+    A run with parts of one's own is as any other: it goes on after a crash when it is started again
+    with the same ones, keeps its best model, and works on several replicas and workers.
+
+    Args:
+      config: the settings.
+      model_fn: (num_classes, image_shape) -> a tf.keras model of Keras's own layers, from images
+        uint8 [B, H, W, 3], RGB from 0 to 255, to probabilities [B, C]; None for one of cloudtf's.
+        There is no stage of the head then, unless `head_epochs` says so and the model has a layer
+        called `body`, which is frozen in it.
+      loss_fn: a loss that `model.compile` takes: a name, a function of (labels [B, C],
+        probabilities [B, C]) or a tf.keras.losses.Loss; None for the one of the settings.
+      callbacks: Keras callbacks, called after each epoch was judged, with the numbers of its row of
+        `history.csv` as logs. What of them changes is kept in the checkpoints if JSON can have it.
 
     Raises:
       UserError: bad input, a run folder in use or made with other settings, or a loss that is not
@@ -58,8 +81,29 @@ def train(config: TrainConfig) -> TrainResult:
     ['Fish', 'Flower', 'Gravel', 'Sugar', 'mean']
     >>> result.history[0]["epoch"]
     1
+
+    A network, a loss and callbacks of one's own:
+
+    >>> def small_model(num_classes, image_shape):
+    ...     return tf.keras.Sequential([
+    ...         tf.keras.Input((*image_shape, 3), dtype="uint8"),
+    ...         tf.keras.layers.Rescaling(1 / 255),
+    ...         tf.keras.layers.Conv2D(8, 3, strides=4, activation="relu"),
+    ...         tf.keras.layers.GlobalAveragePooling2D(),
+    ...         tf.keras.layers.Dense(num_classes, activation="sigmoid"),
+    ...     ], name="small")
+    >>> result = train(
+    ...     cloudtf.TrainConfig(data_dir="records", run_dir="runs/d", epochs=2, batch_size=8),
+    ...     model_fn=small_model,
+    ...     loss_fn=tf.keras.losses.BinaryFocalCrossentropy(),
+    ...     callbacks=[tf.keras.callbacks.EarlyStopping("val_pr_auc_Fish", mode="max")],
+    ... )
+    small on ...
+    >>> len(result.history)
+    2
     """
-    with open_run(config) as run:
+    own = OwnParts(model_fn, loss_fn, tuple(callbacks))
+    with open_run(config, own) as run:
         progress, weights = _resume(run)
         if progress.finished:
             report(_finished(run, progress))
@@ -67,8 +111,8 @@ def train(config: TrainConfig) -> TrainResult:
             return _result(run, progress)
         trainer = Trainer(run, progress, weights)
         # Also when going on: settings that may change are those of the last start.
-        files.write_text(files.join(run.output_dir, "flags.txt"), settings.to_flagfile(config))
-        _describe(run, progress)
+        files.write_text(files.join(run.output_dir, "flags.txt"), _flags(run))
+        _describe(run, progress, trainer.model_name)
         with inputs.naming_faults(run):
             for stage in run.stages[progress.stage :]:
                 if not stage.epochs:
@@ -87,7 +131,7 @@ def train(config: TrainConfig) -> TrainResult:
                     trainer.save()
                     run.requests.check(config.run_dir)
         progress.finished = True
-        trainer.save()
+        trainer.end()
         _require_best(run, trainer)
         return _result(run, progress)
 
@@ -100,24 +144,26 @@ def _resume(run: Run) -> tuple[Progress, Optional[str]]:
     """
     config, latest = run.config, run.folder.latest()
     weights, progress = latest or (None, Progress())
-    compatibility.check_workers(run.workers, config, progress, run.records)
+    compatibility.check_workers(run.workers, config, run.own, progress, run.records)
     if latest is not None:
-        compatibility.check(config, progress, run.records)
+        compatibility.check(config, run.own, run.stages, progress, run.records)
     elif files.same_file(config.weights, files.join(config.run_dir, "best.keras")):
         raise UserError(
             f"{param(weights=config.weights)} is a model that a new run in {config.run_dir} would "
             f"replace; give another {param('run_dir')}."
         )
     progress.records = run.records
-    progress.settings = dataclasses.asdict(config)
     progress.reopen([stage.epochs for stage in run.stages], config.early_stopping_patience)
+    progress.settings = dataclasses.asdict(config)
     return progress, weights
 
 
 def _finished(run: Run, progress: Progress) -> str:
     """Says that nothing is left to do, and what would let the run go on."""
     ending, more = "is finished", f"more {param('epochs')}"
-    if progress.stopped_early:
+    if progress.stopped_by_callback:
+        ending += f": a callback has ended it after epoch {progress.total_epochs}"
+    elif progress.stopped_early:
         waited = progress.epochs_since_best
         epochs = "1 epoch" if waited == 1 else f"{waited} epochs"
         ending += f": it has stopped early, {epochs} after its best one"
@@ -162,16 +208,28 @@ def _result(run: Run, progress: Progress) -> TrainResult:
     return TrainResult(run.config.run_dir, best, state["rows"])
 
 
-def _describe(run: Run, progress: Progress) -> None:
+def _flags(run: Run) -> str:
+    """The content of `flags.txt`."""
+    parts = [name for name in ("model_fn", "loss_fn") if getattr(run.own, name) is not None]
+    if not parts:
+        return settings.to_flagfile(run.config)
+    comment = f"# Beside these flags {' and '.join(parts)} were given in Python.\n"
+    return comment + settings.to_flagfile(run.config)
+
+
+def _describe(run: Run, progress: Progress, model_name: str) -> None:
     """Says what is trained, on what, and from where, before the first step."""
     config, workers, data = run.config, run.workers, run.data
-    report(f"{config.model} on {hardware.describe(run.strategy)}, batch {config.batch_size}")
+    report(f"{model_name} on {hardware.describe(run.strategy)}, batch {config.batch_size}")
     report(f"{run.num_examples} training examples, {run.steps_per_epoch} steps an epoch")
     report(f"Augmentation on the {run.augment_on}; {data.cache.describe()}")
     if run.service is not None:
         report(f"Batches for training come from the data service at {run.service.address}")
     if workers.count > 1:
         report(data.describe_share(run.train_splits, Share(workers.index, workers.count)))
+    unused = run.own.unused(config)
+    if unused:
+        report(f"Note: {', '.join(unused)}: not used, since model_fn or loss_fn stands for it.")
     for note in label_notes.label_notes(
         data.manifest, run.train_splits, run.val_split, config.batch_size
     ):

@@ -10,13 +10,20 @@ from typing import Any, Callable, Iterator, Optional
 import tensorflow as tf
 
 from cloudtf import bars
-from cloudtf.errors import param
-from cloudtf.evaluation import scoring
-from cloudtf.model import losses, network, optimizers
+from cloudtf.errors import UserError, param
+from cloudtf.model import network, optimizers
 from cloudtf.reporter import report
-from cloudtf.training import batch_norm, building, epoch_line, hardware, inputs, sanity
-from cloudtf.training.judge import Judge
-from cloudtf.training.patience import Patience
+from cloudtf.training import (
+    batch_norm,
+    building,
+    compatibility,
+    epoch_line,
+    hardware,
+    inputs,
+    sanity,
+)
+from cloudtf.training.callback_hooks import CallbackHooks
+from cloudtf.training.own_parts import has_body
 from cloudtf.training.profiling import StepProfiler
 from cloudtf.training.progress import Progress
 from cloudtf.training.run import Run
@@ -50,22 +57,33 @@ class Trainer:
     def __init__(self, run: Run, progress: Progress, weights: Optional[str]) -> None:
         config = run.config
         self._run, self._progress, self._weights = run, progress, weights
+        self._loss = run.own.loss(config)
         self._model = building.build_model(
             config,
             run.strategy,
             len(run.data.classes),
             run.data.image_shape,
             None if config.weights == "none" or weights else config.weights,
+            run.own.model_fn and run.own.build_model,
         )
-        self._loss = losses.get_loss(config.loss)
+        compatibility.check_model(config, run.own, progress, self._model)
         inputs.settle_order(run, progress)
-        self._judge = _make_judge(run, self._model, self._loss)
+        self._judge = building.make_judge(run, self._model, self._loss)
         if progress.callback is not None:
             self._judge.restore(progress.callback)
         run.results.settle(self._judge.rows, self._judge.best)
-        last_step = run.steps_per_epoch * sum(stage.epochs for stage in run.stages)
+        building.try_out(run, self._model, self._loss)
+        epochs = sum(stage.epochs for stage in run.stages)
+        self._hooks = CallbackHooks(run.own.callbacks, self._model, epochs, run.steps_per_epoch)
+        last_step = run.steps_per_epoch * epochs
         self._profiler = StepProfiler(config.profile_steps, run.output_dir, last_step)
+        self._hooks_began = False
         self._every_steps, self._every_seconds = _checkpoint_interval(config.checkpoint_every)
+
+    @property
+    def model_name(self) -> str:
+        """What the network is called."""
+        return self._model.name if self._run.own.model_fn else self._run.config.model
 
     def begin(self, stage: Stage) -> None:
         """Makes a stage's optimizer and step, from the checkpoint if the stage is under way.
@@ -81,8 +99,14 @@ class Trainer:
         if sum(stage.epochs > 0 for stage in run.stages) > 1:
             trained = "The whole network" if stage.whole_network else "The head alone"
             report(f"{trained} is trained.")
-        network.set_body_trainable(model, stage.whole_network)
-        self._stage = stage
+        if run.own.model_fn is None or has_body(model):
+            network.set_body_trainable(model, stage.whole_network)
+        elif not stage.whole_network:
+            raise UserError(
+                f"{param(head_epochs=stage.epochs)} needs a model with a layer called "
+                f"{network.BODY!r}, to be frozen; leave it out."
+            )
+        self._stage, model.stop_training = stage, False
         self._optimizer = building.make_optimizer(
             config, run.strategy, model, stage.learning_rate, stage.epochs * run.steps_per_epoch
         )
@@ -104,6 +128,9 @@ class Trainer:
             augment_seed=config.seed,
             jit_compile=hardware.jit_compiles(config, run.strategy),
         )
+        if not self._hooks_began:
+            self._hooks.begin(progress.callbacks)
+            self._hooks_began = True
         if is_new and config.on_nan == "rewind":
             self.save()  # There must be something to go back to.
         self._batches = inputs.training_batches(run, progress)
@@ -126,6 +153,7 @@ class Trainer:
         run, progress, config = self._run, self._progress, self._run.config
         if run.requests.leaves_before_first_step():
             raise LeftEarly
+        self._hooks.epoch_begins(progress.total_epochs)
         began, first_step = time.perf_counter(), progress.step
         saved_at, saved_step = began, progress.step
         shown = bars.bar(
@@ -139,6 +167,7 @@ class Trainer:
         with shown as bar, self._profiler:
             while progress.step < run.steps_per_epoch:
                 count = min(config.steps_per_execution, run.steps_per_epoch - progress.step)
+                self._hooks.steps_begin(progress.step)
                 with self._profiler.steps(progress.total_steps, count):
                     values = self._step(self._batches, count)
                 sanity.check_losses(values, progress.total_steps)
@@ -151,6 +180,8 @@ class Trainer:
                     if first_step == 0:
                         # Speeds leave out the first step, which traces and compiles.
                         began, first_step = time.perf_counter(), progress.step
+                if self._stops(self._hooks.steps_end(progress.step - 1, progress.mean_loss)):
+                    break
                 due = progress.step - saved_step >= self._every_steps
                 if math.isfinite(self._every_seconds):
                     # Not all workers' clocks agree, and all must save at once.
@@ -189,7 +220,8 @@ class Trainer:
         self._report_epoch(time.perf_counter() - began, decision.stop)
         if decision.lower_rate and not decision.stop:
             optimizers.lower_learning_rate(self._optimizer, run.config.plateau_factor)
-        progress.end_epoch(stopped_early=decision.stop)
+        stops = self._hooks.epoch_ends(progress.total_epochs, self._judge.rows[-1])
+        progress.end_epoch(decision.stop, self._stops(stops))
 
     def save(self) -> None:
         """Writes a checkpoint, and only then puts a best model that waits for it in its place.
@@ -197,9 +229,15 @@ class Trainer:
         No worker goes on, or leaves, before the chief has written all.
         """
         self._progress.callback = self._judge.state()
+        self._progress.callbacks = self._hooks.state()
         self._run.folder.save(self._checkpoint, self._progress)
         self._judge.publish()
         self._run.workers.meet()
+
+    def end(self) -> None:
+        """Ends the run: its callbacks, and its last checkpoint."""
+        self._hooks.end()
+        self.save()
 
     def rewind(self, what: str) -> None:
         """Goes back to the last checkpoint, at half the rate.
@@ -274,6 +312,10 @@ class Trainer:
         seconds = self._step_seconds * self._run.steps_per_epoch + judging_seconds
         report(epoch_line.epoch_line(row, total, is_best, epochs_left * seconds))
 
+    def _stops(self, wanted: bool) -> bool:
+        """Whether a callback of any worker wants to stop."""
+        return bool(self._run.own.callbacks) and bool(self._run.workers.tell(wanted).max())
+
     def _settle_weights(self) -> None:
         """Makes all replicas' weights those that would be saved, and looks at them."""
         self._average_replicas()
@@ -283,32 +325,6 @@ class Trainer:
         self._run.folder.restore(self._checkpoint, weights)
         # The chief's next checkpoint takes this one's place.
         self._run.workers.meet()
-
-
-def _make_judge(run: Run, model: tf.keras.Model, loss: losses.Loss) -> Judge:
-    """What judges the network after each epoch."""
-    config, training = run.config, None
-    validation = inputs.evaluation_batches(run, run.val_split)
-    if config.train_metric_examples:
-        training = inputs.evaluation_batches(run, run.train_splits, config.train_metric_examples)
-    return Judge(
-        model,
-        validation,
-        run.data.classes,
-        Patience(config.early_stopping_patience, config.plateau_patience),
-        training=training,
-        results=run.results,
-        loss=loss,
-        scorer=scoring.Scorer(model, run.strategy, divided=run.workers.count > 1),
-        info={
-            "image_height": run.data.image_shape[0],
-            "image_width": run.data.image_shape[1],
-            "model": config.model,
-            "val_split": run.val_split,
-            "data_dir": config.data_dir,
-        },
-        best_waits=True,
-    )
 
 
 def _checkpoint_interval(text: str) -> tuple[float, float]:
