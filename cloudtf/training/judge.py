@@ -8,6 +8,7 @@ from typing import Any, Callable, Iterable, Optional, Sequence
 import numpy as np
 import tensorflow as tf
 
+from cloudtf.errors import UserError
 from cloudtf.evaluation import history, pr_auc, scoring
 from cloudtf.model.optimizers import effective_learning_rate
 from cloudtf.reporter import report
@@ -124,8 +125,14 @@ class Judge:
 
         Raises:
           NotFinite: a probability is not.
+          UserError: there are no examples.
         """
         scored = self._scorer.dataset(batches)
+        if not len(scored.labels):
+            raise UserError(
+                "There are no examples to measure; batches must give the same ones each time that "
+                "they are gone through."
+            )
         if not np.isfinite(scored.scores).all():
             raise NotFinite("A probability that the model gives is not finite")
         return scored, pr_auc.score(scored.labels, scored.scores, self._class_names)

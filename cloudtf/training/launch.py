@@ -272,7 +272,7 @@ def _wait(
     processes: list[subprocess.Popen], signals: _Signals, grace_seconds: float
 ) -> Optional[tuple[int, int]]:
     failed: Optional[tuple[int, int]] = None
-    told, failed_at = False, math.inf
+    signalled, failed_at = False, math.inf
     notice_seconds = min(_NOTICE_SECONDS, grace_seconds / 2)
     while True:
         running = any(process.poll() is None for process in processes)
@@ -284,8 +284,8 @@ def _wait(
                 failed_at = now
         if not running:
             return failed
-        if not told and (signals.first is not None or now >= failed_at + notice_seconds):
-            told = True
+        if not signalled and (signals.first is not None or now >= failed_at + notice_seconds):
+            signalled = True
             _send(processes, signals.first or signal.SIGTERM)
         if signals.again or now >= failed_at + grace_seconds:
             _send(processes, signal.SIGKILL)

@@ -107,7 +107,7 @@ def train(
         progress, weights = _resume(run)
         if progress.finished:
             report(_finished(run, progress))
-            _mend_results(run, progress, weights)
+            _restore_results(run, progress, weights)
             return _result(run, progress)
         trainer = Trainer(run, progress, weights)
         # Also when going on: settings that may change are those of the last start.
@@ -152,6 +152,11 @@ def _resume(run: Run) -> tuple[Progress, Optional[str]]:
             f"{param(weights=config.weights)} is a model that a new run in {config.run_dir} would "
             f"replace; give another {param('run_dir')}."
         )
+    elif run.workers.chief_says(files.exists(files.join(config.run_dir, "best.keras"))):
+        raise UserError(
+            f"{config.run_dir} has a best.keras and no checkpoint of the run that made it, and a "
+            f"new run would replace it; move it elsewhere, or give another {param('run_dir')}."
+        )
     progress.records = run.records
     progress.reopen([stage.epochs for stage in run.stages], config.early_stopping_patience)
     progress.settings = dataclasses.asdict(config)
@@ -173,7 +178,7 @@ def _finished(run: Run, progress: Progress) -> str:
     return f"The run in {run.config.run_dir} {ending}; {more} would go on with it."
 
 
-def _mend_results(run: Run, progress: Progress, weights: Optional[str]) -> None:
+def _restore_results(run: Run, progress: Progress, weights: Optional[str]) -> None:
     """Writes again what has been removed from the folder of a finished run.
 
     Raises:

@@ -372,6 +372,16 @@ def test_examples_that_do_not_fit_are_refused(tmp_path, examples, fit):
             fit(brightness_model(), PrAucCallback(wrong, CLASSES, run_dir=str(tmp_path)))
 
 
+def test_batches_that_give_nothing_the_second_time_are_named(examples, fit):
+    batches = iter([examples, examples, examples])
+    once = tf.data.Dataset.from_generator(
+        lambda: batches, output_types=(tf.uint8, tf.float32),
+        output_shapes=((None, 4, 4, 3), (None, 2)),
+    )  # fmt: skip
+    with pytest.raises(UserError, match="no examples to measure; batches must give the same"):
+        fit(brightness_model(), PrAucCallback(once, CLASSES), epochs=3)
+
+
 def test_the_folder_of_other_classes_or_of_a_run_is_refused(
     tmp_path, examples, fit, trained_run, records_dir
 ):

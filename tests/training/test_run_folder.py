@@ -200,6 +200,14 @@ def test_a_damaged_best_model_that_waits_does_not_stop_a_run(run_dir, data_dir):
     assert not waiting.exists()
 
 
+def test_a_best_model_without_its_checkpoints_is_not_replaced(run_dir, data_dir):
+    shutil.rmtree(run_dir / "checkpoints")
+    before = (run_dir / "best.keras").read_bytes()
+    with pytest.raises(UserError, match="has a best.keras and no checkpoint of the run that made"):
+        train(config_of(data_dir, run_dir))
+    assert (run_dir / "best.keras").read_bytes() == before
+
+
 # The history.
 
 
