@@ -49,7 +49,7 @@ def train(
     *,
     model_fn: Optional[ModelFn] = None,
     loss_fn: Union[str, Callable, None] = None,
-    callbacks: Sequence[tf.keras.callbacks.Callback] = (),
+    callbacks: Optional[Sequence[tf.keras.callbacks.Callback]] = None,
 ) -> TrainResult:
     """Trains a classifier, or goes on with one whose run folder is not finished.
 
@@ -102,7 +102,7 @@ def train(
     >>> len(result.history)
     2
     """
-    own = OwnParts(model_fn, loss_fn, tuple(callbacks))
+    own = OwnParts(model_fn, loss_fn, tuple(tf.nest.flatten(callbacks or ())))
     with open_run(config, own) as run:
         progress, weights = _resume(run)
         if progress.finished:
