@@ -293,7 +293,7 @@ def test_with_skip_it_is_left_out_counted_and_listed(own, spoil, message, usable
 
 
 DAMAGED = [
-    (lambda data: data[: len(data) // 2], "the JPEG is truncated or damaged"),
+    (lambda data: data[: len(data) // 2], "the JPEG is truncated: image data is missing after"),
     (lambda data: b"I am a text", "the file is neither a JPEG nor a PNG"),
     (lambda data: b"\x89PNG\r\n\x1a\n" + data, "the PNG is damaged|truncated"),
 ]

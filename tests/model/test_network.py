@@ -125,7 +125,7 @@ def test_a_thawed_body_trains_again(tiny):
 def test_other_numbers_of_channels_work_with_random_weights():
     model = network.build_model("tiny", 2, (32, 32), num_channels=1)
     assert model(images(2, 32, 32, 1)).shape == (2, 2)
-    with pytest.raises(UserError, match="weights imagenet are for 3 channels, not 1"):
+    with pytest.raises(UserError, match="is for 3 channels, not 1"):
         network.build_model("tiny", 2, (32, 32), num_channels=1, weights="imagenet")
 
 
@@ -140,8 +140,8 @@ def test_tiny_is_tiny(tiny):
         ({"image_shape": (31, 64)}, r"\(31, 64\) must be .* at least 32"),
         ({"image_shape": (64,)}, "a height and a width"),
         ({"num_classes": 0}, "at least one class, not 0"),
-        ({"dropout": 1.0}, "dropout 1.0"),
-        ({"batch_norm_momentum": 1.0}, "batch_norm_momentum 1.0"),
+        ({"dropout": 1.0}, "dropout=1.0"),
+        ({"batch_norm_momentum": 1.0}, "batch_norm_momentum=1.0"),
     ],
 )
 def test_bad_arguments_are_named(arguments, message):
