@@ -166,7 +166,7 @@ class Order:
 
         Args:
           indices: int64 [...], which batches, 0 for the first.
-          batch_size: examples a batch.
+          batch_size: how many examples each batch has; at least 1.
         """
         each = self.share.batches_per_step
         steps = indices // each * self.share.num_workers + self.share.worker

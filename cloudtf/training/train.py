@@ -57,7 +57,7 @@ def train(
     with the same ones, keeps its best model, and works on several replicas and workers.
 
     Args:
-      config: the settings.
+      config: the settings of the run; `data_dir` and `run_dir` are required.
       model_fn: (num_classes, image_shape) -> a tf.keras model of Keras's own layers, from images
         uint8 [B, H, W, 3], RGB from 0 to 255, to probabilities [B, C]; None for one of cloudtf's.
         There is no stage of the head then, unless `head_epochs` says so and the model has a layer
