@@ -240,6 +240,7 @@ def contents(run_dir: str) -> dict[str, Any]:
     for path in sorted(checkpoint.glob("weights.*")):
         found[path.name] = path.read_bytes()
     state = json.loads((checkpoint / "state.json").read_text())
+    del state["sha256"]  # Of all that follows, speeds and folders too.
     for row in state["callback"]["rows"]:
         del row["images_per_second"]
     del state["settings"]["run_dir"]

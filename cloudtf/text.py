@@ -70,10 +70,10 @@ def duration(seconds: float) -> str:
     """A length of time, roughly, in at most 7 characters up to a hundred days.
 
     >>> duration(45), duration(300), duration(6000), duration(300_000)
-    ('45 s', '5 min', '1.7 h', '3.5 d')
+    ('45 s', '5.0 min', '1.7 h', '3.5 d')
     """
     for size, unit, most in ((1, "s", 99.5), (60, "min", 99.5), (3600, "h", 48)):
         if seconds < most * size:
-            decimals = 1 if unit == "h" and seconds < 9.95 * size else 0
+            decimals = 1 if unit != "s" and seconds < 9.95 * size else 0
             return f"{seconds / size:.{decimals}f} {unit}"
     return f"{seconds / 86_400:.{1 if seconds < 9.95 * 86_400 else 0}f} d"
