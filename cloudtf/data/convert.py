@@ -25,7 +25,7 @@ from cloudtf.data.recipe import Recipe, one_thread_an_image
 from cloudtf.errors import UsageError, UserError, param
 from cloudtf.locks import FolderLock
 from cloudtf.reporter import report
-from cloudtf.text import extremes
+from cloudtf.text import extremes, listed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -98,6 +98,11 @@ def convert(config: ConvertConfig, labels: Optional[pd.DataFrame] = None) -> rec
             manifest = _manifest(config, table, plans, journal)
             journal.finish(manifest)
     report("\n".join(_summary(manifest)))
+    missing = list(_classes_missing(manifest))
+    for note in missing[: selection.SHOWN]:
+        report(note)
+    if len(missing) > selection.SHOWN:
+        report(f"{len(missing) - selection.SHOWN} more splits have no image of some class.")
     return _verify(config) if config.verify else manifest
 
 
@@ -294,14 +299,28 @@ def _summary(manifest: records.Manifest) -> Iterator[str]:
                 yield f"... {more:,} more classes, all of them in {records.MANIFEST_NAME} ..."
     unreadable = [entry for entry in manifest.skipped if "shard" in entry]
     if unreadable:
-        listed = "; ".join(f"{e['file']!r}: {e['reason']}" for e in unreadable[: selection.SHOWN])
+        shown = "; ".join(f"{e['file']!r}: {e['reason']}" for e in unreadable[: selection.SHOWN])
         more = len(unreadable) - selection.SHOWN
         yield (
-            f"Skipped {len(unreadable)} images that cannot be used: {listed}"
+            f"Skipped {len(unreadable)} images that cannot be used: {shown}"
             f"{f'; and {more} more' if more > 0 else ''}."
         )
     if manifest.skipped:
         yield f"{records.MANIFEST_NAME} lists all {len(manifest.skipped)} that were skipped."
+
+
+def _classes_missing(manifest: records.Manifest) -> Iterator[str]:
+    """A sentence for each split without any image of a class that another split has."""
+    for split in manifest.splits.values():
+        missing = {
+            name: sum(other.class_counts[name] for other in manifest.splits.values())
+            for name in manifest.classes
+            if not split.class_counts[name]
+        }
+        missing = {name: count for name, count in missing.items() if count}
+        if missing:
+            each = listed(f"{name} ({count:,} in all)" for name, count in missing.items())
+            yield f"No image of {split.name} shows {each}: nothing can be said of it there."
 
 
 def _verify(config: ConvertConfig) -> records.Manifest:

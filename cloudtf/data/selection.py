@@ -198,5 +198,9 @@ def _parts(config: ConvertConfig, table: LabelTable) -> np.ndarray:
         groups = table.columns[config.group_column]
         return splits.grouped(labels, groups, shares, config.seed)
     if config.folds:
-        return splits.stratified_folds(labels, config.folds, config.seed)
-    return splits.stratified_fraction(labels, val, config.seed).astype(np.int64)
+        part = splits.stratified_folds(labels, config.folds, config.seed)
+    else:
+        part = splits.stratified_fraction(labels, val, config.seed).astype(np.int64)
+    if splits.is_balanced(labels, part):
+        return part
+    return splits.one_by_one(labels, np.bincount(part), config.seed)

@@ -1,12 +1,20 @@
-"""Which image goes to which split: stratified on the label combination, or groups kept together."""
+"""Which image goes to which split: stratified on the label combination, or groups kept together.
+
+Whole combinations of labels are good strata while there are enough images of each; of many classes
+nearly each image has a combination of its own, and then they are no better than chance
+(`is_balanced` tells). Then images are dealt out one by one, so that each class has its share.
+"""
 
 from __future__ import annotations
 
-from typing import Sequence
+from typing import Optional, Sequence
 
 import numpy as np
 
 from cloudtf.errors import UserError, param
+
+# Strata serve while no class is farther from its share than this.
+_TOLERANCE = 0.05
 
 
 def stratified_fraction(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:
@@ -87,15 +95,79 @@ def grouped(
             f"The group column has {len(numbers)} groups for {len(shares)} splits; a group is "
             "never divided."
         )
-    features = np.zeros((len(numbers), labels.shape[1] + 1))
-    np.add.at(features, member, np.hstack([np.ones((len(labels), 1)), labels]))
-    features /= np.maximum(features.sum(axis=0), 1)
+    features = _features(labels, member)
     random = np.random.default_rng(seed)
     order = random.permutation(len(numbers))
     order = order[np.argsort(-features[order, 0], kind="stable")]
+    return _deal(features, order, shares)[member]
+
+
+def one_by_one(
+    labels: np.ndarray, sizes: Sequence[int], seed: int, together: Sequence[Sequence[int]] = ()
+) -> np.ndarray:
+    """Deals images out so that every part has its exact size and about its share of each class.
+
+    As `grouped`, with every image a group of its own; those of the rarest classes come first, while
+    there is a choice (as in iterative stratification: Sechidis, Tsoumakas and Vlahavas, 2011).
+
+    Args:
+      labels: 0 or 1, [N, C].
+      sizes: the number of images of each part, at least 1, which add up to N.
+      seed: keys the random order in which images are dealt; any whole number from 0.
+      together: indices of images that stay in one part, a list for each such group; no index twice.
+
+    Returns:
+      int64 [N], the part of each image. Sizes are off only if groups are too large for them.
+    """
+    member = np.arange(len(labels))
+    for group in together:
+        member[list(group)] = min(group)
+    member = np.unique(member, return_inverse=True)[1].reshape(-1)
+    features = _features(labels, member)
+    counts = np.bincount(member)
+    order = np.random.default_rng(seed).permutation(len(counts))
+    # A rare class is a large part of its feature; images without any class come last.
+    rarest = features[:, 1:].max(axis=1, initial=0)
+    order = order[np.lexsort((-rarest[order], -counts[order]))]
+    shares = np.asarray(sizes) / max(len(labels), 1)
+    return _deal(features, order, shares, (counts, np.asarray(sizes)))[member]
+
+
+def is_balanced(labels: np.ndarray, part: np.ndarray) -> bool:
+    """Whether each part has its share of each class: to within one image or a twentieth of it.
+
+    Args:
+      labels: 0 or 1, [N, C].
+      part: the part of each image, [N], from 0.
+    """
+    sizes = np.bincount(part)
+    counts = np.stack([labels[part == one].sum(axis=0) for one in range(len(sizes))])
+    wanted = sizes[:, None] / max(len(labels), 1) * counts.sum(axis=0)
+    return bool((np.abs(counts - wanted) <= np.maximum(1, _TOLERANCE * wanted)).all())
+
+
+def _features(labels: np.ndarray, member: np.ndarray) -> np.ndarray:
+    """Of each group, its share of all images and of each class's images: [groups, 1 + C]."""
+    features = np.zeros((member.max(initial=-1) + 1, labels.shape[1] + 1))
+    np.add.at(features, member, np.hstack([np.ones((len(labels), 1)), labels]))
+    return features / np.maximum(features.sum(axis=0), 1)
+
+
+def _deal(
+    features: np.ndarray,
+    order: np.ndarray,
+    shares: Sequence[float],
+    sizes: Optional[tuple[np.ndarray, np.ndarray]] = None,
+) -> np.ndarray:
+    """The part of each group, dealt in `order`, each to the part whose shortfall it fills best.
+
+    `sizes`: how many images each group has, and how many each part takes.
+    """
     share = np.asarray(shares, float)[:, None]
-    filled = np.zeros((len(shares), features.shape[1]))
-    part = np.empty(len(numbers), np.int64)
+    filled = np.zeros((len(share), features.shape[1]))
+    part = np.empty(len(order), np.int64)
+    counts, room = (np.zeros(len(order)), np.zeros(len(share))) if sizes is None else sizes
+    room = room.copy()
     for left, group in zip(range(len(order), 0, -1), order):
         new = features[group]
         # How much the squared distance to the shares grows, relative to each part's share.
@@ -103,9 +175,13 @@ def grouped(
         empty = filled[:, 0] == 0
         if left <= empty.sum():  # No part may go without.
             growth[~empty] = np.inf
+        full = room < counts[group]
+        if not full.all():
+            growth[full] = np.inf
         part[group] = growth.argmin()
         filled[part[group]] += new
-    return part[member]
+        room[part[group]] -= counts[group]
+    return part
 
 
 def _by_combination(labels: np.ndarray, random: np.random.Generator) -> np.ndarray:

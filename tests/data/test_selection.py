@@ -216,3 +216,29 @@ def test_is_valid_says_which_images_are_to_validate(folder, capsys, yes, no):
         folder, f"fname,labels,is_valid\n{rows}", split_column="is_valid", overwrite=True
     )
     assert {n: s.num_examples for n, s in manifest.splits.items()} == {"train": 7, "val": 3}
+
+
+def test_a_class_that_a_split_has_no_image_of_is_told(folder, capsys):
+    rows = "".join(f"{i}.jpg,{'rare' if i == 4 else 'common'}\n" for i in range(10))
+    manifest = run(folder, f"image,classes\n{rows}")
+    without = next(name for name, s in manifest.splits.items() if not s.class_counts["rare"])
+    said = f"No image of {without} shows rare (1 in all): nothing can be said of it there."
+    assert said in capsys.readouterr().out
+
+
+def test_many_classes_are_dealt_so_that_each_split_has_its_share(folder):
+    names = [f"c{i:02}" for i in range(12)]
+    random = np.random.default_rng(0)
+    labels = (random.random((200, 12)) < 0.2).astype(int)
+    for i in range(200):
+        pixels = random.integers(0, 256, (8, 8, 3), np.uint8)
+        cv2.imwrite(str(folder / "images" / f"{i}.jpg"), pixels)
+    rows = "".join(f"{i}.jpg,{','.join(map(str, row))}\n" for i, row in enumerate(labels))
+    manifest = run(folder, f"image,{','.join(names)}\n{rows}")
+    assert {name: split.num_examples for name, split in manifest.splits.items()} == {
+        "train": 160,
+        "val": 40,
+    }
+    for number, name in enumerate(names):
+        share = 0.2 * labels[:, number].sum()
+        assert abs(manifest.splits["val"].class_counts[name] - share) <= 1
