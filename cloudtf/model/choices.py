@@ -16,6 +16,9 @@ WEIGHTS = ("imagenet", "noisy-student", "none")
 
 LOSSES = ("bce", "dice", "bce_dice", "categorical_crossentropy")
 
-OPTIMIZERS = ("radam", "adam")
+OPTIMIZERS = ("radam", "adam", "adamw")
+# Of adamw, as in timm and in the papers of ConvNeXt and ViT.
+WEIGHT_DECAY = 0.05
+SCHEDULES = ("linear", "cosine")
 # Share of a stage's steps in which the learning rate rises, as in tensorflow-addons.
 WARMUP_PROPORTION = 0.1

@@ -1,14 +1,15 @@
-"""RAdam and Adam with a linear warm-up and decay of the learning rate (`schedule`)."""
+"""RAdam, Adam and AdamW with a warm-up and decay of the learning rate (`schedule`)."""
 
 from __future__ import annotations
 
 import math
-from typing import Any, Optional
+from typing import Any, Mapping, Optional
 
 import tensorflow as tf
 
 from cloudtf.errors import UserError, param
-from cloudtf.model.choices import OPTIMIZERS, WARMUP_PROPORTION
+from cloudtf.model.choices import OPTIMIZERS, SCHEDULES, WARMUP_PROPORTION, WEIGHT_DECAY
+from cloudtf.model.layer_rates import LayerRates
 from cloudtf.model.schedule import Scheduled
 
 
@@ -19,17 +20,27 @@ def make_optimizer(
     *,
     warmup_proportion: float = WARMUP_PROPORTION,
     min_lr: Optional[float] = None,
+    schedule: str = SCHEDULES[0],
+    weight_decay: Optional[float] = None,
+    clip_norm: Optional[float] = None,
+    rate_factors: Optional[Mapping[Any, float]] = None,
 ) -> tf.keras.optimizers.legacy.Optimizer:
     """An optimizer for `total_steps` updates.
 
     For a constant rate give `warmup_proportion=0` and `min_lr=learning_rate`.
 
     Args:
-      name: `radam` (see `rectified_adam`) or `adam`.
+      name: `radam` (see `rectified_adam`), `adam` or `adamw`.
       learning_rate: the peak rate. `optimizer.learning_rate` is this one, not the rate in effect.
       total_steps: updates from the start to the end of the schedule, a Python int.
       warmup_proportion: share of the steps in which the rate rises, 0 to 1.
       min_lr: the rate at the end, at most `learning_rate`; a hundredth of it by default.
+      schedule: how the rate falls from its peak, `linear` or `cosine`.
+      weight_decay: of `adamw`, 0.05 by default (see `AdamW`); the others have none.
+      clip_norm: the largest norm of all gradients taken together, over all replicas: longer ones
+        are scaled down to it; None leaves them as they are.
+      rate_factors: what the rate of a variable is multiplied by, keyed by `variable.ref()`; 1 for
+        those that are not named (see `layer_rates.rate_factors`).
 
     Raises:
       UserError: a value out of range.
@@ -54,19 +65,32 @@ def make_optimizer(
         raise UserError(
             f"{param(min_lr=min_lr)} must be from 0 to {param(learning_rate=learning_rate)}."
         )
+    if schedule not in SCHEDULES:
+        raise UserError(f"{param(schedule=schedule)} is not one of {', '.join(SCHEDULES)}.")
+    if weight_decay is not None and name != "adamw":
+        raise UserError(f"{param(weight_decay=weight_decay)} is for {param(optimizer='adamw')}.")
+    settings: dict[str, Any] = {}
+    if clip_norm is not None:
+        settings["global_clipnorm"] = clip_norm
     if name == "radam":
         # Late, since it imports tensorflow-addons.
         from cloudtf.model.rectified_adam import RectifiedAdam
 
         kind: type = RectifiedAdam
+    elif name == "adamw":
+        kind = AdamW
+        settings["weight_decay"] = WEIGHT_DECAY if weight_decay is None else weight_decay
     else:
         kind = Adam
-    schedule = {
+    settings["schedule"] = {
         "total_steps": total_steps,
         "warmup_proportion": warmup_proportion,
         "last_factor": min_lr / learning_rate,
+        "shape": schedule,
     }
-    return kind(learning_rate=learning_rate, schedule=schedule)
+    optimizer = kind(learning_rate=learning_rate, **settings)
+    optimizer.set_rate_factors(rate_factors or {})
+    return optimizer
 
 
 def effective_learning_rate(optimizer: tf.keras.optimizers.Optimizer) -> float:
@@ -87,5 +111,51 @@ def lower_learning_rate(optimizer: tf.keras.optimizers.Optimizer, factor: float)
 
 
 @tf.keras.utils.register_keras_serializable(package="cloudtf")
-class Adam(Scheduled, tf.keras.optimizers.legacy.Adam):
+class Adam(LayerRates, Scheduled, tf.keras.optimizers.legacy.Adam):
     """Keras's legacy Adam: its update is one fused op, which the newer one's is not."""
+
+
+class _DecoupledDecay:
+    """Mixed in between `LayerRates` and an optimizer; see `AdamW`."""
+
+    def __init__(self, *args: Any, weight_decay: float = WEIGHT_DECAY, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._weight_decay = weight_decay
+
+    def get_config(self) -> dict[str, Any]:
+        """The optimizer's settings, for `from_config`."""
+        return {**super().get_config(), "weight_decay": self._weight_decay}  # type: ignore[misc]
+
+    def _resource_apply_dense(
+        self, grad: tf.Tensor, var: tf.Variable, apply_state: Optional[dict] = None
+    ) -> tf.Operation:
+        with tf.control_dependencies(self._decayed(var, apply_state)):
+            return super()._resource_apply_dense(grad, var, apply_state)  # type: ignore[misc]
+
+    def _resource_apply_sparse(
+        self,
+        grad: tf.Tensor,
+        var: tf.Variable,
+        indices: tf.Tensor,
+        apply_state: Optional[dict] = None,
+    ) -> tf.Operation:
+        with tf.control_dependencies(self._decayed(var, apply_state)):
+            return super()._resource_apply_sparse(  # type: ignore[misc]
+                grad, var, indices, apply_state
+            )
+
+    def _decayed(self: Any, var: tf.Variable, apply_state: Optional[dict]) -> list[tf.Operation]:
+        if not self._weight_decay or var.shape.rank < 2:
+            return []
+        rate = self._state_of(var, apply_state)["lr_t"]
+        return [var.assign_sub(rate * self._weight_decay * var, read_value=False)]
+
+
+@tf.keras.utils.register_keras_serializable(package="cloudtf")
+class AdamW(LayerRates, _DecoupledDecay, Scheduled, tf.keras.optimizers.legacy.Adam):
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019, arXiv:1711.05101).
+
+    An update first takes the share rate x `weight_decay` off each weight, with the rate in effect,
+    so that decay follows warm-up, schedule and a lowered rate, as in PyTorch; then it is Adam's.
+    Vectors and scalars (biases, scales and offsets of normalisation) do not decay.
+    """

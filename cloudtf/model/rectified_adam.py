@@ -13,6 +13,7 @@ from typing import Any, Optional
 import tensorflow as tf
 
 from cloudtf.model.choices import WARMUP_PROPORTION
+from cloudtf.model.layer_rates import LayerRates
 from cloudtf.model.schedule import Scheduled
 
 # Makes sqrt(v) + epsilon equal epsilon in float32 for any gradient under 1e7, and stays far from
@@ -198,5 +199,5 @@ def _base() -> type:
 
 
 @tf.keras.utils.register_keras_serializable(package="cloudtf")
-class RectifiedAdam(FusedUpdate, _base()):  # type: ignore[misc]
+class RectifiedAdam(LayerRates, FusedUpdate, _base()):  # type: ignore[misc]
     """RAdam with a schedule, as `make_optimizer` makes it."""

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from cloudtf.errors import UsageError, param
 from cloudtf.evaluation import scoring
-from cloudtf.model import losses, network, optimizers
+from cloudtf.model import layer_rates, losses, network, optimizers
 from cloudtf.training import hardware, inputs
 from cloudtf.training.config import TrainConfig
 from cloudtf.training.judge import Judge
@@ -72,6 +72,10 @@ def make_optimizer(
             total_steps,
             warmup_proportion=config.warmup_proportion,
             min_lr=config.final_rate * learning_rate,
+            schedule=config.schedule,
+            weight_decay=config.weight_decay,
+            clip_norm=config.clip_norm,
+            rate_factors=layer_rates.rate_factors(model, config.body_rate, config.layer_decay),
         )
         if config.mixed_precision and hardware.accelerator(strategy) == "GPU":
             optimizer = tf.keras.mixed_precision.LossScaleOptimizer(optimizer)

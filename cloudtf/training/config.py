@@ -8,7 +8,15 @@ from typing import Optional
 
 from cloudtf.data.records import ON_BAD_RECORD
 from cloudtf.errors import UsageError, param
-from cloudtf.model.choices import DEFAULT_MODEL, LOSSES, MODELS, OPTIMIZERS, WARMUP_PROPORTION
+from cloudtf.model.choices import (
+    DEFAULT_MODEL,
+    LOSSES,
+    MODELS,
+    OPTIMIZERS,
+    SCHEDULES,
+    WARMUP_PROPORTION,
+    WEIGHT_DECAY,
+)
 from cloudtf.pipeline.augmentations import Augmentations
 from cloudtf.pipeline.cache import CACHES
 from cloudtf.pipeline.service.server import parse_address
@@ -94,8 +102,35 @@ class TrainConfig(Augmentations):
         topic="optimization",
     )  # fmt: skip
     optimizer: str = setting(
-        "radam", "Rectified Adam or Adam.", choices=OPTIMIZERS, topic="optimization"
+        "radam",
+        "Rectified Adam, Adam, or Adam with decoupled weight decay.",
+        choices=OPTIMIZERS,
+        topic="optimization",
     )
+    weight_decay: Optional[float] = setting(
+        None,
+        f"Of adamw, times the rate in effect; biases and normalisation do not decay. Default: "
+        f"{WEIGHT_DECAY}.",
+        minimum=0,
+        maximum=100,
+        topic="optimization",
+    )
+    schedule: str = setting(
+        SCHEDULES[0], "How the rate falls after its warm-up.", choices=SCHEDULES,
+        topic="optimization",
+    )  # fmt: skip
+    body_rate: float = setting(
+        1.0, "The body's learning rate as a share of the head's.", minimum=0, maximum=1,
+        topic="optimization",
+    )  # fmt: skip
+    layer_decay: float = setting(
+        1.0, "The learning rate of a block of the body as a share of the next one's.",
+        minimum=0, maximum=1, topic="optimization",
+    )  # fmt: skip
+    clip_norm: Optional[float] = setting(
+        None, "Gradients are scaled down where their norm, over all weights, is larger.",
+        minimum=1e-12, topic="optimization",
+    )  # fmt: skip
     warmup_proportion: float = setting(
         WARMUP_PROPORTION, "Share of a stage's steps in which the rate rises to its peak.",
         minimum=0, maximum=1, topic="optimization",
@@ -223,6 +258,11 @@ class TrainConfig(Augmentations):
             )
         if self.data_service is not None:
             parse_address("data_service", self.data_service)
+        if self.weight_decay is not None and self.optimizer != "adamw":
+            raise UsageError(
+                f"{param(weight_decay=self.weight_decay)} is for {param(optimizer='adamw')}; give "
+                "that, or leave it out."
+            )
         if self.stage_epochs == (0, 0):
             raise UsageError(
                 f"{param('head_epochs')} and {param('epochs')} are both 0: there is nothing to "

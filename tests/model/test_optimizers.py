@@ -221,6 +221,115 @@ def test_radam_passes_the_numerics_checker(base):
     assert np.isfinite(values).all()
 
 
+def test_adamw_is_the_papers_and_spares_vectors():
+    # Loshchilov & Hutter 2019, algorithm 2, in float64, with the rate in effect as its eta alpha.
+    beta_1, beta_2, rate, decay = 0.9, 0.999, 1e-2, 0.3
+    optimizer = make_optimizer(
+        "adamw", rate, 20, warmup_proportion=0.25, min_lr=1e-3, weight_decay=decay
+    )
+    generator = np.random.default_rng(2)
+    shapes = [(3, 2), (2,), ()]
+    variables = [tf.Variable(generator.normal(size=shape)) for shape in shapes]
+    values = [variable.numpy() for variable in variables]
+    moments = [(np.zeros(shape), np.zeros(shape)) for shape in shapes]
+    for t in range(1, 25):
+        factor = t / 5 if t < 5 else max(1 - 0.9 * (t - 5) / 15, 0.1)
+        gradients = [generator.normal(size=shape) for shape in shapes]
+        optimizer.apply_gradients(zip(map(tf.constant, gradients), variables))
+        for i, g in enumerate(gradients):
+            m = beta_1 * moments[i][0] + (1 - beta_1) * g
+            v = beta_2 * moments[i][1] + (1 - beta_2) * g**2
+            moments[i] = m, v
+            step = m / (1 - beta_1**t) / (np.sqrt(v / (1 - beta_2**t)) + 1e-7)
+            step += decay * values[i] if len(shapes[i]) > 1 else 0
+            values[i] = values[i] - rate * factor * step
+            np.testing.assert_allclose(variables[i], values[i], rtol=0, atol=2e-6)
+
+
+def test_without_decay_adamw_is_adam_and_else_decays_by_5_percent_of_the_rate():
+    adam = trajectory(make_optimizer("adam", 1e-2, 30), 40)
+    adamw = trajectory(make_optimizer("adamw", 1e-2, 30, weight_decay=0.0), 40)
+    np.testing.assert_array_equal(adamw, adam)
+    optimizer = make_optimizer("adamw", 1e-2, 1, warmup_proportion=0, min_lr=1e-2)
+    variable = tf.Variable([[1.0]])
+    optimizer.apply_gradients([(tf.constant([[0.0]]), variable)])
+    np.testing.assert_allclose(variable, [[1 - 1e-2 * 0.05]], rtol=1e-6)
+
+
+def test_adamw_decays_and_updates_with_two_fused_ops_a_kernel():
+    variables = [tf.Variable(tf.ones(s)) for s in SHAPES]
+    optimizer = make_optimizer("adamw", 1e-2, 10)
+
+    @tf.function
+    def update():
+        optimizer.apply_gradients([(tf.ones(s), v) for s, v in zip(SHAPES, variables)])
+
+    types = [op.type for op in update.get_concrete_function().graph.get_operations()]
+    assert types.count("ResourceApplyAdam") == 3
+    assert types.count("AssignSubVariableOp") == 2
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_with_loss_scaling_an_optimizer_moves_the_same(name):
+    def moved(scaled):
+        variable = tf.Variable([[1.0], [-2.0]])
+        optimizer = make_optimizer(
+            name, 1e-2, 60, clip_norm=0.5, rate_factors={variable.ref(): 0.5}
+        )
+        if scaled:
+            optimizer = tf.keras.mixed_precision.LossScaleOptimizer(optimizer)
+        for _ in range(10):
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_sum(tf.square(variable - 0.3))
+                loss = optimizer.get_scaled_loss(loss) if scaled else loss
+            found = tape.gradient(loss, [variable])
+            found = optimizer.get_unscaled_gradients(found) if scaled else found
+            optimizer.apply_gradients(zip(found, [variable]))
+        return variable.numpy()
+
+    np.testing.assert_allclose(moved(True), moved(False), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_long_gradients_are_scaled_to_the_norm_together_and_short_ones_left(name):
+    def moved(scale, **settings):
+        optimizer = make_optimizer(name, 1e-2, 50, warmup_proportion=0, **settings)
+        variables = [tf.Variable([1.0, 2.0]), tf.Variable([[3.0]])]
+        for step in range(12):
+            # Alternately of norm 5 and 0.5, together.
+            gradients = np.float32([3.0, 0.0, 4.0]) * (0.1 if step % 2 else scale)
+            gradients = [tf.constant(gradients[:2]), tf.constant(gradients[2:, None])]
+            optimizer.apply_gradients(zip(gradients, variables))
+        return np.concatenate([v.numpy().ravel() for v in variables])
+
+    np.testing.assert_allclose(moved(1.0, clip_norm=1.0), moved(0.2), rtol=1e-6)
+    np.testing.assert_array_equal(moved(1.0, clip_norm=6.0), moved(1.0))
+    assert np.abs(moved(1.0, clip_norm=1.0) - moved(1.0)).max() > 1e-4
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_variable_with_a_rate_of_its_own_moves_as_at_that_rate(name):
+    gradients = np.random.default_rng(3).normal(size=(12, 4, 2)).astype(np.float32)
+
+    def moved(rate, factor=None):
+        variable, other = tf.Variable(tf.ones([4, 2])), tf.Variable(tf.ones([4, 2]))
+        factors = {} if factor is None else {variable.ref(): factor}
+        optimizer = make_optimizer(name, rate, 12, rate_factors=factors)
+
+        @tf.function
+        def update(gradient):
+            optimizer.apply_gradients([(gradient, variable), (gradient, other)])
+
+        for gradient in gradients:
+            update(tf.constant(gradient))
+        return variable.numpy(), other.numpy()
+
+    slow, other = moved(1e-2, 0.1)
+    np.testing.assert_allclose(slow, moved(1e-3)[0], rtol=1e-5)
+    np.testing.assert_array_equal(other, moved(1e-2)[0])
+    np.testing.assert_array_equal(moved(1e-2, 0.0)[0], np.ones([4, 2]))
+
+
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_the_rate_rises_falls_and_stays(name):
     optimizer = make_optimizer(name, 1.0, 20, warmup_proportion=0.25, min_lr=0.1)
@@ -230,6 +339,19 @@ def test_the_rate_rises_falls_and_stays(name):
         rates.append(effective_learning_rate(optimizer))
     expected = [t / 5 for t in range(1, 6)]
     expected += [1 - 0.9 * (t - 5) / 15 for t in range(6, 21)] + [0.1] * 4
+    np.testing.assert_allclose(rates, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_rate_falls_by_half_a_cosine(name):
+    settings = {"warmup_proportion": 0.25, "min_lr": 0.1, "schedule": "cosine"}
+    optimizer = make_optimizer(name, 1.0, 20, **settings)
+    rates = []
+    for step in range(24):
+        optimizer.iterations.assign(step)
+        rates.append(effective_learning_rate(optimizer))
+    expected = [t / 5 for t in range(1, 6)]
+    expected += [0.55 + 0.45 * math.cos(math.pi * (t - 5) / 15) for t in range(6, 21)] + [0.1] * 4
     np.testing.assert_allclose(rates, expected, rtol=1e-5)
 
 
@@ -299,7 +421,9 @@ def test_a_restored_checkpoint_keeps_the_rate_but_not_an_old_schedule(name, tmp_
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"name": "sgd"}, "no optimizer 'sgd'; the optimizers are radam, adam"),
+        ({"name": "sgd"}, "no optimizer 'sgd'; the optimizers are radam, adam, adamw"),
+        ({"schedule": "steps"}, "schedule='steps' is not one of linear, cosine"),
+        ({"weight_decay": 0.1}, "weight_decay=0.1 is for optimizer='adamw'"),
         ({"total_steps": 0}, "total_steps=0 must be an integer of at least 1"),
         ({"total_steps": 10.0}, "total_steps=10.0 must be an integer"),
         ({"total_steps": True}, "total_steps=True must be an integer"),
