@@ -252,6 +252,7 @@ def _manifest(
             ]
         if not kept:
             raise UserError(f"No image of the split {split} can be used; replace the images.")
+        written = [journal.written[plan.name].shard for plan in split_plans]
         labels = table.labels[kept]
         combinations = collections.Counter(combination(row, table.classes) for row in labels)
         result[split] = records.Split(
@@ -261,7 +262,8 @@ def _manifest(
                 name: int(count) for name, count in zip(table.classes, labels.sum(axis=0))
             },
             combination_counts=dict(sorted(combinations.items())) if table.classes else {},
-            shards=tuple(journal.written[plan.name].shard for plan in split_plans),
+            shards=tuple(written),
+            depths=records.added(shard.depths for shard in written),
         )
     return records.Manifest(
         classes=table.classes,
@@ -297,6 +299,13 @@ def _summary(manifest: records.Manifest) -> Iterator[str]:
             if names is rarest and commonest:
                 more = len(counts) - len(rarest) - len(commonest)
                 yield f"... {more:,} more classes, all of them in {records.MANIFEST_NAME} ..."
+    depths = records.added(split.depths for split in manifest.splits.values())
+    for bits, count in sorted(depths.items(), key=lambda item: int(item[0])):
+        if bits != "8":
+            yield (
+                f"{count:,} photograph{'s have' if count > 1 else ' has'} values of {bits} bits, "
+                "of which the records have the upper 8."
+            )
     unreadable = [entry for entry in manifest.skipped if "shard" in entry]
     if unreadable:
         shown = "; ".join(f"{e['file']!r}: {e['reason']}" for e in unreadable[: selection.SHOWN])

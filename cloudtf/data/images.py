@@ -8,7 +8,7 @@ is decoded, so that a small file cannot ask for all the memory.
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import NamedTuple, Optional
 
 import cv2
 import numpy as np
@@ -20,7 +20,19 @@ from cloudtf.data import jpeg, orientation, pixels, png
 TWO_STEP = (1.5, 4.0)
 
 
-def convert_image(data: bytes, height: int, width: int, quality: int) -> bytes:
+class Converted(NamedTuple):
+    """A photograph made small.
+
+    Attributes:
+      encoded: the bytes of a 4:2:0 JPEG.
+      depth: bits of a value as the photograph had it, 8 for fewer; see `pixels.depth_of`.
+    """
+
+    encoded: bytes
+    depth: int
+
+
+def convert_image(data: bytes, height: int, width: int, quality: int) -> Converted:
     """A photograph as an RGB JPEG of the given size.
 
     Args:
@@ -29,14 +41,12 @@ def convert_image(data: bytes, height: int, width: int, quality: int) -> bytes:
       width: columns of the result.
       quality: JPEG quality of the result, 1 to 100.
 
-    Returns:
-      The bytes of a 4:2:0 JPEG.
-
     Raises:
       ValueError: one phrase on what is wrong with `data`; see `decode`.
     """
-    image = load(data, height, width)
-    return simplejpeg.encode_jpeg(image, quality=quality, colorsubsampling="420")
+    image, depth = _load(data, height, width)
+    encoded = simplejpeg.encode_jpeg(image, quality=quality, colorsubsampling="420")
+    return Converted(encoded, depth)
 
 
 def load(data: bytes, height: int, width: int) -> np.ndarray:
@@ -56,13 +66,7 @@ def load(data: bytes, height: int, width: int) -> np.ndarray:
     Raises:
       ValueError: one phrase on what is wrong with `data`; see `decode`.
     """
-    image, turned, extent = _read(data, height, width, _scratch)
-    if turned >= 5:
-        height, width = width, height
-    small = resize(image, height, width, extent)
-    # Where nothing was resized, the pixels are still those in the scratch array.
-    small = small.copy() if np.shares_memory(small, image) else small
-    return orientation.upright(small, turned)
+    return _load(data, height, width)[0]
 
 
 def decode(data: bytes, min_height: int = 0, min_width: int = 0) -> np.ndarray:
@@ -80,8 +84,8 @@ def decode(data: bytes, min_height: int = 0, min_width: int = 0) -> np.ndarray:
     Raises:
       ValueError: one phrase: empty, neither JPEG nor PNG, too large, image data missing or damaged.
     """
-    image, turned, _ = _read(data, min_height, min_width, _new)
-    return orientation.upright(image, turned)
+    photograph = _read(data, min_height, min_width, _new)
+    return orientation.upright(photograph.image, photograph.orientation)
 
 
 def resize(
@@ -135,18 +139,33 @@ def resize(
     return np.ascontiguousarray(image)
 
 
-def _read(
-    data: bytes, min_height: int, min_width: int, memory: pixels.Memory
-) -> tuple[np.ndarray, int, tuple[float, float]]:
-    """The pixels as stored, the orientation, and how many rows and columns are photograph."""
+def _load(data: bytes, height: int, width: int) -> tuple[np.ndarray, int]:
+    """The pixels of a photograph as `load` gives them, and its depth in bits."""
+    image, turned, extent, depth = _read(data, height, width, _scratch)
+    if turned >= 5:
+        height, width = width, height
+    small = resize(image, height, width, extent)
+    # Where nothing was resized, the pixels are still those in the scratch array.
+    small = small.copy() if np.shares_memory(small, image) else small
+    return orientation.upright(small, turned), depth
+
+
+class _Photograph(NamedTuple):
+    image: np.ndarray  # As stored.
+    orientation: int
+    extent: tuple[float, float]  # How many rows and columns of `image` are photograph.
+    depth: int
+
+
+def _read(data: bytes, min_height: int, min_width: int, memory: pixels.Memory) -> _Photograph:
     if not data:
         raise ValueError("the file is empty")
     if data[:2] == b"\xff\xd8":
         decoded = jpeg.decode(data, min_height, min_width, memory)
-        return decoded.image, decoded.orientation, decoded.extent
+        return _Photograph(decoded.image, decoded.orientation, decoded.extent, 8)
     if data[:8] == png.SIGNATURE:
-        image, turned, _ = png.decode(data)
-        return image, turned, image.shape[:2]
+        image, turned, depth = png.decode(data)
+        return _Photograph(image, turned, image.shape[:2], depth)
     raise ValueError("the file is neither a JPEG nor a PNG")
 
 

@@ -46,16 +46,18 @@ def trim(picture: Picture) -> None:
     """
     if picture.frame.marker in _ARITHMETIC or picture.frame.marker > 0xC2:
         raise ValueError("the JPEG is damaged, or of a kind that cannot be checked")
-    told: dict[int, list[int]] = {}  # Bits for the coefficients known, by component and block.
+    bits_known: dict[
+        int, list[int]
+    ] = {}  # Bits for the coefficients known, by component and block.
     scans = picture.scans
     for number, scan in enumerate(scans):
         place = f" in scan {number + 1} of {len(scans)}" if len(scans) > 1 else ""
-        _trim(scan, picture.frame, told, place)
+        _trim(scan, picture.frame, bits_known, place)
 
 
-def _trim(scan: Scan, frame: Frame, told: dict[int, list[int]], place: str) -> None:
+def _trim(scan: Scan, frame: Frame, bits_known: dict[int, list[int]], place: str) -> None:
     band = read_band(scan.header)
-    walk, units = _walk_of(scan, band, frame, told)
+    walk, units = _walk_of(scan, band, frame, bits_known)
     kept, done = [], 0
     for number, piece in enumerate(scan.intervals):
         if done == units:
@@ -112,7 +114,9 @@ def _is_filled(byte: int, bits: int) -> bool:
     return byte & (1 << bits) - 1 == (1 << bits) - 1
 
 
-def _walk_of(scan: Scan, band: Band, frame: Frame, told: dict[int, list[int]]) -> tuple[_Walk, int]:
+def _walk_of(
+    scan: Scan, band: Band, frame: Frame, bits_known: dict[int, list[int]]
+) -> tuple[_Walk, int]:
     """How to walk through a scan, and its units."""
     by_name = {component.identifier: component for component in frame.components}
     try:
@@ -137,7 +141,7 @@ def _walk_of(scan: Scan, band: Band, frame: Frame, told: dict[int, list[int]]) -
             ]
             return _single(tables), units
         component, _, ac = chosen[0]
-        known = told.setdefault(component.identifier, [0] * units)
+        known = bits_known.setdefault(component.identifier, [0] * units)
         symbols = _symbols(scan.tables[1, ac])
         return _spectral(symbols, band, known), units
     except KeyError as error:

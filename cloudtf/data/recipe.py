@@ -47,7 +47,7 @@ class Recipe:
         path = files.join(self.images_dir, *name.split("/"))
         try:
             data = files.read_bytes(path)
-            record = make_record(data, name, label, self.height, self.width, self.quality)
+            return make_record(data, name, label, self.height, self.width, self.quality)
         except (ValueError, UserError) as error:
             if self.skip and (isinstance(error, ValueError) or files.is_lasting(error)):
                 return shards.Outcome(None, str(error).rstrip("."))
@@ -57,7 +57,6 @@ class Recipe:
                 f"The image {path} cannot be used: {error}. Replace it, or leave such images out "
                 f"with {param(on_error='skip')}."
             ) from error
-        return shards.Outcome(record)
 
 
 @contextlib.contextmanager
@@ -73,8 +72,8 @@ def one_thread_an_image() -> Iterator[None]:
 
 def make_record(
     data: bytes, name: str, label: Optional[np.ndarray], height: int, width: int, quality: int
-) -> bytes:
-    """The record of one photograph: a serialised `tf.train.Example`.
+) -> shards.Outcome:
+    """The record of one photograph: a serialised `tf.train.Example`, and what it was made from.
 
     Args:
       data: the bytes of the photograph's file, JPEG or PNG.
@@ -87,7 +86,7 @@ def make_record(
     Raises:
       ValueError: one phrase on what is wrong with `data`.
     """
-    encoded = images.convert_image(data, height, width, quality)
+    encoded, depth = images.convert_image(data, height, width, quality)
     features: dict[str, tfrecord.Feature] = {
         records.ENCODED: encoded,
         records.FORMAT: b"jpeg",
@@ -98,4 +97,4 @@ def make_record(
     }
     if label is not None:
         features[records.LABEL] = label.tolist()
-    return tfrecord.encode_example(features)
+    return shards.Outcome(tfrecord.encode_example(features), depth=depth)

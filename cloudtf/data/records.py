@@ -46,6 +46,8 @@ class Shard:
       sha256: the file's SHA-256, 64 hexadecimal digits.
       edge_crcs: the masked CRC-32C of its first and its last record, as they stand in the file, by
         which records of another set are noticed without reading all; empty where none is known.
+      depths: bits of a value in the photographs that its records were made from -> how many had
+        them, as in `Split`.
     """
 
     name: str
@@ -53,6 +55,8 @@ class Shard:
     num_bytes: int
     sha256: str
     edge_crcs: tuple[int, ...] = ()
+    # Not hashed: shards are keys, and a dict cannot be.
+    depths: dict[str, int] = dataclasses.field(default_factory=dict, hash=False)
 
     @property
     def is_copy(self) -> bool:
@@ -71,6 +75,9 @@ class Split:
       combination_counts: label combination -> examples with it; the classes of a combination are
         joined by `|`, none at all is the empty text.
       shards: the split's files, in the order of their numbers.
+      depths: bits of a value in the photographs that its records were made from, `"8"`, `"12"` and
+        the like -> how many had them. Of more than 8 bits the upper 8 of those in use are in the
+        records (`pixels.to_bytes`). Empty where that is not known.
     """
 
     name: str
@@ -78,6 +85,7 @@ class Split:
     class_counts: dict[str, int]
     combination_counts: dict[str, int]
     shards: tuple[Shard, ...]
+    depths: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,6 +153,7 @@ class Manifest:
             class_counts={c: sum(s.class_counts.get(c, 0) for s in splits) for c in self.classes},
             combination_counts=dict(combination_counts) if counted else {},
             shards=tuple(shard for split in splits for shard in split.shards),
+            depths=added(split.depths for split in splits),
         )
 
 
@@ -219,6 +228,7 @@ def _split(name: str, raw: dict[str, Any], classes: tuple[str, ...]) -> Split:
         class_counts=class_counts,
         combination_counts={key: _whole(value) for key, value in combinations.items()},
         shards=tuple(shard_from(shard) for shard in raw["shards"]),
+        depths=_depths(raw),
     )
 
 
@@ -240,7 +250,25 @@ def shard_from(raw: dict[str, Any]) -> Shard:
     crcs = tuple(_whole(crc, 0, 2**32 - 1) for crc in raw.get("edge_crcs", ()))
     if len(crcs) not in (0, 2):
         raise ValueError(f"the shard {name[:60]!r} has {len(crcs)} edge_crcs, not 2")
-    return Shard(name, _whole(raw["num_examples"]), _whole(raw["num_bytes"]), digest, crcs)
+    return Shard(
+        name, _whole(raw["num_examples"]), _whole(raw["num_bytes"]), digest, crcs, _depths(raw)
+    )
+
+
+def _depths(raw: dict[str, Any]) -> dict[str, int]:
+    # A dataset.json of before them has none.
+    depths = {key: _whole(value) for key, value in raw.get("depths", {}).items()}
+    if not all(key.isdecimal() and key.isascii() and 8 <= int(key) <= 16 for key in depths):
+        raise ValueError(f"{str(depths)[:60]} are no depths of images")
+    return depths
+
+
+def added(counts: Iterable[dict[str, int]]) -> dict[str, int]:
+    """Counts added up by name: `{"8": 3}` and `{"8": 1, "12": 2}` are `{"8": 4, "12": 2}`."""
+    total: collections.Counter[str] = collections.Counter()
+    for each in counts:
+        total.update(each)
+    return dict(total)
 
 
 def _whole(value: Any, low: int = 0, high: int = 2**63 - 1) -> int:

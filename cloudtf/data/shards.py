@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import hashlib
 import itertools
@@ -41,10 +42,12 @@ class Outcome:
     Attributes:
       record: the serialised example; None if it was left out.
       reason: one phrase why it was.
+      depth: bits of a value in the photograph, at least 8.
     """
 
     record: Optional[bytes]
     reason: str = ""
+    depth: int = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +117,10 @@ def write(
 
         def make_chunk(chunk: list[int]) -> list[Outcome]:
             outcomes = [make(index) for index in chunk]
-            return [o if o.record is None else Outcome(tfrecord.frame(o.record)) for o in outcomes]
+            return [
+                o if o.record is None else dataclasses.replace(o, record=tfrecord.frame(o.record))
+                for o in outcomes
+            ]
 
         made = machine.map_ahead(pool, make_chunk, chunks, 4 * workers)
         outcomes = itertools.chain.from_iterable(made)
@@ -140,6 +146,7 @@ def _write_one(
     progress: Callable[[int], object],
 ) -> Written:
     digest, length, skipped = hashlib.sha256(), 0, {}
+    depths: collections.Counter[str] = collections.Counter()
     target = files.join(data_dir, shard_plan.name)
     with files.replacing(target) as temporary, open(temporary, "w+b") as file:
         for index in shard_plan.examples:
@@ -151,7 +158,8 @@ def _write_one(
             file.write(outcome.record)
             digest.update(outcome.record)
             length += len(outcome.record)
+            depths[str(outcome.depth)] += 1
         crcs = tfrecord.edge_crcs(file, length)
     kept = len(shard_plan.examples) - len(skipped)
-    shard = records.Shard(shard_plan.name, kept, length, digest.hexdigest(), crcs)
+    shard = records.Shard(shard_plan.name, kept, length, digest.hexdigest(), crcs, dict(depths))
     return Written(shard, skipped)

@@ -54,6 +54,8 @@ class PredictConfig(Settings):
         super().__post_init__()
         if (self.data_dir is None) == (self.images_dir is None):
             raise UsageError(f"Give either {param('data_dir')} or {param('images_dir')}.")
+        if self.data_dir is None and self.split is not None:
+            raise UsageError(f"{param(split=self.split)} needs {param('data_dir')}.")
         if self.images_dir is None and self.recursive:
             raise UsageError(f"{param(recursive=True)} needs {param('images_dir')}.")
         if self.images_dir is None and self.on_error != "fail":

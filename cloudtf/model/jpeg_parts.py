@@ -103,8 +103,8 @@ def take_apart(data: tf.Tensor) -> Parts:
             file = tf.strings.join([file, segment, piece])
             longer = tf.strings.join([longer, segment, piece, _MORE])
             scans += 1
-            told = content[at + 5 : at + 5 + 2 * count : 2]
-            concerned = tf.reduce_any(tf.equal(names[:, None], told[None]), axis=1)
+            identifiers = content[at + 5 : at + 5 + 2 * count : 2]
+            concerned = tf.reduce_any(tf.equal(names[:, None], identifiers[None]), axis=1)
             own = restarts[(restarts >= after) & (restarts < end)]
             units = _units(size, sides, concerned)
             _check_restarts(tf.gather(content, own + 1), interval, units)

@@ -91,6 +91,7 @@ def postprocess(config: PostprocessConfig) -> PostprocessResult:
     ...     output="cleaned.csv",
     ... )
     >>> result = postprocess(config)
+    Recall thresholds of 12 examples of val.
     class ...
     Wrote cleaned.csv.
     >>> result.masks == {kind: len(names) for kind in class_names}
@@ -197,6 +198,7 @@ def _recall_thresholds(
     config: PostprocessConfig, class_names: list[str]
 ) -> dict[str, Optional[float]]:
     found = thresholds.read(config.thresholds)
+    report(f"Recall thresholds {found}.")
     chosen = found.classes
     without = [name for name in class_names if name not in chosen]
     unknown = [name for name in chosen if name not in class_names]

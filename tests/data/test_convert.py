@@ -129,6 +129,24 @@ def test_names_say_the_number_of_shards_and_nothing_else_is_left(source, tmp_pat
     assert sorted(os.listdir(tmp_path / "out")) == ["dataset.json", *shards]
 
 
+def test_the_manifest_says_how_deep_the_photographs_were(own, tmp_path, capsys):
+    names = sorted(os.listdir(own / "images"))
+    for number, bits in enumerate((12, 16, 12)):
+        deep = np.full((30, 40, 3), (1 << bits) - 1, np.uint16)
+        (own / "images" / names[number]).write_bytes(cv2.imencode(".png", deep)[1].tobytes())
+    run(own, tmp_path / "out")
+    splits = json.loads((tmp_path / "out" / "dataset.json").read_text())["splits"].values()
+    total = {"8": len(names) - 3, "12": 2, "16": 1}
+    for bits, count in total.items():
+        assert sum(split["depths"].get(bits, 0) for split in splits) == count
+        shards = [shard for split in splits for shard in split["shards"]]
+        assert sum(shard["depths"].get(bits, 0) for shard in shards) == count
+    printed = capsys.readouterr().out
+    assert "2 photographs have values of 12 bits, of which the records have the upper 8." in printed
+    assert "1 photograph has values of 16 bits" in printed
+    assert records.read_manifest(str(tmp_path / "out")).joined(["train", "val"]).depths == total
+
+
 def test_the_same_seed_gives_the_same_bytes_for_any_number_of_threads(source, tmp_path):
     for workers in (1, 2, 7):
         run(source, tmp_path / str(workers), workers=workers)

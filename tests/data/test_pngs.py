@@ -165,3 +165,4 @@ def test_of_a_16_bit_png_the_upper_8_of_the_bits_that_it_uses_are_read(largest, 
     colours = deep[..., 2::-1] if channels > 1 else deep
     expected = np.broadcast_to(colours >> (bits - 8), (20, 30, 3))
     np.testing.assert_array_equal(images.decode(data), expected)
+    assert images.convert_image(data, 20, 30, 95).depth == bits

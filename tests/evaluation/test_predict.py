@@ -379,6 +379,11 @@ def test_what_is_for_photographs_is_refused_for_records(given):
         PredictConfig(model="m", output="o.csv", data_dir="records", **given)
 
 
+def test_a_split_is_refused_for_photographs():
+    with pytest.raises(UsageError, match="split='val' needs data_dir"):
+        PredictConfig(model="m", output="o.csv", images_dir="photographs", split="val")
+
+
 def test_a_model_with_more_outputs_than_classes_is_refused(photographs_dir, records_dir, tmp_path):
     path = str(tmp_path / "five.keras")
     info = {"classes": list(CLASSES), "image_height": 64, "image_width": 64}

@@ -71,7 +71,8 @@ def test_masks_under_the_recall_threshold_are_emptied_and_nothing_else(files, ca
         unused_predictions=1,
     )
     printed = capsys.readouterr().out
-    assert [line.split() for line in printed.splitlines()[:4]] == [
+    assert [line.split() for line in printed.splitlines()[:5]] == [
+        ["Recall", "thresholds", "of", "examples", "that", "the", "file", "does", "not", "name."],
         ["class", "masks", "removed", "left"],
         ["Sugar", "1", "1", "0"],
         ["Fish", "2", "1", "1"],
@@ -79,6 +80,13 @@ def test_masks_under_the_recall_threshold_are_emptied_and_nothing_else(files, ca
     ]
     assert "Predicted images that the submission does not name: 1." in printed
     assert f"Wrote {files.output}." in printed
+
+
+def test_it_says_what_the_thresholds_were_chosen_from(files, capsys):
+    classes = thresholds.read(str(files.thresholds)).classes
+    thresholds.write(str(files.thresholds), classes, {"split": "train", "examples": 1234})
+    run_postprocess(files.config())
+    assert "Recall thresholds of 1,234 examples of train." in capsys.readouterr().out
 
 
 def test_a_score_equal_to_the_threshold_keeps_its_mask(files):
