@@ -21,7 +21,7 @@ from cloudtf.text import number, table
 _MANY_SHARDS = 10_000
 _LARGEST_SHARD_BYTES = 1_000_000_000
 # An entry of dataset.json.
-_MANIFEST_BYTES_A_SHARD = 425
+_MANIFEST_BYTES_A_SHARD = 485
 # For its length, its first record and its last one.
 _REQUESTS_A_SHARD = 3
 
