@@ -12,6 +12,9 @@ Memory = Callable[[tuple[int, int, int]], np.ndarray]  # An array of uint8 by it
 MAX_PIXELS = 200_000_000
 MAX_SIDE = 65_500
 
+# The mean colour of ImageNet's photographs, RGB: what stands where there is no picture.
+FILL = (124, 116, 104)
+
 # Bits that cameras and scanners give a value, of which PNG keeps those over 8 in 16.
 DEPTHS = (8, 10, 12, 14, 16)
 

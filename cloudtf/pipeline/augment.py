@@ -1,4 +1,4 @@
-"""Augmentation of a whole uint8 batch by one compiled resampling along its maps (`distortion`).
+"""Augmentation of a whole uint8 batch by one compiled resampling along its maps (`maps`).
 
 Outside the frame the image is reflected without repeating its edge (OpenCV's BORDER_REFLECT_101).
 The same code runs in the input pipeline and inside the train step on an accelerator.
@@ -7,12 +7,14 @@ The same code runs in the input pipeline and inside the train step on an acceler
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 import tensorflow as tf
 
+from cloudtf.pipeline import affine, colour
 from cloudtf.pipeline.augmentations import Augmentations
-from cloudtf.pipeline.distortion import FRACTION_BITS, ONE, Maps, sample_maps
+from cloudtf.pipeline.distortion import sample_maps
+from cloudtf.pipeline.maps import FRACTION_BITS, ONE, Maps
 
 # XLA for CPUs gives each gather a loop of its own from TensorFlow 2.20 on, in which it computes the
 # source coordinates anew. There they are computed once, before: a third of the time (0.32 against
@@ -38,7 +40,9 @@ class _Corners(NamedTuple):
     below: tf.Tensor
 
 
-def apply_maps(images: tf.Tensor, maps: Maps, whole_batch: bool = False) -> tf.Tensor:
+def apply_maps(
+    images: tf.Tensor, maps: Maps, whole_batch: bool = False, reach: float = 1.0
+) -> tf.Tensor:
     """Resamples a batch bilinearly along `maps`.
 
     In three stages: RGB pixels become one 32-bit word each, words are gathered and mixed, and words
@@ -52,37 +56,39 @@ def apply_maps(images: tf.Tensor, maps: Maps, whole_batch: bool = False) -> tf.T
       maps: where each pixel comes from, as made by `make_maps` or `sample_maps`.
       whole_batch: resample all images at once, as accelerators do best, and which uses all cores
         for one batch; else one image after the other.
+      reach: how many times farther away sources may be than by a turn and a distortion.
 
     Returns:
-      uint8 [B, H, W, 3], within one grey level of exact arithmetic; a whole-pixel move is exact.
-      Both ways give the same bytes.
+      uint8 [B, h, w, 3], the size of the maps, within one grey level of exact arithmetic; a
+      whole-pixel move is exact. Both ways give the same bytes.
     """
     height, width = images.shape[1:3]
-    count = height * width
-    pixels = tf.reshape(images, [-1, count, 3])
+    rows, columns = maps.bx.shape[1], maps.ax.shape[1]
+    count = rows * columns
+    pixels = tf.reshape(images, [-1, height * width, 3])
     if whole_batch:
-        packed = _compiled_resample(_compiled_pack(pixels), maps, height, width)
+        packed = _compiled_resample(_compiled_pack(pixels), maps, height, width, reach)
         words = _compiled_unpack(tf.reshape(packed, [-1, count]))
     else:
-        words = _resample_in_turn(pixels, maps, height, width, GATHERS_APART)
+        words = _resample_in_turn(pixels, maps, height, width, reach, GATHERS_APART)
     channels = tf.reshape(tf.bitcast(words, tf.uint8), [tf.shape(words)[0], -1])
     batch = -1 if images.shape[0] is None else images.shape[0]
-    return tf.reshape(channels[:, : 3 * count], [batch, height, width, 3])
+    return tf.reshape(channels[:, : 3 * count], [batch, rows, columns, 3])
 
 
 @tf.function(jit_compile=True, autograph=False)
 def _resample_in_turn(
-    pixels: tf.Tensor, maps: Maps, height: int, width: int, gathers_apart: bool
+    pixels: tf.Tensor, maps: Maps, height: int, width: int, reach: float, gathers_apart: bool
 ) -> tf.Tensor:
-    """All three stages: uint8 [B, H * W, 3] to words uint32 [B, 3 * ceil(H * W / 4)]."""
-    count = height * width
+    """All three stages: uint8 [B, H * W, 3] to words uint32 [B, 3 * ceil(h * w / 4)]."""
+    count = maps.bx.shape[1] * maps.ax.shape[1]
 
     def one(i: tf.Tensor, results: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
         own = Maps(*(None if values is None else _row(values, i) for values in maps))
         packed = _pack(_row(pixels, i))
 
         def find_corners() -> _Corners:
-            return _corners(own, height, width)
+            return _corners(own, height, width, reach)
 
         corners = find_corners() if gathers_apart else None
         # What XLA does on one side of a condition it does not fuse with what is on the other.
@@ -111,9 +117,9 @@ def _pack(pixels: tf.Tensor) -> tf.Tensor:
     return pixels[..., 0] | left_shift(pixels[..., 1], 8) | left_shift(pixels[..., 2], 16)
 
 
-def _resample(packed: tf.Tensor, maps: Maps, height: int, width: int) -> tf.Tensor:
-    """uint32 [B, H * W], packed as by `_pack`, to [B, H, W]."""
-    return _mix(packed, _corners(maps, height, width), maps, height, width)
+def _resample(packed: tf.Tensor, maps: Maps, height: int, width: int, reach: float) -> tf.Tensor:
+    """uint32 [B, H * W], packed as by `_pack`, to [B, h, w]."""
+    return _mix(packed, _corners(maps, height, width, reach), maps, height, width)
 
 
 def _mix(packed: tf.Tensor, corners: _Corners, maps: Maps, height: int, width: int) -> tf.Tensor:
@@ -126,12 +132,12 @@ def _mix(packed: tf.Tensor, corners: _Corners, maps: Maps, height: int, width: i
     Args:
       packed: uint32 [B, H * W], packed as by `_pack`.
       corners: the four neighbours of each source point, and their weights.
-      maps: the maps of the batch, of which the tone is applied.
+      maps: the maps of the batch, of which the change of colours is applied.
       height: H, rows of the images.
       width: W, columns of the images.
 
     Returns:
-      uint32 [B, H, W].
+      uint32 [B, h, w].
     """
     corner, right, below = corners
     both = right_shift(right * below + ONE // 2, FRACTION_BITS)
@@ -145,7 +151,7 @@ def _mix(packed: tf.Tensor, corners: _Corners, maps: Maps, height: int, width: i
         green += (right_shift(pixel, 8) & 0xFF) * weight
     half = ONE // 2
     red_blue = right_shift(red_blue + half * 0x00010001, FRACTION_BITS) & 0x00FF00FF
-    return _tone(red_blue | (green + half) & 0xFF00, maps)
+    return colour.apply(red_blue | (green + half) & 0xFF00, maps)
 
 
 def _move(packed: tf.Tensor, corners: _Corners, maps: Maps, width: int) -> tf.Tensor:
@@ -155,7 +161,7 @@ def _move(packed: tf.Tensor, corners: _Corners, maps: Maps, width: int) -> tf.Te
         for weight in (corners.right, corners.below)
     )
     pixel = corners.corner + right + below * width
-    return _tone(tf.gather(packed, pixel, axis=1, batch_dims=1), maps)
+    return colour.apply(tf.gather(packed, pixel, axis=1, batch_dims=1), maps)
 
 
 def _whole_pixels(maps: Maps) -> tf.Tensor:
@@ -164,17 +170,17 @@ def _whole_pixels(maps: Maps) -> tf.Tensor:
     return tf.equal(tf.reduce_max(parts), 0)
 
 
-def _corners(maps: Maps, height: int, width: int) -> _Corners:
-    x, y = _coordinates(maps, height, width)
+def _corners(maps: Maps, height: int, width: int, reach: float) -> _Corners:
+    x, y = _coordinates(maps, height, width, reach)
     column, right = _neighbours(x, width)
     row, below = _neighbours(y, height)
     return _Corners(row * width + column, right, below)
 
 
-def _coordinates(maps: Maps, height: int, width: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Source column and row of each pixel: int32 [B, H, W] in 1/256 pixels, in the image."""
+def _coordinates(maps: Maps, height: int, width: int, reach: float) -> tuple[tf.Tensor, tf.Tensor]:
+    """Source column and row of each pixel: int32 [B, h, w] in 1/256 pixels, in the image."""
     # Distortion reaches at most 1.9 sides (1.4 from the centre), and a turn takes it anywhere.
-    reach = 1.5 * math.hypot(height, width) + max(height, width)
+    reach *= 1.5 * math.hypot(height, width) + max(height, width)
     return (
         _reflect(maps.ax[:, None, :] + maps.bx[:, :, None], width, reach),
         _reflect(maps.ay[:, None, :] + maps.by[:, :, None], height, reach),
@@ -190,19 +196,6 @@ def _neighbours(coordinate: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]
     """
     pixel = tf.minimum(right_shift(coordinate, FRACTION_BITS), max(size - 2, 0))
     return pixel, tf.cast(coordinate - left_shift(pixel, FRACTION_BITS), tf.uint32)
-
-
-def _tone(packed: tf.Tensor, maps: Maps) -> tf.Tensor:
-    """Contrast and brightness of packed pixels, uint32 [B, H, W]."""
-    if maps.gain is None or maps.offset is None:
-        return packed
-    gain, offset = maps.gain[:, None, None], maps.offset[:, None, None]
-    result = tf.zeros_like(packed)
-    for bits in (0, 8, 16):
-        channel = tf.cast(right_shift(packed, bits) & 0xFF, tf.int32) * gain + offset
-        channel = tf.clip_by_value(right_shift(channel + ONE // 2, FRACTION_BITS), 0, 255)
-        result |= left_shift(tf.cast(channel, tf.uint32), bits)
-    return result
 
 
 def _unpack(packed: tf.Tensor) -> tf.Tensor:
@@ -240,7 +233,13 @@ def _reflect(coordinate: tf.Tensor, size: int, reach: float) -> tf.Tensor:
 
 
 def augment(
-    images: tf.Tensor, keys: tf.Tensor, *, ops: Augmentations, seed: int, whole_batch: bool = False
+    images: tf.Tensor,
+    keys: tf.Tensor,
+    *,
+    ops: Augmentations,
+    seed: int,
+    whole_batch: bool = False,
+    size: Optional[tuple[int, int]] = None,
 ) -> tf.Tensor:
     """Augments a batch; each example's change depends on (seed, its key) alone.
 
@@ -250,15 +249,16 @@ def augment(
       ops: the augmentations to apply, their probability and strengths.
       seed: keys the random draws, with `keys`; the lowest 32 bits count.
       whole_batch: whether images are resampled all at once (see `apply_maps`).
+      size: (h, w) of the result, made by the same resampling; None: as the images are.
 
     Returns:
-      uint8 [B, H, W, 3].
+      uint8 [B, h, w, 3].
     """
-    if not ops.augmentations:
-        return images
     height, width = images.shape[1:3]
-    maps = _compiled_sample_maps(ops, seed, keys, height, width, in_turn=not whole_batch)
-    return apply_maps(images, maps, whole_batch)
+    if not ops.augmentations and size in (None, (height, width)):
+        return images
+    maps = _compiled_sample_maps(ops, seed, keys, height, width, not whole_batch, size)
+    return apply_maps(images, maps, whole_batch, affine.reach(ops))
 
 
 # Each stage is compiled by itself, so that a coordinate is rounded once for all uses, and a pixel

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Optional
 
+from cloudtf.errors import UsageError, param
 from cloudtf.settings import Settings, setting
 
 NAMES = (
@@ -13,6 +15,14 @@ NAMES = (
     "grid_distortion",
     "brightness",
     "contrast",
+    "scale",
+    "shift",
+    "shear",
+    "aspect",
+    "crop",
+    "grey",
+    "channel_shuffle",
+    "erase",
 )
 # The original notebook's (docs/ORIGINAL.md).
 ORIGINAL = NAMES[:4]
@@ -20,7 +30,10 @@ ORIGINAL = NAMES[:4]
 
 @dataclasses.dataclass(frozen=True)
 class Augmentations(Settings):
-    """The augmentations of training images; the defaults are the original notebook's."""
+    """The augmentations of training images; the defaults are the original notebook's.
+
+    docs/AUGMENT.md says what each does with a picture and its labels.
+    """
 
     augmentations: tuple[str, ...] = setting(
         ORIGINAL,
@@ -31,6 +44,20 @@ class Augmentations(Settings):
     augment_probability: float = setting(
         0.5,
         "Probability of each augmentation for each image.",
+        minimum=0,
+        maximum=1,
+        topic="augmentation",
+    )
+    augment_ops: Optional[int] = setting(
+        None,
+        "Apply so many of `augmentations` to each image, drawn at random as in RandAugment, in "
+        "place of each with `augment_probability`.",
+        minimum=1,
+        topic="augmentation",
+    )
+    augment_strength: float = setting(
+        1.0,
+        "Share of their limits to which all augmentations go.",
         minimum=0,
         maximum=1,
         topic="augmentation",
@@ -66,3 +93,59 @@ class Augmentations(Settings):
         maximum=1,
         topic="augmentation",
     )
+    scale_limit: float = setting(
+        0.2,
+        "Images are enlarged or shrunk by a factor in 1 ± this.",
+        minimum=0,
+        maximum=0.9,
+        topic="augmentation",
+    )
+    shift_limit: float = setting(
+        0.1,
+        "Largest shift either way, as a share of the height and of the width.",
+        minimum=0,
+        maximum=1,
+        topic="augmentation",
+    )
+    shear_degrees: float = setting(
+        10.0,
+        "Largest shear either way, of rows and of columns.",
+        minimum=0,
+        maximum=30,
+        topic="augmentation",
+    )
+    aspect_limit: float = setting(
+        0.33,
+        "The ratio of width to height, of images and of crops, changes by a factor of up to 1 + "
+        "this, or its inverse.",
+        minimum=0,
+        maximum=3,
+        topic="augmentation",
+    )
+    crop_scale: float = setting(
+        0.5,
+        "Least share of an image's area that a crop takes, which then fills the image.",
+        minimum=0.01,
+        maximum=1,
+        topic="augmentation",
+    )
+    erase_limit: float = setting(
+        0.2,
+        "Largest share of an image's area that is erased.",
+        minimum=0.01,
+        maximum=1,
+        topic="augmentation",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.augment_ops or 0) > len(self.augmentations):
+            raise UsageError(
+                f"{param(augment_ops=self.augment_ops)} is more than the "
+                f"{len(self.augmentations)} of {param('augmentations')}."
+            )
+
+    def limit(self, name: str) -> float:
+        """A limit as the strength has it; of `crop_scale` what may be cut away."""
+        value = getattr(self, name)
+        return (1.0 - value if name == "crop_scale" else value) * self.augment_strength

@@ -1,8 +1,8 @@
-"""Flips, rotation and grid distortion: where each pixel of an augmented image comes from.
+"""Where each pixel of an augmented image comes from: flips, affine maps and grid distortion.
 
-All four are one inverse map from output pixels to source coordinates, along which `augment`
-resamples. Grid distortion moves columns and rows independently, and the others are affine, so the
-map of example b is
+All are one inverse map from output pixels to source coordinates, along which `augment` resamples.
+Grid distortion moves columns and rows independently, and the others are affine, so the map of
+example b is
 
     x_source = ax[b, column] + bx[b, row],      y_source = ay[b, column] + by[b, row]
 
@@ -11,45 +11,31 @@ and four short vectors an example say everything, in fixed point with 8 fraction
 
 from __future__ import annotations
 
-import math
-from typing import NamedTuple, Optional
+from typing import Optional
 
 import tensorflow as tf
 
-from cloudtf.pipeline import randomness
+from cloudtf.pipeline import affine, colour
+from cloudtf.pipeline.affine import Affine
 from cloudtf.pipeline.augmentations import Augmentations
-
-FRACTION_BITS = 8
-ONE = 1 << FRACTION_BITS
-
-
-class Maps(NamedTuple):
-    """Where each output pixel comes from, in 1/256 pixels, and its photometric change.
-
-    Attributes:
-      ax: int32 [B, W]; with bx the source column of output (row, column).
-      bx: int32 [B, H].
-      ay: int32 [B, W]; with by the source row.
-      by: int32 [B, H]; see `ay`.
-      gain: int32 [B], 256 for unchanged contrast; None leaves grey levels alone.
-      offset: int32 [B], in 1/256 grey levels, added after the gain; None with it.
-    """
-
-    ax: tf.Tensor
-    bx: tf.Tensor
-    ay: tf.Tensor
-    by: tf.Tensor
-    gain: Optional[tf.Tensor]
-    offset: Optional[tf.Tensor]
+from cloudtf.pipeline.draws import Draws
+from cloudtf.pipeline.maps import Maps, fixed
 
 
 def sample_maps(
-    ops: Augmentations, seed: int, keys: tf.Tensor, height: int, width: int, in_turn: bool = False
+    ops: Augmentations,
+    seed: int,
+    keys: tf.Tensor,
+    height: int,
+    width: int,
+    in_turn: bool = False,
+    size: Optional[tuple[int, int]] = None,
 ) -> Maps:
     """Draws the maps of a batch.
 
     The forward order is the original notebook's (docs/ORIGINAL.md): vertical flip, horizontal flip,
-    rotation, distortion. Each is drawn with `ops.augment_probability` for each example.
+    rotation, distortion; those that are new come before the distortion (see `affine`). Each is
+    drawn with `ops.augment_probability` for each example, or `ops.augment_ops` of them are.
 
     Args:
       ops: the augmentations to draw, their probability and strengths.
@@ -58,110 +44,103 @@ def sample_maps(
       height: H, rows of the images.
       width: W, columns of the images.
       in_turn: whether maps are made one example after the other (see `make_maps`).
+      size: (h, w) of the images as they come out; None: as they are.
     """
-    steps = ops.distortion_steps
-    u = randomness.uniforms(seed, keys, 9 + 2 * steps)
-    p = ops.augment_probability
-
-    def chosen(name: str, lane: int) -> tf.Tensor:
-        return (u[:, lane] < p) if name in ops.augmentations else tf.zeros_like(u[:, lane], tf.bool)
-
-    def symmetric(numbers: tf.Tensor, limit: float) -> tf.Tensor:
-        return (2.0 * numbers - 1.0) * limit
-
-    vertical = chosen("vertical_flip", 0)
-    horizontal = chosen("horizontal_flip", 1)
-    angle = symmetric(u[:, 3], math.radians(ops.rotation_degrees))
-    angle = tf.where(chosen("rotation", 2), angle, tf.zeros_like(angle))
-    stretch = 1.0 + symmetric(u[:, 9:], ops.distortion_limit)
-    stretch = tf.where(chosen("grid_distortion", 4)[:, None], stretch, tf.ones_like(stretch))
-    brightness = symmetric(u[:, 6], ops.brightness_limit * 255.0)
-    brightness = tf.where(chosen("brightness", 5), brightness, tf.zeros_like(brightness))
-    contrast = 1.0 + symmetric(u[:, 8], ops.contrast_limit)
-    contrast = tf.where(chosen("contrast", 7), contrast, tf.ones_like(contrast))
-    photometric = {"brightness", "contrast"} & set(ops.augmentations)
-    return make_maps(
-        vertical, horizontal, angle, stretch[:, :steps], stretch[:, steps:],
-        contrast if photometric else None, brightness if photometric else None, height, width,
+    size, draws = size or (height, width), Draws(ops, seed, keys)
+    stretch = draws.cells(ops.limit("distortion_limit"))
+    maps = make_maps(
+        draws.chosen("vertical_flip"),
+        draws.chosen("horizontal_flip"),
+        affine.sample(draws, ops, height, width),
+        stretch[:, : ops.distortion_steps],
+        stretch[:, ops.distortion_steps :],
+        height,
+        width,
         in_turn,
-    )  # fmt: skip
+        size,
+    )
+    return maps._replace(**colour.sample(draws, ops, *size))
 
 
 def make_maps(
     vertical: tf.Tensor,
     horizontal: tf.Tensor,
-    angle: tf.Tensor,
+    linear: Affine,
     column_stretch: tf.Tensor,
     row_stretch: tf.Tensor,
-    contrast: Optional[tf.Tensor],
-    brightness: Optional[tf.Tensor],
     height: int,
     width: int,
     in_turn: bool = False,
+    size: Optional[tuple[int, int]] = None,
 ) -> Maps:
-    """The inverse maps for given parameters.
+    """The inverse maps for given parameters, which leave colours alone.
 
     Args:
       vertical: bool [B], whether the image is turned upside down.
       horizontal: bool [B], whether the image is mirrored.
-      angle: float32 [B], radians, counter-clockwise about the image's centre.
+      linear: turns, scales and moves the image.
       column_stretch: float32 [B, S]: how many source columns an output column of each of the S
         equal cells spans; the first column stays in place (albumentations' GridDistortion).
       row_stretch: float32 [B, S], the same for rows.
-      contrast: float32 [B], factor about mid-grey (127.5); None with `brightness` for neither.
-      brightness: float32 [B], grey levels added.
       height: H, rows of the images.
       width: W, columns of the images.
       in_turn: one example after the other, with the same result. For one thread of an input
         pipeline, compiled: XLA would share a batch among more, which takes longer than making it.
+      size: (h, w) of the images as they come out; None: as they are.
     """
-    parameters = (
-        vertical, horizontal, tf.cos(angle), tf.sin(angle), column_stretch, row_stretch
-    )  # fmt: skip
+    rows, columns = size or (height, width)
+    parameters = (vertical, horizontal, column_stretch, row_stretch, *linear)
     if in_turn:
 
         def one(parts: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, ...]:
-            made = _coordinates(tuple(part[None] for part in parts), height, width)
+            made = _coordinates(tuple(part[None] for part in parts), height, width, rows, columns)
             return tuple(values[0] for values in made)
 
-        shapes = ([width], [height], [width], [height])
+        shapes = ([columns], [rows], [columns], [rows])
         signature = tuple(tf.TensorSpec(shape, tf.int32) for shape in shapes)
-        ax, bx, ay, by = tf.map_fn(one, parameters, fn_output_signature=signature)
-    else:
-        ax, bx, ay, by = _coordinates(parameters, height, width)
-    if contrast is None or brightness is None:
-        return Maps(ax, bx, ay, by, None, None)
-    offset = 127.5 * (1.0 - contrast) + brightness
-    return Maps(ax, bx, ay, by, _fixed(contrast), _fixed(offset))
+        return Maps(*tf.map_fn(one, parameters, fn_output_signature=signature))
+    return Maps(*_coordinates(parameters, height, width, rows, columns))
 
 
 def _coordinates(
-    parameters: tuple[tf.Tensor, ...], height: int, width: int
+    parameters: tuple[tf.Tensor, ...], height: int, width: int, rows: int, columns: int
 ) -> tuple[tf.Tensor, ...]:
-    """`ax`, `bx`, `ay` and `by` of `Maps`, from the first six parameters of `make_maps`.
+    """`ax`, `bx`, `ay` and `by` of `Maps`, from the parameters of `make_maps`.
 
-    With the angle's cosine and sine in its place: here they would be computed for each pixel.
+    With the angle's cosine and sine in the matrix: here they would be computed for each pixel.
     """
-    vertical, horizontal, cos, sin, column_stretch, row_stretch = parameters
-    columns = _stretched(column_stretch, width)
-    rows = _stretched(row_stretch, height)
+    vertical, horizontal, column_stretch, row_stretch, *numbers = parameters
+    linear = Affine(*(number[:, None] for number in numbers))
     center_x, center_y = (width - 1) / 2.0, (height - 1) / 2.0
-    cos, sin = cos[:, None], sin[:, None]
     # Output to source of a counter-clockwise turn, with y pointing down.
-    ax = center_x + cos * (columns - center_x)
-    bx = -sin * (rows - center_y)
-    ay = sin * (columns - center_x)
-    by = center_y + cos * (rows - center_y)
+    across = stretched(column_stretch, positions(columns, width), width) - center_x
+    down = stretched(row_stretch, positions(rows, height), height) - center_y
+    ax, bx = center_x + linear.xx * across, linear.xy * down + linear.x
+    ay, by = linear.yx * across + linear.y, center_y + linear.yy * down
     mirror, upside = horizontal[:, None], vertical[:, None]
     ax, bx = tf.where(mirror, (width - 1.0) - ax, ax), tf.where(mirror, -bx, bx)
     ay, by = tf.where(upside, -ay, ay), tf.where(upside, (height - 1.0) - by, by)
-    return tuple(_fixed(values) for values in (ax, bx, ay, by))
+    return tuple(fixed(values) for values in (ax, bx, ay, by))
 
 
-def _stretched(stretch: tf.Tensor, size: int) -> tf.Tensor:
-    """Source coordinates [B, size] of a piecewise-linear map from its cells' stretches [B, S]."""
+def positions(count: int, size: int) -> tf.Tensor:
+    """The centres of `count` pixels that cover an axis of `size` pixels: float32 [1, count]."""
+    numbers = tf.range(count, dtype=tf.float32)[None, :]
+    return numbers if count == size else (numbers + 0.5) * (size / count) - 0.5
+
+
+def stretched(stretch: tf.Tensor, coordinate: tf.Tensor, size: int) -> tf.Tensor:
+    """A piecewise-linear map of an axis.
+
+    Args:
+      stretch: float32 [B, S], the slope in each of S equal cells.
+      coordinate: float32 [1, N] or [B, N], positions before the distortion, in pixels.
+      size: pixels along the axis.
+
+    Returns:
+      float32 [B, N], source positions.
+    """
     cells = stretch.shape[1]
-    coordinate = tf.range(size, dtype=tf.float32)[None, :]
     # Offsets from the identity, so that unit stretches give whole numbers to the bit.
     moved = tf.zeros_like(coordinate)
     for cell in range(cells):
@@ -169,7 +148,3 @@ def _stretched(stretch: tf.Tensor, size: int) -> tf.Tensor:
         inside = tf.clip_by_value(coordinate - cell * (size / cells), 0.0, size / cells)
         moved += (stretch[:, cell, None] - 1.0) * inside
     return coordinate + moved
-
-
-def _fixed(value: tf.Tensor) -> tf.Tensor:
-    return tf.cast(tf.round(value * ONE), tf.int32)

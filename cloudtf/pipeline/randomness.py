@@ -24,13 +24,14 @@ def _mix(x: tf.Tensor) -> tf.Tensor:
     return tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, tf.constant(16, tf.uint32)))
 
 
-def uniforms(seed: int, keys: tf.Tensor, count: int) -> tf.Tensor:
+def uniforms(seed: int, keys: tf.Tensor, count: int, first: int = 0) -> tf.Tensor:
     """Independent uniform numbers for each example.
 
     Args:
       seed: keys the numbers, with `keys`; the lowest 32 bits count.
       keys: int32 [B, 2], (epoch, example number in the split).
       count: how many numbers an example needs; the first ones do not depend on it.
+      first: how many of an example's numbers to pass over.
 
     Returns:
       float32 [B, count] in [0, 1), multiples of 2**-24.
@@ -40,7 +41,7 @@ def uniforms(seed: int, keys: tf.Tensor, count: int) -> tf.Tensor:
     state = _mix(tf.constant(seed & 0xFFFFFFFF, tf.uint32) + golden)
     state = _mix(tf.bitwise.bitwise_xor(state, keys[:, 0]) * golden + golden)
     state = _mix(tf.bitwise.bitwise_xor(state, keys[:, 1]) + golden)
-    lanes = tf.range(1, count + 1, dtype=tf.int32)
+    lanes = tf.range(first + 1, first + count + 1, dtype=tf.int32)
     lanes = tf.cast(lanes, tf.uint32) * golden
     bits = _mix(_mix(state[:, None] + lanes[None, :]))
     # 24 bits fill the float32 mantissa, so that 1.0 cannot come out by rounding.

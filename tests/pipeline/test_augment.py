@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from albumentations.augmentations.geometric import functional as albumentations
 
-from cloudtf.pipeline import augment, distortion
+from cloudtf.pipeline import affine, augment, colour, distortion
 from cloudtf.pipeline.augmentations import NAMES, Augmentations
 
 JIT = pytest.mark.parametrize("jit", [False, True], ids=["eager", "jit"])
@@ -37,16 +37,18 @@ def make(
     brightness=0.0,
 ):
     """The maps of one example."""
-    return distortion.make_maps(
+    maps = distortion.make_maps(
         tf.constant([vertical]),
         tf.constant([horizontal]),
-        tf.constant([math.radians(degrees)], tf.float32),
+        affine.rotation(tf.constant([math.radians(degrees)], tf.float32)),
         tf.constant([columns], tf.float32),
         tf.constant([rows], tf.float32),
-        tf.constant([contrast], tf.float32),
-        tf.constant([brightness], tf.float32),
         *size[:2],
     )
+    gain, offset = colour.tone(
+        tf.constant([contrast], tf.float32), tf.constant([brightness], tf.float32)
+    )
+    return maps._replace(gain=gain, offset=offset)
 
 
 def apply(image, maps, jit=False):

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from cloudtf.pipeline import augment, distortion
 from cloudtf.pipeline.augmentations import NAMES, Augmentations
+from cloudtf.pipeline.maps import Maps
 
 HEIGHT, WIDTH = 40, 60
 ALL = Augmentations(augmentations=NAMES)
@@ -24,7 +25,7 @@ def only(name, **options):
 
 def sample(ops, keys, seed=1):
     maps = distortion.sample_maps(ops, seed, keys, HEIGHT, WIDTH)
-    return distortion.Maps(*(m if m is None else m.numpy() for m in maps))
+    return Maps(*(m if m is None else m.numpy() for m in maps))
 
 
 def run(images, keys, ops=ALL, seed=1):
