@@ -33,6 +33,7 @@ _PUBLIC = {
     "TrainConfig": "cloudtf.training.config",
     "UserError": "cloudtf.errors",
     "build_model": "cloudtf.model.network",
+    "choose_thresholds": "cloudtf.evaluation.thresholds",
     "convert": "cloudtf.data.convert",
     "evaluate": "cloudtf.evaluation.evaluate",
     "history_frame": "cloudtf.evaluation.frames",
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     from cloudtf.evaluation.predict import predict as predict
     from cloudtf.evaluation.preview import PreviewConfig as PreviewConfig
     from cloudtf.evaluation.preview import preview as preview
+    from cloudtf.evaluation.thresholds import choose_thresholds as choose_thresholds
     from cloudtf.model.network import build_model as build_model
     from cloudtf.model.saving import load_model as load_model
     from cloudtf.pipeline.dataset import open_dataset as open_dataset

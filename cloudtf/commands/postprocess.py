@@ -1,7 +1,8 @@
 """Empty the masks of a submission that the classifier disbelieves.
 
-A mask is emptied where the image's probability of that class is under the class's recall
-threshold. Everything is paired by image name, and a mismatch is refused.
+A mask is emptied where the image's probability of that class is under the class's threshold: that
+for recall, or another by --present_at. Everything is paired by image name, and a mismatch is
+refused.
 """
 
 from __future__ import annotations

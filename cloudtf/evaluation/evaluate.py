@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, Optional
 
 from cloudtf import files
@@ -36,6 +37,24 @@ class EvaluateConfig(Settings):
     precision_target: float = setting(
         0.90, "Precision that the precision thresholds reach.", minimum=0, maximum=1
     )
+    confidence: float = setting(
+        0.95,
+        "How surely the guaranteed thresholds keep their target on new images.",
+        minimum=0.5,
+        maximum=0.9999,
+    )
+    beta: Optional[float] = setting(
+        None,
+        "Also choose the threshold of the best F-beta; 1 weighs precision and recall alike, 2 "
+        "recall twice as much.",
+        minimum=0.01,
+        maximum=100,
+    )
+    costs: Optional[str] = setting(
+        None,
+        "Also choose the threshold of the least cost: of a miss, a colon, of a false alarm, such "
+        "as 5:1.",
+    )
     tta: bool = setting(False, "Average over the four flips of each image.")
     batch_size: int = setting(64, "Images a step.", minimum=1)
     on_bad_record: str = setting(
@@ -48,6 +67,17 @@ class EvaluateConfig(Settings):
         super().__post_init__()
         if (self.run_dir is None) == (self.model is None):
             raise UsageError(f"Give either {param('run_dir')} or {param('model')}.")
+        if self.costs is not None and self.cost_pair is None:
+            raise UsageError(f"{param(costs=self.costs)} is not two numbers from 0, such as 5:1.")
+
+    @property
+    def cost_pair(self) -> Optional[tuple[float, float]]:
+        """The costs of a miss and of a false alarm; None where `costs` does not say them."""
+        try:
+            miss, false_alarm = (float(cost) for cost in (self.costs or "").split(":"))
+        except ValueError:
+            return None
+        return (miss, false_alarm) if 0 <= min(miss, false_alarm) < math.inf else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,12 +154,15 @@ def judge(config: EvaluateConfig) -> Evaluation:
         labels=scored.labels,
         scores=scored.scores,
         figures=figures,
-        chosen=thresholds.choose(
+        chosen=thresholds.choose_thresholds(
             scored.labels,
             scored.scores,
-            data.classes,
             config.recall_target,
             config.precision_target,
+            config.confidence,
+            data.classes,
+            config.beta,
+            config.cost_pair,
         ),
         source={
             "split": split,
@@ -137,6 +170,7 @@ def judge(config: EvaluateConfig) -> Evaluation:
             "model": path,
             "weights_sha256": saving.weights_sha256(judged.model),
             "data": config.data_dir,
+            "confidence": config.confidence,
             "tta": config.tta,
         },
     )

@@ -125,8 +125,10 @@ def thresholds_frame(run: str) -> pd.DataFrame:
       run: a run folder that was evaluated, or the path of a `thresholds.json`.
 
     Returns:
-      Indexed by `class` and `kind` (`recall`, `precision`): the columns `target`, `threshold`,
-      `precision` and `recall`, float64, NaN where the target cannot be reached.
+      Indexed by `class` and `kind` (`recall`, `recall_guaranteed`, `precision`,
+      `precision_guaranteed`, and where they were asked for `f_beta` and `cost`): the columns
+      `target`, `threshold`, `precision`, `recall` and `confidence`, float64, NaN where the target
+      cannot be reached, and what else an entry of the file has.
 
     Raises:
       UserError: the file is missing or damaged.
@@ -136,7 +138,7 @@ def thresholds_frame(run: str) -> pd.DataFrame:
     >>> frame.loc[("Fish", "recall"), "target"]
     0.94
     >>> frame["threshold"].unstack().columns.tolist()
-    ['precision', 'recall']
+    ['precision', 'precision_guaranteed', 'recall', 'recall_guaranteed']
     """
     import pandas as pd
 

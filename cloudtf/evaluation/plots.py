@@ -59,7 +59,7 @@ def pr_curve(
       class_name: the class, which the title names.
       labels: [N], 0 or 1.
       scores: [N], finite.
-      chosen_for_class: the class's entry of `thresholds.choose`.
+      chosen_for_class: the class's entry of `choose_thresholds`.
     """
     labels, scores = pr_auc.checked(
         np.asarray(labels)[:, None], np.asarray(scores)[:, None], [class_name]

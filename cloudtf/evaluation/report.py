@@ -67,7 +67,7 @@ def write_report(
     path: str,
     title: str,
     metrics: Mapping[str, Any],
-    chosen_thresholds: Mapping[str, Mapping[str, Mapping[str, Optional[float]]]],
+    chosen_thresholds: Mapping[str, Mapping[str, Mapping[str, Any]]],
     history_rows: Sequence[Mapping[str, Any]],
     images: Mapping[str, str],
     facts: Mapping[str, str],
@@ -79,7 +79,7 @@ def write_report(
       title: the heading of the page, and of its window.
       metrics: what `metrics.json` holds: `examples`, and `pr_auc` and `average_precision`, each by
         class and with `mean`; a value that does not exist is None or NaN.
-      chosen_thresholds: the content of `thresholds.json` (see `thresholds.choose`).
+      chosen_thresholds: the content of `thresholds.json` (see `choose_thresholds`).
       history_rows: one mapping an epoch with the columns of `history.csv`; may be empty.
       images: caption -> path of a PNG file, in the order of the page.
       facts: name -> text, such as the settings of the run.
@@ -130,25 +130,42 @@ def _scores(metrics: Mapping[str, Any]) -> str:
     )
 
 
-def _thresholds(chosen: Mapping[str, Mapping[str, Mapping[str, Optional[float]]]]) -> str:
+def _thresholds(chosen: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
     rows = []
-    for name, by_target in chosen.items():
-        for kind in ("recall", "precision"):
-            entry = by_target[kind]
+    for name, by_kind in chosen.items():
+        for kind, entry in by_kind.items():
             threshold = entry["threshold"]
             rows.append(
                 (
                     name,
-                    f"{kind} ≥ {entry['target']:g}",
+                    _wanted(kind, entry),
                     "not reachable" if threshold is None else f"{threshold:.6g}",
                     _decimal(entry["precision"], 3),
                     _decimal(entry["recall"], 3),
+                    _confidence(entry),
                 )
             )
+    headings = ("Class", "Wanted", "Threshold", "Precision there", "Recall there", "Sure on new")
     return (
-        '<p class="soft">A class is present where its score is at least the threshold.</p>'
-        + _table(("Class", "Wanted", "Threshold", "Precision there", "Recall there"), rows, text=2)
+        '<p class="soft">A class is present where its score is at least the threshold. What is '
+        "found there is of the examples that it was chosen on; the last column says how surely the "
+        "target holds on new images of the same kind.</p>" + _table(headings, rows, text=2)
     )
+
+
+def _wanted(kind: str, entry: Mapping[str, Any]) -> str:
+    if kind == "f_beta":
+        return f"best F-beta, beta {entry['beta']:g}"
+    if kind == "cost":
+        return f"least cost, {entry['miss']:g}:{entry['false_alarm']:g}"
+    what, _, guaranteed = kind.partition("_")
+    return f"{what} ≥ {entry['target']:g}{', guaranteed' if guaranteed else ''}"
+
+
+def _confidence(entry: Mapping[str, Any]) -> str:
+    if entry.get("confidence") is not None:
+        return f"{100 * entry['confidence']:.0f}%"
+    return f"from {entry['needs']:,} positives" if entry.get("needs") else "–"
 
 
 def _history(history_rows: Sequence[Mapping[str, Any]]) -> str:

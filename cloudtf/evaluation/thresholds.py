@@ -1,8 +1,14 @@
 """Choosing the decision thresholds of each class; `cloudtf.model.thresholds` keeps them.
 
-A class is present where its score is at least the threshold. Two thresholds are chosen a class:
-`recall`, the strictest that still finds the wanted share of the positives, and `precision`, the
-most lenient whose finds are still right as often as wanted (so the one that finds the most).
+A class is present where its score is at least the threshold. Four thresholds are chosen a class:
+
+- `recall`, the strictest that still finds the wanted share of the positives, and `precision`, the
+  most lenient whose finds are still right as often as wanted. They hold on the examples that they
+  were chosen on, and on new ones about every other time: `confidence` says how surely.
+- `recall_guaranteed` and `precision_guaranteed`, which hold on new ones as surely as is asked for;
+  see `guarantees`. Where too few examples show it, there is none.
+
+On request there are two more: `f_beta`, of the highest F-beta, and `cost`, of the least cost.
 
 No decision hangs by a hair. A threshold lies halfway between two neighbouring scores, so that it
 decides alike wherever a score is off by some rounding: in an exported model, on another machine, in
@@ -18,11 +24,12 @@ gap on the side that keeps the target, down for recall and up for precision.
 
 from __future__ import annotations
 
-from typing import Optional, Sequence
+import dataclasses
+from typing import Any, Optional, Sequence
 
 import numpy as np
 
-from cloudtf.evaluation import pr_auc
+from cloudtf.evaluation import guarantees, pr_auc
 from cloudtf.evaluation.evaluate import EvaluateConfig
 
 # Neighbouring scores closer than this are not told apart: a float32 network computed elsewhere may
@@ -30,77 +37,199 @@ from cloudtf.evaluation.evaluate import EvaluateConfig
 GAP = 1e-5
 
 
-def choose(
+def choose_thresholds(
     labels: np.ndarray,
     scores: np.ndarray,
-    class_names: Sequence[str],
     recall_target: float = EvaluateConfig.recall_target,
     precision_target: float = EvaluateConfig.precision_target,
-) -> dict[str, dict[str, dict[str, Optional[float]]]]:
-    """Both thresholds of every class, as the `classes` of `thresholds.json` have them.
+    confidence: float = EvaluateConfig.confidence,
+    class_names: Optional[Sequence[str]] = None,
+    beta: Optional[float] = None,
+    costs: Optional[tuple[float, float]] = None,
+) -> dict[Any, dict[str, dict[str, Any]]]:
+    """The thresholds of every class, as the `classes` of `thresholds.json` have them.
 
     Args:
       labels: [N, C], 0 or 1.
       scores: [N, C], probabilities.
-      class_names: C distinct names, in the order of the columns.
       recall_target: the wanted recall, 0 to 1.
       precision_target: the wanted precision, 0 to 1.
+      confidence: how surely the guaranteed thresholds keep their target on new examples of the
+        same kind, 0 to 1 (exclusive).
+      class_names: C distinct names, in the order of the columns; 0, 1, ... where there are none.
+      beta: also chooses `f_beta`, the threshold of the highest F-beta (recall counts `beta` times
+        as much as precision).
+      costs: also chooses `cost`, the threshold of the least cost, of the cost of a positive that
+        is missed and that of a false alarm.
 
     Returns:
-      For each class `recall` and `precision`, each with `target`, `threshold`, and the
-      `precision` and `recall` found there; the last three are None where no threshold reaches
-      the target (for recall: only where the class has no positives).
+      For each class `recall`, `precision`, `recall_guaranteed` and `precision_guaranteed`, each
+      with `target`, `threshold`, the `precision` and `recall` found there, and the `confidence`
+      that the target holds on new examples. All but the target are None where no threshold reaches
+      it (for `recall`: only where the class has no positives), and then the guaranteed ones have
+      `needs`: how many positives would do, None where no number would. `f_beta` has `beta`,
+      `threshold`, `precision`, `recall` and the `f_beta` there; `cost` has `miss`, `false_alarm`,
+      and the `cost` an example.
 
     Raises:
       UserError: a score is not finite or a label is neither 0 nor 1.
-      ValueError: the shapes do not agree or a target is outside 0 to 1.
+      ValueError: the shapes do not agree, or a target, the confidence, beta or a cost is out of
+        its range.
 
-    >>> labels, scores = np.array([[1], [1], [0], [1]]), np.array([[0.9], [0.6], [0.4], [0.2]])
-    >>> fish = choose(labels, scores, ["Fish"], recall_target=0.6, precision_target=0.9)["Fish"]
-    >>> fish["recall"]["threshold"], fish["precision"]["threshold"]
-    (0.5, 0.5)
+    >>> labels = np.arange(200)[:, None] % 2
+    >>> scores = 0.25 + labels * 0.5 + np.linspace(0, 0.2, 200)[:, None]
+    >>> chosen = cloudtf.choose_thresholds(labels, scores, recall_target=0.9)[0]
+    >>> round(chosen["recall"]["threshold"], 4), chosen["recall"]["recall"]
+    (0.7701, 0.9)
+    >>> surer = chosen["recall_guaranteed"]
+    >>> round(surer["threshold"], 4), surer["recall"]
+    (0.758, 0.96)
+    >>> round(chosen["recall"]["confidence"], 2), round(surer["confidence"], 2)
+    (0.42, 0.98)
     """
     for target in (recall_target, precision_target):
         if not 0 <= target <= 1:
             raise ValueError(f"A target of {target} is not between 0 and 1.")
-    labels, scores = pr_auc.checked(labels, scores, class_names)
+    if not 0 < confidence < 1:
+        raise ValueError(f"A confidence of {confidence} is not between 0 and 1.")
+    if beta is not None and not 0 < beta < np.inf:
+        raise ValueError(f"A beta of {beta} is not a number over 0.")
+    if costs is not None and not (len(costs) == 2 and all(0 <= cost < np.inf for cost in costs)):
+        raise ValueError(f"Costs of {costs} are not two numbers from 0.")
+    names: list[Any] = list(range(np.shape(labels)[-1]) if class_names is None else class_names)
+    labels, scores = pr_auc.checked(labels, scores, names)
     chosen = {}
-    for index, name in enumerate(class_names):
-        at_recall = at_precision = (None, None, None)
-        if labels[:, index].any():
-            precision, recall, distinct = pr_auc.curve(labels[:, index], scores[:, index])
-            cuts, wide = _cuts(distinct)
-            # Without the curve's last point: nothing is present there, over the highest score.
-            points = list(zip(cuts.tolist(), precision.tolist(), recall.tolist()))
-            # Recall begins at 1 and falls as thresholds rise, so there is always a last one.
-            at_recall = points[np.flatnonzero(wide & (recall[:-1] >= recall_target))[-1]]
-            precise = np.flatnonzero(wide & (precision[:-1] >= precision_target))
-            if precise.size:
-                at_precision = points[precise[0]]
+    for index, name in enumerate(names):
+        cuts = _cuts(labels[:, index], scores[:, index])
         chosen[name] = {
-            "recall": _entry(recall_target, *at_recall),
-            "precision": _entry(precision_target, *at_precision),
+            "recall": _recall(cuts, recall_target, None),
+            "precision": _precision(cuts, precision_target),
+            "recall_guaranteed": _recall(cuts, recall_target, confidence),
+            "precision_guaranteed": _precision_guaranteed(cuts, precision_target, confidence),
         }
+        if beta is not None:
+            chosen[name]["f_beta"] = _f_beta(cuts, beta)
+        if costs is not None:
+            chosen[name]["cost"] = _cost(cuts, *costs)
     return chosen
 
 
-def _cuts(distinct: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Under each of the scores [T], ascending: where a threshold would lie, and if it may, bool."""
+@dataclasses.dataclass(frozen=True)
+class _Cuts:
+    """Where a threshold of one class may lie, from the lowest up; nowhere without positives.
+
+    Attributes:
+      thresholds: float64 [T].
+      present: int64 [T], how many examples score at least that.
+      right: int64 [T], how many positives are among them.
+      positives: how many there are in all.
+      examples: how many there are in all.
+    """
+
+    thresholds: np.ndarray
+    present: np.ndarray
+    right: np.ndarray
+    positives: int
+    examples: int
+
+    def entry(self, index: Optional[int], confidence: Optional[float]) -> dict[str, Any]:
+        """What is found at one of them; None: at none."""
+        if index is None:
+            return dict.fromkeys(("threshold", "precision", "recall", "confidence"))
+        return {
+            "threshold": float(self.thresholds[index]),
+            "precision": float(self.right[index] / self.present[index]),
+            "recall": float(self.right[index] / self.positives),
+            "confidence": confidence,
+        }
+
+
+def _cuts(labels: np.ndarray, scores: np.ndarray) -> _Cuts:
+    positives = int(labels.sum())
+    if not positives:
+        nothing = np.zeros(0, np.int64)
+        return _Cuts(np.zeros(0), nothing, nothing, 0, len(labels))
+    distinct, place = np.unique(scores, return_inverse=True)
+    place = place.reshape(-1)
+    present = np.bincount(place, minlength=len(distinct))[::-1].cumsum()[::-1]
+    right = np.bincount(place[labels], minlength=len(distinct))[::-1].cumsum()[::-1]
+    # Under each score, halfway to the next lower one, where there is room.
     lowest = distinct[0]
     # Logits are no probabilities, but have an order too.
     below = np.concatenate([[0.0 if lowest >= 0 else lowest - GAP], distinct[:-1]])
     wide = distinct - below >= GAP
-    cuts = np.where(wide, below + (distinct - below) / 2, below)
+    thresholds = np.where(wide, below + (distinct - below) / 2, below)
     wide[0] = True  # Nothing is lower than the low end itself.
-    return cuts, wide
+    return _Cuts(thresholds[wide], present[wide], right[wide], positives, len(labels))
 
 
-def _entry(
-    target: float, threshold: Optional[float], precision: Optional[float], recall: Optional[float]
-) -> dict[str, Optional[float]]:
+def _recall(cuts: _Cuts, target: float, confidence: Optional[float]) -> dict[str, Any]:
+    """The strictest threshold that keeps enough; for a confidence, enough to be so sure."""
+    n = cuts.positives
+    keep: Optional[int] = int(np.searchsorted(np.arange(n + 1) / max(n, 1), target))
+    if confidence is not None:
+        keep = guarantees.positives_to_keep(n, target, confidence)
+    index, sure = None, None
+    if n and keep is not None:
+        # All are kept under the lowest score, so there is always a last one.
+        index = int(np.flatnonzero(cuts.right >= keep)[-1])
+        sure = guarantees.recall_confidence(keep, n, target)
+    entry = {"target": float(target), **cuts.entry(index, sure)}
+    if confidence is not None and index is None:
+        entry["needs"] = guarantees.least_number(target, confidence)
+    return entry
+
+
+def _precision(cuts: _Cuts, target: float) -> dict[str, Any]:
+    """The most lenient threshold whose finds are right often enough."""
+    reached = np.flatnonzero(cuts.right / np.maximum(cuts.present, 1) >= target)
+    index, sure = None, None
+    if reached.size:
+        index = int(reached[0])
+        right, present = cuts.right[index], cuts.present[index]
+        sure = float(guarantees.precision_confidence(right, present, target))
+    return {"target": float(target), **cuts.entry(index, sure)}
+
+
+def _precision_guaranteed(cuts: _Cuts, target: float, confidence: float) -> dict[str, Any]:
+    """The most lenient threshold that passes, with all stricter ones of a fixed order."""
+    # From the strictest down.
+    right, present = cuts.right[::-1], cuts.present[::-1]
+    last, sure = guarantees.last_proven(right, present, cuts.examples, target, confidence)
+    index = None if last is None else len(present) - 1 - last
+    entry = {"target": float(target), **cuts.entry(index, sure)}
+    if index is None:
+        entry["needs"] = guarantees.positives_for_precision(
+            right, present, cuts.positives, target, confidence
+        )
+    return entry
+
+
+def _f_beta(cuts: _Cuts, beta: float) -> dict[str, Any]:
+    index, best = None, None
+    if cuts.positives:
+        values = (1 + beta**2) * cuts.right / (beta**2 * cuts.positives + cuts.present)
+        index = int(values.argmax())
+        best = float(values[index])
+    entry = cuts.entry(index, None)
+    return {"beta": float(beta), **_found(entry), "f_beta": best}
+
+
+def _cost(cuts: _Cuts, miss: float, false_alarm: float) -> dict[str, Any]:
+    index, least = None, None
+    if cuts.positives:
+        missed, alarms = cuts.positives - cuts.right, cuts.present - cuts.right
+        values = (miss * missed + false_alarm * alarms) / cuts.examples
+        index = int(values.argmin())
+        least = float(values[index])
+    entry = cuts.entry(index, None)
     return {
-        "target": float(target),
-        "threshold": threshold,
-        "precision": precision,
-        "recall": recall,
+        "miss": float(miss),
+        "false_alarm": float(false_alarm),
+        **_found(entry),
+        "cost": least,
     }
+
+
+def _found(entry: dict[str, Any]) -> dict[str, Any]:
+    return {key: entry[key] for key in ("threshold", "precision", "recall")}

@@ -22,6 +22,7 @@ from typing import Any, Optional
 from cloudtf import files
 from cloudtf.errors import UserError, param, reason
 from cloudtf.model import formats, preprocessing, thresholds
+from cloudtf.model.thresholds import KINDS
 from cloudtf.reporter import report
 from cloudtf.settings import REQUIRED, Settings, setting
 from cloudtf.text import listed
@@ -51,8 +52,8 @@ class ExportConfig(Settings):
     )
     present_at: str = setting(
         "recall",
-        "Which of the two thresholds says that a class is present.",
-        choices=("recall", "precision"),
+        "Which of its thresholds says that a class is present.",
+        choices=KINDS,
     )
 
 
@@ -121,7 +122,7 @@ def export(config: ExportConfig) -> dict[str, Any]:
         )
     trained = classifier.read(path, in_float32=True)
     source, chosen = _find_thresholds(path, trained.info, config)
-    info = _describe(trained.info, config, chosen)
+    info = _describe(trained.info, config, chosen, source)
     if chosen is not None:
         weights, val_split = saving.weights_sha256(trained.model), trained.info.get("val_split")
         _check_source(path, source, chosen, weights, val_split or "val")
@@ -172,17 +173,18 @@ def _check_source(
 
 
 def _describe(
-    info: dict[str, Any], config: ExportConfig, chosen: Optional[thresholds.Thresholds]
+    info: dict[str, Any],
+    config: ExportConfig,
+    chosen: Optional[thresholds.Thresholds],
+    source: str,
 ) -> dict[str, Any]:
     """What `cloudtf.json` will say."""
     classes = info["classes"]
-    by_class = chosen and {
-        name: chosen.classes[name][config.present_at]["threshold"] for name in classes
-    }
+    limits = chosen and chosen.at(config.present_at, source)
     return {
         "classes": classes,
         "present_at": config.present_at if chosen else None,
-        "thresholds": by_class,
+        "thresholds": limits and {name: limits[name] for name in classes},
         "thresholds_from": chosen and {k: chosen.source.get(k) for k in ("split", "examples")},
         "image_height": info["image_height"],
         "image_width": info["image_width"],

@@ -4,13 +4,18 @@
       "from": {"split": "val", "examples": 1109, "model": "runs/a/best.keras", ...},
       "classes": {
         "Fish": {
-          "recall": {"target": 0.94, "threshold": 0.21, "precision": 0.62, "recall": 0.94},
-          "precision": {"target": 0.9, "threshold": null, "precision": null, "recall": null}
+          "recall": {"target": 0.94, "threshold": 0.21, "precision": 0.62, "recall": 0.942,
+                     "confidence": 0.44},
+          "recall_guaranteed": {"target": 0.94, "threshold": 0.17, ..., "confidence": 0.96},
+          "precision": {"target": 0.9, "threshold": 0.83, ..., "confidence": 0.47},
+          "precision_guaranteed": {"target": 0.9, "threshold": null, "precision": null,
+                                   "recall": null, "confidence": null, "needs": 731}
         }
       }
     }
 
-Files of the first version had the classes alone, without `from`; they are still read.
+Files of the first version had the classes alone, without `from`, and older ones have `recall` and
+`precision` alone, without `confidence`; they are still read.
 """
 
 from __future__ import annotations
@@ -19,12 +24,16 @@ import dataclasses
 from typing import Any, Mapping, Optional
 
 from cloudtf import files
-from cloudtf.errors import UserError
+from cloudtf.errors import UserError, param
+from cloudtf.text import listed
 
-TARGETS = ("recall", "precision")
-_KEYS = ("target", "threshold", "precision", "recall")
+# Which threshold says that a class is present; the last two are chosen on request.
+KINDS = ("recall", "recall_guaranteed", "precision", "precision_guaranteed", "f_beta", "cost")
+_ALWAYS = ("recall", "precision")
+_FOUND = ("threshold", "precision", "recall")
+_KEYS = {kind: _FOUND if kind in ("f_beta", "cost") else ("target", *_FOUND) for kind in KINDS}
 
-ByClass = Mapping[str, Mapping[str, Mapping[str, Optional[float]]]]
+ByClass = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,11 +41,11 @@ class Thresholds:
     """What `thresholds.json` holds.
 
     Attributes:
-      classes: what `cloudtf.evaluation.thresholds.choose` gives: class -> `recall` and
-        `precision`, each with `target`, `threshold`, `precision` and `recall`.
+      classes: what `cloudtf.choose_thresholds` gives: class -> kind of threshold -> what is known
+        of it.
       source: what they were chosen from: `split`, `examples`, `model` (its path),
-        `weights_sha256` (see `saving.weights_sha256`), `data` (the folder of the records) and
-        `tta`; empty where the file does not say.
+        `weights_sha256` (see `saving.weights_sha256`), `data` (the folder of the records),
+        `confidence` and `tta`; empty where the file does not say.
     """
 
     classes: ByClass
@@ -50,13 +59,33 @@ class Thresholds:
         views = ", averaged over four flips" if self.source.get("tta") else ""
         return f"of {examples:,} examples of {split[:100]}{views}"
 
+    def at(self, kind: str, path: str) -> dict[str, Optional[float]]:
+        """The thresholds of one kind: class -> threshold, None where none reaches the target.
+
+        Args:
+          kind: one of `KINDS`, such as `recall_guaranteed`.
+          path: the file that they are from, which the refusal names.
+
+        Raises:
+          UserError: the file has none of that kind.
+        """
+        lacking = [name for name, by_kind in self.classes.items() if kind not in by_kind]
+        if lacking:
+            asked = {"f_beta": param(beta=1), "cost": param(costs="5:1")}.get(kind)
+            again = f"`cloudtf evaluate` and {asked}" if asked else "`cloudtf evaluate`"
+            raise UserError(
+                f"{path} has no {kind!r} thresholds for {listed(lacking)}; make it again with "
+                f"{again}."
+            )
+        return {name: by_kind[kind]["threshold"] for name, by_kind in self.classes.items()}
+
 
 def write(path: str, classes: ByClass, source: Optional[Mapping[str, Any]] = None) -> None:
     """Writes `thresholds.json`; floats read back exactly.
 
     Args:
       path: the file to write, usually `thresholds.json` beside the model.
-      classes: class -> `recall` and `precision`, as in `Thresholds`.
+      classes: class -> kind -> what is known, as in `Thresholds`.
       source: what they were chosen from, as in `Thresholds`; None where that is not known.
 
     Raises:
@@ -96,15 +125,17 @@ def _is_flat(raw: dict[str, Any]) -> bool:
 def _check(path: str, classes: Any) -> None:
     if not isinstance(classes, dict) or not classes:
         raise UserError(f"{path} holds no thresholds by class; {_AGAIN}")
-    for name, by_target in classes.items():
-        for target in TARGETS:
-            entry = by_target.get(target) if isinstance(by_target, dict) else None
+    for name, by_kind in classes.items():
+        for kind, keys in _KEYS.items():
+            entry = by_kind.get(kind) if isinstance(by_kind, dict) else None
             if not isinstance(entry, dict):
-                raise UserError(f"{path} has no {target!r} entry for class {name}; {_AGAIN}")
-            for key in _KEYS:
+                if kind not in _ALWAYS and kind not in by_kind:
+                    continue
+                raise UserError(f"{path} has no {kind!r} entry for class {name}; {_AGAIN}")
+            for key in keys:
                 if key not in entry or not _allowed(entry[key], null=key != "target"):
                     raise UserError(
-                        f"{path} has {repr(entry.get(key))[:40]} as the {key} of {target!r} for "
+                        f"{path} has {repr(entry.get(key))[:40]} as the {key} of {kind!r} for "
                         f"class {name}, which is not a number from 0 to 1; {_AGAIN}"
                     )
 

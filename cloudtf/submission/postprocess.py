@@ -19,6 +19,7 @@ from cloudtf.data import rle
 from cloudtf.data.image_names import ImageNames, Splitter
 from cloudtf.errors import UserError
 from cloudtf.model import thresholds
+from cloudtf.model.thresholds import KINDS
 from cloudtf.reporter import report
 from cloudtf.settings import REQUIRED, Settings, setting
 from cloudtf.submission import predictions
@@ -45,8 +46,11 @@ class PostprocessConfig(Settings):
     predictions: str = setting(
         REQUIRED, "Probabilities of the same images, made by `cloudtf predict`."
     )
-    thresholds: str = setting(
-        REQUIRED, "thresholds.json made by `cloudtf evaluate`; its recall thresholds are used."
+    thresholds: str = setting(REQUIRED, "thresholds.json made by `cloudtf evaluate`.")
+    present_at: str = setting(
+        "recall",
+        "Which of its thresholds says that a class is present.",
+        choices=KINDS,
     )
     output: str = setting(REQUIRED, "Where the cleaned submission goes; not over an input.")
     dry_run: bool = setting(False, "Only print what would be removed; write nothing.")
@@ -59,7 +63,7 @@ class PostprocessResult:
     Attributes:
       masks: non-empty masks before, a class, in the order of the prediction table.
       removed: masks emptied, a class.
-      never_emptied: classes whose wanted recall no threshold reaches.
+      never_emptied: classes whose target no threshold reaches.
       unused_predictions: images with predictions that the submission does not name.
     """
 
@@ -70,15 +74,16 @@ class PostprocessResult:
 
 
 def postprocess(config: PostprocessConfig) -> PostprocessResult:
-    """Empties the masks of each (image, class) whose probability is under the recall threshold.
+    """Empties the masks of each (image, class) whose probability is under the threshold.
 
-    Rows keep their order, and every other cell is written as it was read. A class whose recall
-    threshold is null is never emptied. Prints a table of masks before, removed and left.
+    Rows keep their order, and every other cell is written as it was read. A class whose threshold
+    is null is never emptied. Prints a table of masks before, removed and left.
 
     Raises:
       UserError: the output is one of the inputs; an input is missing or malformed; the classes of
-        predictions and thresholds differ; the submission has a row twice, an Image_Label that
-        cannot be divided or names a class or an image without predictions.
+        predictions and thresholds differ, or there are no such thresholds; the submission has a
+        row twice, an Image_Label that cannot be divided or names a class or an image without
+        predictions.
 
     >>> metrics = cloudtf.evaluate(cloudtf.EvaluateConfig(run_dir="runs/a", data_dir="records"))
     >>> names, scores, class_names = predictions.read("runs/a/predictions_val.csv")
@@ -104,7 +109,7 @@ def postprocess(config: PostprocessConfig) -> PostprocessResult:
         {name: getattr(config, name) for name in ("submission", "predictions", "thresholds")},
     )
     names, scores, class_names = predictions.read(config.predictions)
-    lowest = _recall_thresholds(config, class_names)
+    lowest = _thresholds(config, class_names)
     rows = _read_submission(config.submission)
     row_of = {name: index for index, name in enumerate(names)}
     column_of = {name: index for index, name in enumerate(class_names)}
@@ -181,7 +186,7 @@ def describe(result: PostprocessResult, width: int = 80) -> str:
     before, gone = sum(result.masks.values()), sum(result.removed.values())
     lines.append(f"{'total':<{room}}{numbers(before, gone, before - gone)}")
     notes = [
-        f"{name}: the wanted recall is not reachable at any threshold, so no mask was removed."
+        f"{name}: no threshold reaches the target, so no mask was removed."
         for name in result.never_emptied[:MOST_SHOWN]
     ]
     if len(result.never_emptied) > MOST_SHOWN:
@@ -194,12 +199,10 @@ def describe(result: PostprocessResult, width: int = 80) -> str:
     return "\n".join(lines)
 
 
-def _recall_thresholds(
-    config: PostprocessConfig, class_names: list[str]
-) -> dict[str, Optional[float]]:
+def _thresholds(config: PostprocessConfig, class_names: list[str]) -> dict[str, Optional[float]]:
     found = thresholds.read(config.thresholds)
-    report(f"Recall thresholds {found}.")
-    chosen = found.classes
+    report(f"{config.present_at.replace('_', ' ').capitalize()} thresholds {found}.")
+    chosen = found.at(config.present_at, config.thresholds)
     without = [name for name in class_names if name not in chosen]
     unknown = [name for name in chosen if name not in class_names]
     if without or unknown:
@@ -207,7 +210,7 @@ def _recall_thresholds(
             f"The classes of {config.predictions} ({listed(class_names)}) and of "
             f"{config.thresholds} ({listed(chosen)}) differ; take both from one model."
         )
-    return {name: chosen[name]["recall"]["threshold"] for name in class_names}
+    return {name: chosen[name] for name in class_names}
 
 
 def _read_submission(path: str) -> list[tuple[int, str, str]]:

@@ -34,9 +34,10 @@ PROMISED = {
     "steps_per_execution early_stopping_patience plateau_patience plateau_factor seed "
     "deterministic resume checkpoint_every max_minutes steps_per_epoch fold profile",
     "launch": "workers",
-    "evaluate": "run_dir model data_dir split output_dir recall_target precision_target tta",
+    "evaluate": "run_dir model data_dir split output_dir recall_target precision_target "
+    "confidence beta costs tta",
     "predict": "model data_dir split images_dir output",
-    "postprocess": "submission predictions thresholds output dry_run",
+    "postprocess": "submission predictions thresholds output dry_run present_at",
     "preview": "data_dir output",
     "doctor": "data_dir run_dir model weights strategy batch_size cache augment_on mixed_precision "
     "check_shards timing seconds",
@@ -50,7 +51,8 @@ DEFAULTS = {
               "optimizer": "radam", "loss": "bce", "augment_on": "auto", "cache": "auto",
               "early_stopping_patience": 5, "plateau_patience": 3, "plateau_factor": 0.5,
               "resume": "auto", "checkpoint_every": "500"},
-    "evaluate": {"recall_target": 0.94, "precision_target": 0.90},
+    "evaluate": {"recall_target": 0.94, "precision_target": 0.90, "confidence": 0.95},
+    "postprocess": {"present_at": "recall"},
 }  # fmt: skip
 
 

@@ -93,7 +93,7 @@ def test_the_thresholds_hold_on_the_written_predictions(output, records_dir):
     for index, name in enumerate(CLASSES):
         for kind, target in (("recall", 0.94), ("precision", 0.90)):
             entry = chosen[name][kind]
-            assert set(entry) == {"target", "threshold", "precision", "recall"}
+            assert set(entry) == {"target", "threshold", "precision", "recall", "confidence"}
             assert entry["target"] == target
             if entry["threshold"] is None:
                 assert kind == "precision"
@@ -113,7 +113,7 @@ def test_a_precision_that_no_threshold_reaches_is_null(output):
     names, scores, _ = predictions.read(f"{output[0]}/predictions_val.csv")
     labels = np.zeros_like(scores)
     labels[np.argsort(scores[:, 0])[:3], 0] = 1
-    entry = thresholds.choose(labels[:, :1], scores[:, :1], ["Fish"])["Fish"]["precision"]
+    entry = thresholds.choose_thresholds(labels[:, :1], scores[:, :1])[0]["precision"]
     assert entry["threshold"] is None and entry["recall"] is None
 
 
@@ -209,8 +209,8 @@ def test_thresholds_say_what_they_are_from(judged, records_dir):
     source = read_json(run_dir, "thresholds.json")["from"]
     assert len(source.pop("weights_sha256")) == 64
     model = f"{run_dir}/best.keras"
-    expected = {"split": "val", "examples": 12, "model": model, "data": records_dir, "tta": False}
-    assert source == expected
+    expected = {"split": "val", "examples": 12, "model": model, "data": records_dir}
+    assert source == {**expected, "confidence": 0.95, "tta": False}
     judge(tta=True)
     assert read_json(run_dir, "thresholds.json")["from"]["tta"] is True
 
@@ -394,7 +394,7 @@ def test_of_many_classes_the_worst_and_best_are_drawn_and_all_are_in_the_files(
         labels=labels,
         scores=scores,
         figures=figures,
-        chosen=thresholds.choose(labels, scores, names),
+        chosen=thresholds.choose_thresholds(labels, scores, class_names=names),
         source={"split": "val", "examples": 40},
     )
     results.write(str(tmp_path), found, "cloudtf", {}, str(tmp_path / "history.csv"))

@@ -88,7 +88,7 @@ def some_examples(count=400, seed=0, rate=0.4):
 
 def draw_curve(path, labels, scores, name="Fish", **targets):
     labels, scores = np.asarray(labels), np.asarray(scores)
-    chosen = thresholds.choose(labels[:, None], scores[:, None], [name], **targets)[name]
+    chosen = thresholds.choose_thresholds(labels[:, None], scores[:, None], **targets)[0]
     plots.pr_curve(str(path), name, labels, scores, chosen)
     return chosen
 
@@ -168,7 +168,7 @@ def test_long_names_and_many_epochs_fit(tmp_path, drawn):
 
 
 def test_a_curve_with_a_score_that_is_not_finite_is_refused_and_writes_nothing(tmp_path):
-    chosen = thresholds.choose(np.ones((1, 1)), np.ones((1, 1)), ["a"])["a"]
+    chosen = thresholds.choose_thresholds(np.ones((1, 1)), np.ones((1, 1)))[0]
     with pytest.raises(UserError, match="not a finite number"):
         plots.pr_curve(str(tmp_path / "c.png"), "a", np.ones(1), np.array([np.nan]), chosen)
     assert list(tmp_path.iterdir()) == []
@@ -308,7 +308,7 @@ def test_slugs_are_safe_and_distinct(one, other):
 def test_a_name_that_no_font_can_draw_is_left_to_the_caption(tmp_path, drawn, recwarn):
     for name in (PLAIN, ODD):
         path = tmp_path / "curve.png"
-        chosen = thresholds.choose(np.array([[1], [0]]), np.array([[0.9], [0.1]]), [name])[name]
+        chosen = thresholds.choose_thresholds(np.array([[1], [0]]), np.array([[0.9], [0.1]]))[0]
         plots.pr_curve(str(path), name, [1, 0], [0.9, 0.1], chosen)
         title = name.encode("latin-1", "backslashreplace")
         assert b"tEXtTitle\0Precision-recall curve: " + title in path.read_bytes()

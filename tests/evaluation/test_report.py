@@ -57,7 +57,9 @@ def made(tmp_path):
                 "pr_auc": {"Fish": 0.87654, NASTY: None, "mean": 0.87654},
                 "average_precision": {"Fish": 0.81234, NASTY: float("nan"), "mean": 0.81234},
             },
-            "chosen_thresholds": thresholds.choose(labels, scores, ["Fish", NASTY]),
+            "chosen_thresholds": thresholds.choose_thresholds(
+                labels, scores, class_names=["Fish", NASTY]
+            ),
             "history_rows": [
                 {"epoch": "1", "stage": "head", "loss": "0.693147", "val_pr_auc_mean": ""},
                 {"epoch": "2", "stage": "full", "loss": "0.5", "val_pr_auc_mean": "0.87654"},
@@ -87,8 +89,8 @@ def test_the_page_refers_to_nothing_outside_itself(made, tmp_path):
 def test_names_from_the_data_are_escaped_everywhere(made):
     text = made(title=NASTY, history_rows=[{"epoch": NASTY, "stage": NASTY}])
     assert "<script" not in text
-    # Heading, title, score, note, caption, alternative text, two thresholds, epoch, stage, fact.
-    assert "".join(Page(text).text).count(NASTY) == 10
+    # Heading, title, score, note, caption, alternative text, four thresholds, epoch, stage, fact.
+    assert "".join(Page(text).text).count(NASTY) == 12
     assert 'alt="&lt;script&gt;alert(&quot;x&quot;)&lt;/script&gt;"' in text
 
 
@@ -99,8 +101,9 @@ def test_the_page_says_the_scores_thresholds_history_and_facts(made):
     assert "mean 0.8123 0.8765" in said
     assert f"{NASTY} – –" in said
     assert f"left out of the mean: {NASTY}." in said
-    assert "Fish recall ≥ 0.94 0.5 1.000 1.000" in said
-    assert f"{NASTY} precision ≥ 0.9 not reachable – –" in said
+    assert "Fish recall ≥ 0.94 0.5 1.000 1.000 6%" in said
+    assert f"{NASTY} precision ≥ 0.9 not reachable – – –" in said
+    assert "Fish recall ≥ 0.94, guaranteed not reachable – – from 49 positives" in said
     assert "2 epochs" in said
     assert "1 head 0.6931 –" in said and "2 full 0.5000 0.8765" in said
     assert "model efficientnetb2" in said

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloudtf.evaluation import thresholds
+from cloudtf.model import thresholds as model_thresholds
 from cloudtf.submission import predictions
 
 hundredths = st.integers(0, 100).map(lambda n: n / 100)
@@ -43,10 +44,10 @@ def candidates(labels, scores):
 @given(examples, st.integers(0, 100), st.integers(0, 100))
 def test_thresholds_are_the_best_of_all_candidates(rows, recall_percent, precision_percent):
     labels, scores = [row[0] for row in rows], [row[1] for row in rows]
-    chosen = thresholds.choose(
+    chosen = thresholds.choose_thresholds(
         np.array(labels)[:, None],
         np.array(scores)[:, None],
-        ["a"],
+        class_names=["a"],
         recall_target=recall_percent / 100,
         precision_target=precision_percent / 100,
     )["a"]
@@ -74,9 +75,18 @@ def test_thresholds_are_the_best_of_all_candidates(rows, recall_percent, precisi
 @given(examples, st.integers(0, 2**32 - 1))
 def test_scores_that_are_off_by_less_than_half_a_gap_are_decided_alike(rows, seed):
     labels, scores = (np.array(column)[:, None] for column in zip(*rows))
-    chosen = thresholds.choose(labels, scores, ["a"])["a"]
+    chosen = thresholds.choose_thresholds(
+        labels,
+        scores,
+        recall_target=0.5,
+        precision_target=0.5,
+        confidence=0.8,
+        beta=2,
+        costs=(5, 1),
+    )[0]
     # As a TFLite file, another machine or another reader of the CSV has them: never below 0.
     noise = np.random.default_rng(seed).uniform(-4.9e-6, 4.9e-6, scores.shape)
+    assert set(chosen) == {*model_thresholds.KINDS}
     for entry in chosen.values():
         if entry["threshold"] is not None:
             present = scores >= entry["threshold"]
@@ -87,7 +97,7 @@ def test_scores_that_are_off_by_less_than_half_a_gap_are_decided_alike(rows, see
 
 def one_class(labels, scores, **targets):
     labels, scores = np.array(labels)[:, None], np.array(scores)[:, None]
-    return thresholds.choose(labels, scores, ["a"], **targets)["a"]
+    return thresholds.choose_thresholds(labels, scores, **targets)[0]
 
 
 def test_a_recall_that_is_exactly_the_target_is_enough():
@@ -124,7 +134,7 @@ def test_what_is_read_by_another_parser_decides_alike(tmp_path):
     rng = np.random.default_rng(3)
     labels = rng.random((4000, 1)) < 0.3
     scores = (0.7 * rng.random((4000, 1)) + 0.3 * labels).astype(np.float32)
-    entry = thresholds.choose(labels, scores, ["a"])["a"]["recall"]
+    entry = thresholds.choose_thresholds(labels, scores, class_names=["a"])["a"]["recall"]
     path = str(tmp_path / "p.csv")
     predictions.write(path, [f"{i}.jpg" for i in range(4000)], scores, ["a"])
     read = pandas.read_csv(path)["a"].to_numpy()
@@ -140,6 +150,7 @@ def test_a_precision_out_of_reach_is_null_rather_than_an_error():
         "threshold": None,
         "precision": None,
         "recall": None,
+        "confidence": None,
     }
     assert chosen["recall"]["threshold"] == pytest.approx(0.3)
 
@@ -147,7 +158,7 @@ def test_a_precision_out_of_reach_is_null_rather_than_an_error():
 def test_a_class_without_positives_has_no_threshold_and_others_are_unharmed():
     labels = np.array([[0, 1], [0, 0]])
     scores = np.array([[0.9, 0.8], [0.1, 0.2]])
-    chosen = thresholds.choose(labels, scores, ["none", "some"])
+    chosen = thresholds.choose_thresholds(labels, scores, class_names=["none", "some"])
     assert chosen["none"]["recall"]["threshold"] is None
     assert chosen["none"]["precision"]["threshold"] is None
     assert chosen["some"]["recall"]["threshold"] == 0.5
@@ -156,4 +167,74 @@ def test_a_class_without_positives_has_no_threshold_and_others_are_unharmed():
 def test_targets_outside_zero_to_one_are_refused():
     for target in (-0.1, 1.1, float("nan")):
         with pytest.raises(ValueError, match="not between 0 and 1"):
-            thresholds.choose(np.ones((1, 1)), np.ones((1, 1)), ["a"], recall_target=target)
+            thresholds.choose_thresholds(np.ones((1, 1)), np.ones((1, 1)), recall_target=target)
+
+
+def test_other_settings_outside_their_range_are_refused():
+    one = np.ones((1, 1))
+    for setting, words in (
+        ({"confidence": 1.0}, "confidence of 1.0"),
+        ({"confidence": float("nan")}, "confidence of nan"),
+        ({"beta": 0}, "beta of 0"),
+        ({"costs": (1, -1)}, "Costs of"),
+        ({"costs": (1,)}, "Costs of"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            thresholds.choose_thresholds(one, one, **setting)
+
+
+def test_without_class_names_classes_are_numbered():
+    chosen = thresholds.choose_thresholds(np.eye(3), np.eye(3))
+    assert list(chosen) == [0, 1, 2]
+    named = thresholds.choose_thresholds(np.eye(3), np.eye(3), class_names=["a", "b", "c"])
+    assert list(named.values()) == list(chosen.values())
+
+
+def test_a_guarantee_steps_over_gaps_that_are_too_narrow_to_the_side_that_keeps_it():
+    scores = np.linspace(0.5, 0.9, 100)
+    plain = one_class(np.ones(100), scores)["recall_guaranteed"]
+    assert plain["recall"] == 0.99 and scores[0] < plain["threshold"] < scores[1]
+    scores[1] = scores[0] + 1e-7
+    stepped = one_class(np.ones(100), scores)["recall_guaranteed"]
+    assert stepped["recall"] == 1 and stepped["threshold"] == 0.25
+    assert stepped["confidence"] == plain["confidence"] > 0.95
+    # Of 29 finds, all right, 90% follow; the 30th cannot be told from the 29th.
+    labels, scores = np.r_[np.ones(40), np.zeros(40)], np.linspace(0.9, 0.1, 80)
+    assert one_class(labels, scores)["precision_guaranteed"]["recall"] == 29 / 40
+    scores[29] = scores[28] - 1e-7
+    assert one_class(labels, scores)["precision_guaranteed"]["recall"] == 30 / 40
+
+
+def test_a_guarantee_out_of_reach_is_null_and_says_how_many_positives_would_do():
+    few = one_class(np.ones(48), np.linspace(0.1, 0.9, 48))["recall_guaranteed"]
+    nothing = {"threshold": None, "precision": None, "recall": None, "confidence": None}
+    assert few == {"target": 0.94, **nothing, "needs": 49}
+    assert one_class(np.ones(49), np.linspace(0.1, 0.9, 49))["recall_guaranteed"]["recall"] == 1
+    none = one_class(np.zeros(9), np.linspace(0.1, 0.9, 9))
+    assert none["recall_guaranteed"]["needs"] == 49 and none["precision_guaranteed"]["needs"] == 29
+    assert one_class(np.ones(9), np.ones(9), recall_target=1)["recall_guaranteed"]["needs"] is None
+    # Half of all finds are wrong, wherever the threshold lies: more of them would not help.
+    wrong = one_class(np.arange(200) % 2, np.linspace(0.1, 0.9, 200) // 0.04 * 0.04)
+    assert wrong["precision_guaranteed"]["needs"] is None
+    # Ten of ten: three times as many do.
+    right = one_class(np.r_[np.ones(10), np.zeros(10)], np.linspace(0.9, 0.1, 20))
+    assert right["precision_guaranteed"]["needs"] == 29
+
+
+@settings(max_examples=200, deadline=None)
+@given(examples, st.floats(0.2, 5), st.floats(0, 10), st.floats(0, 10))
+def test_the_best_f_beta_and_the_least_cost_are_those_of_all_candidates(rows, beta, miss, alarm):
+    labels, scores = [row[0] for row in rows], [row[1] for row in rows]
+    chosen = one_class(labels, scores, beta=beta, costs=(miss, alarm))
+    if not any(labels):
+        assert chosen["f_beta"]["threshold"] is chosen["cost"]["threshold"] is None
+        return
+    f_betas, costs = [], []
+    for threshold, precision, recall in candidates(labels, scores):
+        weighted = beta**2 * precision + recall
+        f_betas.append(float((1 + beta**2) * precision * recall / weighted) if weighted else 0)
+        missed = sum(labels) * (1 - recall)
+        alarms = sum(s >= threshold for s in scores) * (1 - precision)
+        costs.append(float(miss * missed + alarm * alarms) / len(labels))
+    assert chosen["f_beta"]["f_beta"] == pytest.approx(max(f_betas), abs=1e-9)
+    assert chosen["cost"]["cost"] == pytest.approx(min(costs), abs=1e-9)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloudtf.errors import UserError
-from cloudtf.evaluation.thresholds import choose
+from cloudtf.evaluation.thresholds import choose_thresholds
 from cloudtf.model import thresholds
 
 examples = st.lists(st.tuples(st.booleans(), st.floats(0, 1)), min_size=1, max_size=60)
@@ -22,7 +22,7 @@ examples = st.lists(st.tuples(st.booleans(), st.floats(0, 1)), min_size=1, max_s
 def test_what_is_written_reads_back_exactly(tmp_path_factory, rows):
     path = str(tmp_path_factory.mktemp("t") / "thresholds.json")
     labels, scores = (np.array(column)[:, None] for column in zip(*rows))
-    chosen = choose(labels, scores, ["Fish"])
+    chosen = choose_thresholds(labels, scores, class_names=["Fish"])
     source = {"split": "val", "examples": len(labels), "model": "a/best.keras", "tta": False}
     thresholds.write(path, chosen, source)
     assert thresholds.read(path) == thresholds.Thresholds(chosen, source)
@@ -31,7 +31,7 @@ def test_what_is_written_reads_back_exactly(tmp_path_factory, rows):
 
 
 def a_valid_file():
-    return choose(np.array([[1], [0]]), np.array([[0.75], [0.25]]), ["Fish"])
+    return choose_thresholds(np.array([[1], [0]]), np.array([[0.75], [0.25]]), class_names=["Fish"])
 
 
 @pytest.mark.parametrize(
@@ -46,6 +46,9 @@ def a_valid_file():
         (lambda c: c["Fish"]["recall"].update(threshold=94), "has 94 as the threshold"),
         (lambda c: c["Fish"]["recall"].update(threshold=float("nan")), "has nan as the threshold"),
         (lambda c: c["Fish"]["recall"].update(target=None), "has None as the target"),
+        (lambda c: c["Fish"].update(recall_guaranteed=None), "has no 'recall_guaranteed' entry"),
+        (lambda c: c["Fish"]["precision_guaranteed"].pop("recall"), "has None as the recall of 'p"),
+        (lambda c: c["Fish"].update(cost={"threshold": 5}), "has 5 as the threshold of 'cost'"),
     ],
 )
 def test_a_damaged_file_is_refused_with_its_name_and_the_class(tmp_path, damage, message):
@@ -84,6 +87,16 @@ def test_files_of_the_first_version_are_read_whatever_their_classes_are_called(t
     assert thresholds.read(str(path)) == thresholds.Thresholds(classes)
     thresholds.write(str(path), classes, {"split": "val"})
     assert thresholds.read(str(path)).classes == classes
+
+
+def test_files_from_before_there_were_guarantees_are_read(tmp_path):
+    path = tmp_path / "thresholds.json"
+    kinds = {k: v for k, v in a_valid_file()["Fish"].items() if k in ("recall", "precision")}
+    for entry in kinds.values():
+        del entry["confidence"]
+    path.write_text(json.dumps({"from": {"split": "val"}, "classes": {"Fish": kinds}}))
+    found = thresholds.read(str(path))
+    assert found.at("recall", "t.json") == {"Fish": kinds["recall"]["threshold"]}
 
 
 def test_it_says_what_the_thresholds_are_of():

@@ -105,8 +105,32 @@ def test_a_class_without_threshold_is_never_emptied_and_the_table_says_so(files,
     thresholds.write(str(files.thresholds), {"Fish": entry(None), "Sugar": entry(1.0)})
     result = run_postprocess(files.config())
     assert result.removed == {"Sugar": 1, "Fish": 0} and result.never_emptied == ("Fish",)
-    assert "Fish: the wanted recall is not reachable" in capsys.readouterr().out
+    assert "Fish: no threshold reaches the target" in capsys.readouterr().out
     assert "a_1.jpg_Fish,3 4\n" in files.output.read_text()
+
+
+def test_the_threshold_that_is_asked_for_decides(files):
+    kinds = {kind: {**entry(0.4)["recall"], "threshold": 0.1} for kind in thresholds.KINDS}
+    kinds["precision_guaranteed"]["threshold"] = 0.9
+    thresholds.write(str(files.thresholds), {"Fish": kinds, "Sugar": kinds})
+    for kind in thresholds.KINDS:
+        result = run_postprocess(files.config(present_at=kind))
+        strict = kind == "precision_guaranteed"
+        assert result.removed == ({"Fish": 2, "Sugar": 1} if strict else {"Fish": 0, "Sugar": 0})
+
+
+@pytest.mark.parametrize(
+    ("kind", "how"),
+    [
+        ("recall_guaranteed", "make it again with `cloudtf evaluate`."),
+        ("f_beta", "make it again with `cloudtf evaluate` and beta=1."),
+        ("cost", "make it again with `cloudtf evaluate` and costs='5:1'."),
+    ],
+)
+def test_a_threshold_that_the_file_does_not_have_is_refused(files, kind, how):
+    with pytest.raises(UserError, match=f"thresholds.json has no '{kind}' thresholds for") as error:
+        run_postprocess(files.config(present_at=kind))
+    assert str(error.value).endswith(how) and not files.output.exists()
 
 
 def test_a_dry_run_prints_the_same_table_and_writes_nothing(files, capsys):
