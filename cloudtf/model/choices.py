@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+# Networks of `tf.keras.applications` -> their names there.
+KERAS_MODELS = {
+    **{
+        f"efficientnetv2{size.lower()}": f"EfficientNetV2{size}"
+        for size in ("B0", "B1", "B2", "B3", "S", "M", "L")
+    },
+    **{f"convnext{size.lower()}": f"ConvNeXt{size}" for size in ("Tiny", "Small", "Base")},
+}
+
 # `tiny` is for tests and quick starts: about 9,000 parameters, of no use on real photographs.
 MODELS = (
     *(f"efficientnetb{i}" for i in range(8)),
     *(f"efficientnetlite{i}" for i in range(5)),
+    *KERAS_MODELS,
     "tiny",
 )
 

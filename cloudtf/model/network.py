@@ -1,11 +1,12 @@
 """The classifier: uint8 images in, one probability a class out.
 
-    image uint8 [B, H, W, 3] -> normalise -> body (EfficientNet, averaged) -> dense sigmoid head
+    image uint8 [B, H, W, 3] -> normalise -> body (averaged at its end) -> dense sigmoid head
 
-The body is `efficientnet.tfkeras` (Tan & Le 2019, arXiv:1905.11946), built with cloudtf's dropout
-and batch-norm settings in place of the package's. EfficientNet-Lite (2020, tensorflow/tpu,
+EfficientNet is `efficientnet.tfkeras` (Tan & Le 2019, arXiv:1905.11946), built with cloudtf's
+dropout and batch-norm settings in place of the package's. EfficientNet-Lite (2020, tensorflow/tpu,
 models/official/efficientnet/lite) is the same with fewer parts: no squeeze-and-excite, ReLU6 for
-swish, and a stem, a head and first and last blocks that do not grow.
+swish, and a stem, a head and first and last blocks that do not grow. EfficientNetV2 and ConvNeXt
+are Keras's own (see `keras_bodies`).
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from typing import Any, Callable, Optional
 import tensorflow as tf
 
 from cloudtf.errors import UserError, param
-from cloudtf.model import keras2
+from cloudtf.model import keras2, keras_bodies
 from cloudtf.model import weights as weight_files
-from cloudtf.model.choices import DEFAULT_MODEL, MODELS
+from cloudtf.model.choices import DEFAULT_MODEL, KERAS_MODELS, MODELS
 from cloudtf.model.random_layers import FixedDropout
 from cloudtf.model.weights import BODY, HEAD
 
@@ -58,20 +59,21 @@ def build_model(
 
     The input `image` is uint8 [B, H, W, num_channels], values 0 to 255, RGB; normalising is part
     of the model. The output `probabilities` is float32 [B, num_classes] in [0, 1], also under
-    mixed precision. The layers `body` (EfficientNet with average pooling, [B, features]) and
+    mixed precision. The layers `body` (the network with average pooling, [B, features]) and
     `probabilities` (the head) are reachable by `model.get_layer`.
 
     Args:
       name: one of `MODELS`: `efficientnetb0` to `b7`, `efficientnetlite0` to `lite4` (smaller and
-        faster, and they quantise well), or `tiny`, of about 9,000 parameters, for tests.
+        faster, and they quantise well), `efficientnetv2b0` to `b3`, `efficientnetv2s`, `m` and `l`,
+        `convnexttiny`, `small` and `base`, or `tiny`, of about 9,000 parameters, for tests.
       num_classes: labels, each of which is present or not whatever the others are; at least 1.
       image_shape: height and width of the images in pixels, each at least 32.
       weights: None or `none` (random), `imagenet`, `noisy-student`, or the path of a file (see
         `cloudtf.model.weights.load`).
       dropout: share of the body's features dropped before the head, from 0 to under 1.
       batch_norm_momentum: how slowly all batch-norm averages follow, from 0 to under 1; None leaves
-        the network's own 0.99. A run of a few hundred steps needs about 0.9, or the averages lag
-        behind the weights.
+        the network's own: 0.99, or 0.9 in EfficientNetV2. A run of a few hundred steps needs about
+        0.9, or the averages lag behind the weights. (ConvNeXt has no batch norm.)
       sync_batch_norm: average batch statistics over replicas.
       num_channels: 3, or another number with random weights.
 
@@ -102,17 +104,22 @@ def build_model(
             f"{param(weights=weights)} is for 3 channels, not {num_channels}; use "
             f"{param(weights='none')}."
         )
-    batch_norm = functools.partial(
-        tf.keras.layers.BatchNormalization,
+    norm_settings = {
         **({} if batch_norm_momentum is None else {"momentum": batch_norm_momentum}),
         **({"synchronized": True} if sync_batch_norm else {}),
-    )
+    }
+    batch_norm = functools.partial(tf.keras.layers.BatchNormalization, **norm_settings)
     shape = (height, width, num_channels)
-    make_body = _tiny if name == "tiny" else functools.partial(_efficientnet, name)
     image = tf.keras.Input(shape, dtype="uint8", name="image")
     # In float32 under mixed precision too: the body casts what it is given.
     x = _normalisation(name, num_channels)(image)
-    x = make_body(shape, batch_norm)(x)
+    if name == "tiny":
+        body = _tiny(shape, batch_norm)
+    elif name in KERAS_MODELS:
+        body = keras_bodies.make_body(name, shape, BODY, DROP_CONNECT_RATE, norm_settings)
+    else:
+        body = _efficientnet(name, shape, batch_norm)
+    x = body(x)
     if dropout:
         x = FixedDropout(dropout, name="dropout")(x)
     head = tf.keras.layers.Dense(num_classes, activation="sigmoid", dtype="float32", name=HEAD)
@@ -193,6 +200,8 @@ def _normalisation(name: str, num_channels: int) -> tf.keras.layers.Layer:
     deviations: tuple[float, ...] = IMAGENET_DEVIATION
     if name in _LITE_SCALES:
         means, deviations = (127 / 255,) * 3, (128 / 255,) * 3
+    if name in ("efficientnetv2s", "efficientnetv2m", "efficientnetv2l"):  # x / 128 - 1
+        means, deviations = (128 / 255,) * 3, (128 / 255,) * 3
     if num_channels != 3:
         means = (sum(means) / 3,) * num_channels
         deviations = (sum(deviations) / 3,) * num_channels

@@ -91,11 +91,13 @@ def load_model(path: str, in_float32: bool = False) -> tf.keras.Model:
     import tensorflow as tf
 
     from cloudtf.model import keras2
+    from cloudtf.model.keras_bodies import LayerScale
     from cloudtf.model.random_layers import FixedDropout
 
     keras2.require()
     custom_objects = {
         "FixedDropout": FixedDropout,
+        "LayerScale": LayerScale,
         "swish": tf.nn.swish,
         # A file names the module of Keras that has it, which differs between the stacks.
         "Functional": tf.keras.Sequential.__base__,

@@ -14,7 +14,7 @@ from cloudtf.errors import UserError
 
 _FUNCTIONS = ("swish",)
 # Given to Keras as custom objects, so that their module is never imported.
-_CUSTOM = ("FixedDropout", "Functional")
+_CUSTOM = ("FixedDropout", "Functional", "LayerScale")
 _MODELS = ("Functional", "Model", "Sequential")
 _LAYERS = frozenset(
     """

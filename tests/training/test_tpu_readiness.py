@@ -144,6 +144,22 @@ def test_the_whole_step_of_b2_lowers_to_hlo_as_a_tpu_wants_it():
     assert written == {"f32": 1 + 3 * weights + averages, "s64": 1}
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["efficientnetv2b0", "convnexttiny"])
+def test_the_whole_step_of_kerass_networks_lowers_to_hlo_too(name):
+    trainer = make_trainer(name, (64, 64), "mixed_bfloat16")
+    batch = (
+        tf.zeros([BATCH, 64, 64, 3], tf.uint8),
+        tf.zeros([BATCH, 4]),
+        tf.ones([BATCH]),
+        tf.zeros([BATCH, 2], tf.int32),
+    )
+    hlo = lowered(trainer.whole(), *batch)
+    check_hlo(hlo)
+    convolutions = re.findall(r" = (\w+)\[\S* convolution\(", hlo)
+    assert len(convolutions) > 50 and set(convolutions) == {"bf16"}
+
+
 def run_whole(trainer, batches):
     whole = trainer.whole()
     return np.array([float(whole(*batch)) for batch in batches])
