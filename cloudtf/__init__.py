@@ -36,9 +36,12 @@ _PUBLIC = {
     "choose_thresholds": "cloudtf.evaluation.thresholds",
     "convert": "cloudtf.data.convert",
     "evaluate": "cloudtf.evaluation.evaluate",
+    "get_loss": "cloudtf.model.losses",
     "history_frame": "cloudtf.evaluation.frames",
     "load_model": "cloudtf.model.saving",
+    "masked": "cloudtf.model.unknown_labels",
     "open_dataset": "cloudtf.pipeline.dataset",
+    "positive_weights": "cloudtf.model.class_weights",
     "postprocess": "cloudtf.submission.postprocess",
     "predict": "cloudtf.evaluation.predict",
     "predictions_frame": "cloudtf.evaluation.frames",
@@ -70,8 +73,11 @@ if TYPE_CHECKING:
     from cloudtf.evaluation.preview import PreviewConfig as PreviewConfig
     from cloudtf.evaluation.preview import preview as preview
     from cloudtf.evaluation.thresholds import choose_thresholds as choose_thresholds
+    from cloudtf.model.class_weights import positive_weights as positive_weights
+    from cloudtf.model.losses import get_loss as get_loss
     from cloudtf.model.network import build_model as build_model
     from cloudtf.model.saving import load_model as load_model
+    from cloudtf.model.unknown_labels import masked as masked
     from cloudtf.pipeline.dataset import open_dataset as open_dataset
     from cloudtf.reporter import reporting_to as reporting_to
     from cloudtf.reporter import set_reporter as set_reporter

@@ -14,12 +14,14 @@ import dataclasses
 import hashlib
 import json
 import os
-from typing import TYPE_CHECKING, Any, Callable, Iterator, Optional
+from typing import TYPE_CHECKING, Any, Callable, Iterator, Optional, Sequence
+
+import numpy as np
 
 from cloudtf import bars, files, machine, settings
 from cloudtf.data import label_frame, records, selection, shards, tasks
 from cloudtf.data.convert_config import ConvertConfig
-from cloudtf.data.labels import FOLDERS, LabelTable, combination, escaped
+from cloudtf.data.labels import FOLDERS, UNKNOWN, LabelTable, combination, escaped
 from cloudtf.data.progress import PHOTOGRAPHS, Journal, is_shard
 from cloudtf.data.recipe import Recipe, one_thread_an_image
 from cloudtf.errors import UsageError, UserError, param
@@ -258,12 +260,15 @@ def _manifest(
         result[split] = records.Split(
             name=split,
             num_examples=len(kept),
-            class_counts={
-                name: int(count) for name, count in zip(table.classes, labels.sum(axis=0))
-            },
+            class_counts=_counts(table.classes, labels == 1),
             combination_counts=dict(sorted(combinations.items())) if table.classes else {},
             shards=tuple(written),
             depths=records.added(shard.depths for shard in written),
+            unknown_counts={
+                name: count
+                for name, count in _counts(table.classes, labels == UNKNOWN).items()
+                if count
+            },
         )
     return records.Manifest(
         classes=table.classes,
@@ -277,8 +282,13 @@ def _manifest(
     )
 
 
+def _counts(classes: Sequence[str], which: np.ndarray) -> dict[str, int]:
+    """For how many rows each class has True: bool [images, classes]."""
+    return {name: int(count) for name, count in zip(classes, which.sum(axis=0))}
+
+
 def _summary(manifest: records.Manifest) -> Iterator[str]:
-    """Two tables, narrow enough for 40 columns: the splits, and the classes of each."""
+    """Tables, narrow enough for 40 columns: the splits, the classes of each, what is unknown."""
     yield f"{'split':<10}{'examples':>10}{'shards':>8}{'MB':>9}"
     for split in manifest.splits.values():
         megabytes = sum(shard.num_bytes for shard in split.shards) / 1e6
@@ -286,19 +296,9 @@ def _summary(manifest: records.Manifest) -> Iterator[str]:
             f"{split.name:<10}{split.num_examples:>10,}{len(split.shards):>8,}{megabytes:>9,.1f}"
         )
     if manifest.classes:
-        counts = {
-            name: [split.class_counts[name] for split in manifest.splits.values()]
-            for name in manifest.classes
-        }
-        rarest, commonest = extremes({name: sum(each) for name, each in counts.items()})
-        width = max(10, *(len(name) + 1 for name in [*rarest, *commonest]))
-        yield f"{'class':<{width}}" + "".join(f"{name:>9}" for name in manifest.splits)
-        for names in (rarest, commonest):
-            for name in names:
-                yield f"{name:<{width}}" + "".join(f"{count:>9,}" for count in counts[name])
-            if names is rarest and commonest:
-                more = len(counts) - len(rarest) - len(commonest)
-                yield f"... {more:,} more classes, all of them in {records.MANIFEST_NAME} ..."
+        yield from _class_table(manifest, "class", lambda split: split.class_counts)
+    if manifest.has_unknown:
+        yield from _class_table(manifest, "unknown", lambda split: split.unknown_counts)
     depths = records.added(split.depths for split in manifest.splits.values())
     for bits, count in sorted(depths.items(), key=lambda item: int(item[0])):
         if bits != "8":
@@ -330,6 +330,24 @@ def _classes_missing(manifest: records.Manifest) -> Iterator[str]:
         if missing:
             each = listed(f"{name} ({count:,} in all)" for name, count in missing.items())
             yield f"No image of {split.name} shows {each}: nothing can be said of it there."
+
+
+def _class_table(
+    manifest: records.Manifest, heading: str, counts_of: Callable[[records.Split], dict[str, int]]
+) -> Iterator[str]:
+    counts = {
+        name: [counts_of(split).get(name, 0) for split in manifest.splits.values()]
+        for name in manifest.classes
+    }
+    rarest, commonest = extremes({name: sum(each) for name, each in counts.items()})
+    width = max(10, *(len(name) + 1 for name in [*rarest, *commonest]))
+    yield f"{heading:<{width}}" + "".join(f"{name:>9}" for name in manifest.splits)
+    for names in (rarest, commonest):
+        for name in names:
+            yield f"{name:<{width}}" + "".join(f"{count:>9,}" for count in counts[name])
+        if names is rarest and commonest:
+            more = len(counts) - len(rarest) - len(commonest)
+            yield f"... {more:,} more classes, all of them in {records.MANIFEST_NAME} ..."
 
 
 def _verify(config: ConvertConfig) -> records.Manifest:

@@ -110,14 +110,14 @@ class ConvertConfig(Settings):
     )
     blank: str = _about_labels(
         "absent",
-        "Meaning of a blank cell in a column of yes and no. `blank='unknown'` is not possible yet: "
-        "training does not know such labels.",
+        "Meaning of a blank cell in a column of yes and no. Unknown labels are left out of "
+        "training and of all scores.",
         choices=("absent", "unknown"),
     )
     uncertain: Optional[str] = _about_labels(
         None,
         "Meaning of -1 beside 0 and 1, or of a word such as uncertain; if not given, such a table "
-        "is refused. `uncertain='unknown'` is not possible yet.",
+        "is refused. Unknown labels are left out of training and of all scores.",
         choices=("absent", "present", "unknown"),
     )
     unlisted: str = _about_labels(
@@ -202,12 +202,6 @@ class ConvertConfig(Settings):
             )
         if self.labels_csv is not None and self.label_format == FOLDERS:
             raise UsageError(f"{param(label_format=FOLDERS)} takes no {param('labels_csv')}.")
-        for name in ("blank", "uncertain"):
-            if getattr(self, name) == "unknown":
-                raise UsageError(
-                    f"{param(**{name: 'unknown'})} is not possible: training does not know labels "
-                    f"that are neither yes nor no; give {param(**{name: 'absent'})}."
-                )
         if self.unlisted == "absent" and self.split_column is not None:
             raise UsageError(
                 f"{param(unlisted='absent')} takes photographs of which the column of "

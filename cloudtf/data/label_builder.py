@@ -45,7 +45,7 @@ class TableBuilder:
         self.images: dict[str, int] = {}  # Name -> number, in the order of the file.
         self.first_rows = array("q")
         self.classes: dict[str, int] = {}
-        # One entry a mention: which image, which class, whether it is present.
+        # One entry a mention: which image, which class, 1 (present), 0 or -1 (unknown).
         self.mentions = array("q"), array("i"), array("b")
         # How many rows say that an image has no class; whether images have several rows.
         self.without_class, self.several_rows = 0, False
@@ -144,8 +144,15 @@ class TableBuilder:
             self._extra.append(self._extra_kinds.setdefault(extra, extra))
         return number, name
 
-    def mention(self, image: tuple[int, str], row: int, class_name: str, present: bool) -> bool:
-        """Notes a class of an image; False, and a problem, if it cannot be one or is not listed."""
+    def mention(self, image: tuple[int, str], row: int, class_name: str, value: int) -> bool:
+        """Notes a class of an image; False, and a problem, if it cannot be one or is not listed.
+
+        Args:
+          image: number and name of the image.
+          row: the number of the row, for messages.
+          class_name: the class, as the table writes it.
+          value: 1: present, 0: absent, -1: unknown.
+        """
         class_name = self._usable(class_name)
         number = self.classes.get(class_name)
         if number is None:
@@ -158,8 +165,8 @@ class TableBuilder:
                 reason = f"cannot be used: the class name {class_name[:60]!r} {error}"
                 self.problem(image[1], row, reason + self._hint(class_name))
                 return False
-        for column, value in zip(self.mentions, (image[0], number, present)):
-            column.append(value)
+        for column, entry in zip(self.mentions, (image[0], number, value)):
+            column.append(entry)
         return True
 
     def table(self) -> LabelTable:
@@ -171,7 +178,7 @@ class TableBuilder:
                 f"{self.source.source} names no class at all; there is nothing to learn."
             )
         keep = np.array([name not in self._dropped for name in self.images], bool)
-        images, numbers, present = (np.frombuffer(a, a.typecode) for a in self.mentions)
+        images, numbers, values = (np.frombuffer(a, a.typecode) for a in self.mentions)
         kept = keep[images] if len(images) else np.zeros(0, bool)
         all_classes = list(self.classes)
         if self.fixed:
@@ -192,9 +199,9 @@ class TableBuilder:
             )
         at = np.full(len(all_classes), -1)
         at[[self.classes[name] for name in classes]] = np.arange(len(classes))
-        shown = kept & (present == 1)
-        labels = np.zeros((len(names), len(classes)), np.uint8)
-        labels[(np.cumsum(keep) - 1)[images[shown]], at[numbers[shown]]] = 1
+        said = kept & (values != 0)
+        labels = np.zeros((len(names), len(classes)), np.int8)
+        labels[(np.cumsum(keep) - 1)[images[said]], at[numbers[said]]] = values[said]
         extra = list(itertools.compress(self._extra, keep))
         return LabelTable(
             names=names,

@@ -103,9 +103,9 @@ class _Seen:
         """Notes as problems what is wrong with rows, and those that repeat or contradict others."""
         builder = self.builder
         names, class_names = list(builder.images), list(builder.classes)
-        images, numbers, present = builder.mentions
+        images, numbers, values = builder.mentions
         for later, first in _repeats(images, numbers, len(class_names)):
-            if self.objects and present[later] and present[first]:
+            if self.objects and values[later] and values[first]:
                 continue
             self.problems.pop(later, None)
             name, class_name = names[images[later]], class_names[numbers[later]]
@@ -161,7 +161,7 @@ def _parse_masks(builder: TableBuilder, layout: Layout, columns: list[Column]) -
 def _parse_long(builder: TableBuilder, layout: Layout, columns: list[Column]) -> None:
     assert layout.value is not None
     family = layout.families[0]
-    answer = _answer(family, layout.minus)
+    answer = _answer(family, layout.minus, layout.blank)
     seen = _Seen(builder)
     for row, cells, image, class_name in _named(builder, layout, columns):
         cell = cells[layout.value]
@@ -171,18 +171,18 @@ def _parse_long(builder: TableBuilder, layout: Layout, columns: list[Column]) ->
                 image[1], row, f"({class_name}) has {cell[:20]!r}, not {_yes_or_no(family)}"
             )
             continue
-        if builder.mention(image, row, class_name, bool(value)):
+        if builder.mention(image, row, class_name, value):
             seen.add(row, value)
     seen.report()
 
 
-def _answer(family: str, minus: int) -> Callable[[str], Optional[int]]:
-    """What says if a cell means present (1) or absent (0); None: neither."""
+def _answer(family: str, minus: int, blank: int) -> Callable[[str], Optional[int]]:
+    """What says if a cell means present (1), absent (0) or unknown (-1); None: none of them."""
 
     def answer(cell: str) -> Optional[int]:
         value = words.truth(cell, family)
         if value is None:
-            return 0 if words.is_blank(cell) else None
+            return blank if words.is_blank(cell) else None
         return minus if value < 0 else value
 
     return answer
@@ -202,14 +202,18 @@ def _parse_onehot(builder: TableBuilder, layout: Layout, columns: list[Column]) 
         )
     found = builder.add_classes(names)
     builder.fixed = True
+
+    def answer_of(family: str) -> Callable[[str], Optional[int]]:
+        return functools.lru_cache(1000)(_answer(family, layout.minus, layout.blank))
+
     at = [
-        (i, class_name, family, functools.lru_cache(1000)(_answer(family, layout.minus)))
+        (i, class_name, family, answer_of(family))
         for i, class_name, family in zip(layout.labels, found, layout.families)
     ]
     explained = set[str]()
 
-    def present(row: int, name: str, cells: list[str]) -> Optional[list[str]]:
-        result = []
+    def values(row: int, name: str, cells: list[str]) -> Optional[dict[str, int]]:
+        result = {}
         for i, class_name, family, answer in at:
             cell = cells[i]
             value = answer(cell)
@@ -222,17 +226,17 @@ def _parse_onehot(builder: TableBuilder, layout: Layout, columns: list[Column]) 
                 builder.problem(name, row, reason)
                 return None
             if value:
-                result.append(class_name)
+                result[class_name] = value
         return result
 
-    _rows_of_images(builder, layout, present, union=False)
+    _rows_of_images(builder, layout, values, union=False)
 
 
 def _parse_lists(builder: TableBuilder, layout: Layout, columns: list[Column]) -> None:
     known = builder.classes
     read = functools.lru_cache(10_000)(functools.partial(_names_in, builder, layout))
 
-    def present(row: int, name: str, cells: list[str]) -> Optional[list[str]]:
+    def values(row: int, name: str, cells: list[str]) -> Optional[dict[str, int]]:
         found: list[str] = []
         for i in layout.labels:
             parts, problem = read(cells[i])
@@ -241,11 +245,12 @@ def _parse_lists(builder: TableBuilder, layout: Layout, columns: list[Column]) -
                 return None
             builder.without_class += parts is None
             found += parts or ()
-        if not layout.vector:
-            return found
-        return [c for c, part in zip(known, found) if words.truth(part, words.NUMBERS) == 1]
+        if layout.vector:
+            vector = zip(known, found)
+            found = [c for c, part in vector if words.truth(part, words.NUMBERS) == 1]
+        return dict.fromkeys(found, 1)
 
-    _rows_of_images(builder, layout, present, union=layout.kind == "rows")
+    _rows_of_images(builder, layout, values, union=layout.kind == "rows")
 
 
 def _names_in(
@@ -280,10 +285,10 @@ def _names_in(
 def _rows_of_images(
     builder: TableBuilder,
     layout: Layout,
-    present: Callable[[int, str, list[str]], Optional[list[str]]],
+    values: Callable[[int, str, list[str]], Optional[dict[str, int]]],
     union: bool,
 ) -> None:
-    """Takes a row an image, or with `union` several that add up."""
+    """Takes a row an image, or with `union` several that add up; `values`: of classes, not 0."""
     # One an image: what tells the classes of its first row from others; see `_parse_masks`.
     contents = array("q")
     repeated: list[tuple[str, int, int]] = []
@@ -304,8 +309,8 @@ def _rows_of_images(
             builder.several_rows = True
         else:
             contents.append(content)
-        for class_name in present(row, name, cells) or ():
-            if class_name and not builder.mention(image, row, class_name, True):
+        for class_name, value in (values(row, name, cells) or {}).items():
+            if class_name and not builder.mention(image, row, class_name, value):
                 break
     if not (layout.boxes or (union and builder.several_rows)):
         for name, row, first in repeated:

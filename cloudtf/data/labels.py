@@ -20,6 +20,8 @@ EXTENSIONS = (".jpg", ".jpeg", ".png")
 FORMATS = ("kaggle_rle", "onehot", "list", "rows", "long")
 # In place of a table: the folder that an image is in.
 FOLDERS = "folders"
+# What a label says of a class of which it is not known whether it is present.
+UNKNOWN = -1
 # Words that stand beside class names, as keys of metrics.json and as a column of predictions.
 _RESERVED = ("mean", "Image")
 # What file names or lists of classes cannot hold.
@@ -46,7 +48,7 @@ class LabelTable:
 
     Attributes:
       names: of the images, each once, in the order of the file.
-      labels: uint8 [images, classes], 0 or 1.
+      labels: int8 [images, classes]: 1 for present, 0 for absent, -1 for unknown.
       classes: the names of the classes, in label order.
       rows: int64 [images], the first row of each image, counted from 1 with the header.
       columns: the extra columns asked for: name -> one text an image.
@@ -156,6 +158,22 @@ def check_distinct(classes: Sequence[str]) -> None:
             )
 
 
+def classes_with(value: int, label: Iterable[int], classes: Sequence[str]) -> list[str]:
+    """The classes that have a value in a label.
+
+    >>> classes_with(UNKNOWN, [1, 0, -1], ["Fish", "Flower", "Sugar"])
+    ['Sugar']
+    """
+    return [name for name, said in zip(classes, label) if said == value]
+
+
 def combination(label: Iterable[int], classes: Sequence[str]) -> str:
-    """A label's classes joined by `|`; empty for none."""
-    return "|".join(name for name, present in zip(classes, label) if present)
+    """A label's classes joined by `|`, unknown ones behind a `?`; empty for none.
+
+    >>> combination([1, 0, -1], ["Fish", "Flower", "Sugar"])
+    'Fish|?Sugar'
+    """
+    # No class has a question mark in its name.
+    return "|".join(
+        f"?{name}" if value < 0 else name for name, value in zip(classes, label) if value
+    )

@@ -38,7 +38,7 @@ class Recipe:
 
         Args:
           name: the photograph's file, as a path inside `images_dir` with `/` between folders.
-          label: 0 or 1, [C]; None for an unlabelled set.
+          label: 0, 1 or -1 (unknown), [C]; None for an unlabelled set.
 
         Raises:
           UserError: naming the photograph: it cannot be used and `skip` is False, or it could not
@@ -78,7 +78,7 @@ def make_record(
     Args:
       data: the bytes of the photograph's file, JPEG or PNG.
       name: the name that the record keeps, by which later steps know the image.
-      label: 0 or 1, [C]; None for an unlabelled set.
+      label: 0, 1 or -1 (unknown), [C]; None for an unlabelled set.
       height: H, rows of the image in the record.
       width: W, columns of the image in the record.
       quality: JPEG quality of the image in the record, 1 to 100.

@@ -73,11 +73,13 @@ class Split:
       num_examples: the number of records over all shards.
       class_counts: class name -> examples that show it; empty for an unlabelled split.
       combination_counts: label combination -> examples with it; the classes of a combination are
-        joined by `|`, none at all is the empty text.
+        joined by `|`, unknown ones behind a `?`; none at all is the empty text.
       shards: the split's files, in the order of their numbers.
       depths: bits of a value in the photographs that its records were made from, `"8"`, `"12"` and
         the like -> how many had them. Of more than 8 bits the upper 8 of those in use are in the
         records (`pixels.to_bytes`). Empty where that is not known.
+      unknown_counts: class name -> examples of which it is not known whether they show it, for the
+        classes that have such; the file has no such key where none has.
     """
 
     name: str
@@ -86,6 +88,11 @@ class Split:
     combination_counts: dict[str, int]
     shards: tuple[Shard, ...]
     depths: dict[str, int] = dataclasses.field(default_factory=dict)
+    unknown_counts: dict[str, int] = dataclasses.field(default_factory=dict)
+
+    def num_known(self, class_name: str) -> int:
+        """Examples of which it is known whether they show a class."""
+        return self.num_examples - self.unknown_counts.get(class_name, 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,6 +123,11 @@ class Manifest:
     settings: Optional[dict[str, Any]] = None
     format_version: int = FORMAT_VERSION
 
+    @property
+    def has_unknown(self) -> bool:
+        """Whether some labels of the set are unknown (-1)."""
+        return any(split.unknown_counts for split in self.splits.values())
+
     def split(self, name: str) -> Split:
         """One split by name.
 
@@ -143,8 +155,10 @@ class Manifest:
         if not splits:
             raise UserError("No split is named.")
         combination_counts: collections.Counter[str] = collections.Counter()
+        unknown_counts: collections.Counter[str] = collections.Counter()
         for split in splits:
             combination_counts.update(split.combination_counts)
+            unknown_counts.update(split.unknown_counts)
         num_examples = sum(split.num_examples for split in splits)
         counted = sum(combination_counts.values()) == num_examples
         return Split(
@@ -154,6 +168,7 @@ class Manifest:
             combination_counts=dict(combination_counts) if counted else {},
             shards=tuple(shard for split in splits for shard in split.shards),
             depths=added(split.depths for split in splits),
+            unknown_counts=dict(unknown_counts),
         )
 
 
@@ -218,9 +233,10 @@ def _split(name: str, raw: dict[str, Any], classes: tuple[str, ...]) -> Split:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_]{0,50}", name):
         raise ValueError(f"{name[:60]!r} cannot be the name of a split")
     class_counts = {key: _whole(value) for key, value in raw["class_counts"].items()}
-    unknown = sorted(class_counts.keys() - set(classes))
-    if unknown:
-        raise ValueError(f"the split {name} counts the unknown class {unknown[0][:60]!r}")
+    unknown_counts = {key: _whole(value, 1) for key, value in raw.get("unknown_counts", {}).items()}
+    strange = sorted((class_counts.keys() | unknown_counts.keys()) - set(classes))
+    if strange:
+        raise ValueError(f"the split {name} counts the unknown class {strange[0][:60]!r}")
     combinations = raw.get("combination_counts", {})
     return Split(
         name=name,
@@ -229,6 +245,7 @@ def _split(name: str, raw: dict[str, Any], classes: tuple[str, ...]) -> Split:
         combination_counts={key: _whole(value) for key, value in combinations.items()},
         shards=tuple(shard_from(shard) for shard in raw["shards"]),
         depths=_depths(raw),
+        unknown_counts=unknown_counts,
     )
 
 
@@ -288,6 +305,8 @@ def write_manifest(data_dir: str, manifest: Manifest) -> None:
     raw = dataclasses.asdict(manifest)
     for split in raw["splits"].values():
         del split["name"]
+        if not split["unknown_counts"]:
+            del split["unknown_counts"]
     files.write_json(files.join(data_dir, MANIFEST_NAME), raw)
 
 

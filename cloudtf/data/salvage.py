@@ -18,6 +18,7 @@ from typing import Iterator, Sequence
 
 from cloudtf import files, machine
 from cloudtf.data import records, tfrecord, verify
+from cloudtf.data.labels import UNKNOWN, classes_with
 from cloudtf.errors import UserError, param
 
 # The largest share of a split's records to leave out (one record always may be): with more, the
@@ -165,14 +166,17 @@ def _recounted(
     """The split with its good shards, examples and classes counted again."""
     kept = [part.shard for part in parts if part.shard.num_examples]
     counts: collections.Counter[str] = collections.Counter()
+    unknown: collections.Counter[str] = collections.Counter()
     for part, shard in zip(parts, split.shards):
         whole = part.shard is shard
         for label in _labels(files.join(data_dir, shard.name)) if whole else part.labels:
-            counts.update(c for c, present in zip(manifest.classes, label) if present)
+            counts.update(classes_with(1, label, manifest.classes))
+            unknown.update(classes_with(UNKNOWN, label, manifest.classes))
     return dataclasses.replace(
         split,
         num_examples=sum(shard.num_examples for shard in kept),
         class_counts={name: counts[name] for name in manifest.classes},
         combination_counts={},
         shards=tuple(kept),
+        unknown_counts=dict(unknown),
     )

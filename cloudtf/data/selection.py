@@ -81,6 +81,7 @@ def _options(config: ConvertConfig, by_folders: bool) -> Options:
         label_separator="none" if by_folders else config.label_separator,
         ignore_columns=config.ignore_columns,
         uncertain=config.uncertain,
+        blank=config.blank,
         class_characters=config.class_characters,
     )
 
@@ -110,10 +111,10 @@ def _photographs(
 
 def _check_classes(labels_csv: str, read: LabelTable, table: LabelTable) -> None:
     """Refuses a class that only images left out of `read` show: mostly it is a slip of the pen."""
-    lost = read.labels.any(axis=0) & ~table.labels.any(axis=0)
+    lost = (read.labels == 1).any(axis=0) & ~(table.labels == 1).any(axis=0)
     if lost.any():
         number = int(lost.argmax())
-        first = int(read.labels[:, number].argmax())
+        first = int((read.labels[:, number] == 1).argmax())
         raise UserError(
             f"{labels_csv} row {read.rows[first]} ({read.names[first]!r}) names the class "
             f"{read.classes[number]!r}, which only rows of images that are left out name; correct "

@@ -151,7 +151,7 @@ def labelled(images_dir: str, table: LabelTable, names: Optional[ImageNames] = N
 
 def with_unnamed(images_dir: str, table: LabelTable, unnamed: list[str]) -> LabelTable:
     """A table and, behind its images, others that have none of its classes."""
-    nothing = np.zeros((len(unnamed), len(table.classes)), np.uint8)
+    nothing = np.zeros((len(unnamed), len(table.classes)), np.int8)
     rows = np.zeros(len(unnamed), np.int64)
     empty = {column: ("",) * len(unnamed) for column in table.columns}
     added = LabelTable(tuple(unnamed), nothing, table.classes, rows, empty)

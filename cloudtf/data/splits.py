@@ -11,6 +11,7 @@ from typing import Optional, Sequence
 
 import numpy as np
 
+from cloudtf.data.labels import UNKNOWN
 from cloudtf.errors import UserError, param
 
 # Strata serve while no class is farther from its share than this.
@@ -25,7 +26,7 @@ def stratified_fraction(labels: np.ndarray, fraction: float, seed: int) -> np.nd
     example, and those too rare to be divided together give theirs.
 
     Args:
-      labels: 0 or 1, [N, C].
+      labels: 0, 1 or -1 (unknown, as a third value), [N, C].
       fraction: the share to draw, in [0, 1).
       seed: keys the random choice; any whole number from 0.
 
@@ -49,7 +50,7 @@ def stratified_folds(labels: np.ndarray, folds: int, seed: int) -> np.ndarray:
     """Deals the examples of each label combination out to `folds` folds in turn.
 
     Args:
-      labels: 0 or 1, [N, C].
+      labels: 0, 1 or -1 (unknown, as a third value), [N, C].
       folds: the number of folds, at least 2.
       seed: keys the random order in which examples are dealt; any whole number from 0.
 
@@ -76,7 +77,7 @@ def grouped(
     Greedy, largest group first, each to the part whose shortfall it fills best.
 
     Args:
-      labels: 0 or 1, [N, C].
+      labels: 0, 1 or -1 (unknown, as a third value), [N, C].
       groups: the group of each example, N names; an empty name is a group of its own.
       shares: the share of the images that each part gets; they add up to 1.
       seed: keys the random order of groups of equal size; any whole number from 0.
@@ -111,7 +112,7 @@ def one_by_one(
     there is a choice (as in iterative stratification: Sechidis, Tsoumakas and Vlahavas, 2011).
 
     Args:
-      labels: 0 or 1, [N, C].
+      labels: 0, 1 or -1 (unknown, as a third value), [N, C].
       sizes: the number of images of each part, at least 1, which add up to N.
       seed: keys the random order in which images are dealt; any whole number from 0.
       together: indices of images that stay in one part, a list for each such group; no index twice.
@@ -137,19 +138,27 @@ def is_balanced(labels: np.ndarray, part: np.ndarray) -> bool:
     """Whether each part has its share of each class: to within one image or a twentieth of it.
 
     Args:
-      labels: 0 or 1, [N, C].
+      labels: 0, 1 or -1 (unknown, as a third value), [N, C].
       part: the part of each image, [N], from 0.
     """
     sizes = np.bincount(part)
+    labels = _counted(labels)
     counts = np.stack([labels[part == one].sum(axis=0) for one in range(len(sizes))])
     wanted = sizes[:, None] / max(len(labels), 1) * counts.sum(axis=0)
     return bool((np.abs(counts - wanted) <= np.maximum(1, _TOLERANCE * wanted)).all())
 
 
+def _counted(labels: np.ndarray) -> np.ndarray:
+    """What is shared out: who shows each class, and of whom it is unknown: bool [N, C + U]."""
+    unknown = labels == UNKNOWN
+    return np.hstack([labels == 1, unknown[:, unknown.any(axis=0)]])
+
+
 def _features(labels: np.ndarray, member: np.ndarray) -> np.ndarray:
-    """Of each group, its share of all images and of each class's images: [groups, 1 + C]."""
-    features = np.zeros((member.max(initial=-1) + 1, labels.shape[1] + 1))
-    np.add.at(features, member, np.hstack([np.ones((len(labels), 1)), labels]))
+    """Of each group, its share of all images, and of all that `_counted` has columns for."""
+    each = np.hstack([np.ones((len(labels), 1)), _counted(labels)])
+    features = np.zeros((member.max(initial=-1) + 1, each.shape[1]))
+    np.add.at(features, member, each)
     return features / np.maximum(features.sum(axis=0), 1)
 
 

@@ -61,7 +61,7 @@ def carry_out(
     names, labels = task["names"], task["labels"]
 
     def make(index: int) -> shards.Outcome:
-        label = None if labels is None else np.array(labels[index], np.uint8)
+        label = None if labels is None else np.array(labels[index], np.int8)
         return recipe.outcome(names[index], label)
 
     plan = shards.ShardPlan(name, "", tuple(range(len(names))))

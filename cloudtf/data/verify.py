@@ -11,7 +11,7 @@ from typing import Any, Collection, Iterable, Iterator
 
 from cloudtf import bars, files, machine
 from cloudtf.data import images, records, tfrecord
-from cloudtf.data.labels import combination
+from cloudtf.data.labels import UNKNOWN, classes_with, combination
 from cloudtf.errors import UserError, param, reason
 from cloudtf.reporter import report
 
@@ -82,6 +82,7 @@ def problems(
     ]
     total = sum(shard.num_examples for _, shard in shards_read)
     counts: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
+    unknown: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
     combinations: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
     unread = {s.name for split in manifest.splits.values() for s in split.shards}
     with bars.bar("verify", total, "images") as bar:
@@ -98,9 +99,8 @@ def problems(
                     other, other_split = contents.setdefault(digest, (name, split_name))
                     if other_split != split_name:
                         alike.append((other, name))
-                    counts[split_name].update(
-                        c for c, present in zip(manifest.classes, label) if present
-                    )
+                    counts[split_name].update(classes_with(1, label, manifest.classes))
+                    unknown[split_name].update(classes_with(UNKNOWN, label, manifest.classes))
                     combinations[split_name][combination(label, manifest.classes)] += 1
                     bar.update(1)
                 unread.discard(shard.name)
@@ -114,6 +114,12 @@ def problems(
                 f"{files.join(data_dir, records.MANIFEST_NAME)} counts the classes of "
                 f"{split.name} as {split.class_counts}, its shards hold {dict(counted)}; "
                 f"convert again with {param(overwrite=True)}."
+            )
+        if whole and dict(unknown[split.name]) != split.unknown_counts:
+            yield Problem(
+                f"{files.join(data_dir, records.MANIFEST_NAME)} counts the unknown labels of "
+                f"{split.name} as {split.unknown_counts}, its shards hold "
+                f"{dict(unknown[split.name])}; convert again with {param(overwrite=True)}."
             )
         stated, there = split.combination_counts, combinations[split.name]
         wrong = [key for key in {**stated, **there} if there[key] != stated.get(key, 0)]
@@ -226,7 +232,7 @@ def check_record(
       manifest: the content of `dataset.json`, with which the record must agree.
 
     Returns:
-      The image's name, its label (0 or 1, [C]) and the SHA-256 of the encoded image, 32 bytes.
+      The image's name, its label (0, 1 or -1, [C]) and the SHA-256 of the encoded image, 32 bytes.
 
     Raises:
       ValueError: one phrase on what is wrong, beginning with the position.
@@ -257,8 +263,10 @@ def _check_features(
             f"{records.MANIFEST_NAME} says {size[0]} x {size[1]}"
         )
     label = list(features[records.LABEL]) if manifest.classes else []
-    if len(label) != len(manifest.classes) or not set(label) <= {0, 1}:
-        raise ValueError(f"its label {label[:20]} is not {len(manifest.classes)} times 0 or 1")
+    allowed = {0, 1, UNKNOWN} if manifest.has_unknown else {0, 1}
+    if len(label) != len(manifest.classes) or not set(label) <= allowed:
+        values = "0, 1 or -1" if manifest.has_unknown else "0 or 1"
+        raise ValueError(f"its label {label[:20]} is not {len(manifest.classes)} times {values}")
     return features[records.FILENAME][0].decode(), label, digest.digest()
 
 

@@ -72,7 +72,9 @@ def read(data_dir: str, split: records.Split, num_classes: int, threads: int) ->
         num_parallel_calls=min(len(paths), READERS),
     )
     dataset = dataset.batch(_READ_BATCH, drop_remainder=True)
-    dataset = dataset.map(lambda s: reading.parse(s, num_classes), num_parallel_calls=threads)
+    dataset = dataset.map(
+        lambda s: reading.parse(s, num_classes, unknown=True), num_parallel_calls=threads
+    )
     dataset = dataset.prefetch(2).with_options(reading.options(threads))
     return _batches(lambda: iter(dataset), _READ_BATCH)
 

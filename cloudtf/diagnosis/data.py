@@ -37,10 +37,11 @@ def _contradictions(data_dir: str, manifest: records.Manifest) -> Iterator[str]:
         if split.class_counts and uncounted:
             yield f"{path} does not count {listed(uncounted)} in {split.name}; {again}."
         for name, count in split.class_counts.items():
-            if count > split.num_examples:
+            if count > split.num_known(name):
+                labelled = " with a known label" if name in split.unknown_counts else ""
                 yield (
-                    f"{path} counts {count} of {name} in the {split.num_examples} examples of "
-                    f"{split.name}; {again}."
+                    f"{path} counts {count} of {name} in the {split.num_known(name)} examples of "
+                    f"{split.name}{labelled}; {again}."
                 )
         combinations = sum(split.combination_counts.values())
         if split.combination_counts and combinations != split.num_examples:

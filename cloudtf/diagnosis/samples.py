@@ -24,7 +24,7 @@ def encoded(data_dir: str, split: records.Split, num_classes: int, count: int) -
             break
         path = files.join(data_dir, shard.name)
         dataset = tf.data.TFRecordDataset(path).take(count - len(contents)).batch(64)
-        dataset = dataset.map(lambda s: reading.parse(s, num_classes)["encoded"])
+        dataset = dataset.map(lambda s: reading.parse(s, num_classes, unknown=True)["encoded"])
         try:
             contents += [content for batch in dataset.as_numpy_iterator() for content in batch]
         except tf.errors.OpError as error:

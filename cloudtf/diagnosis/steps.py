@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from cloudtf.diagnosis.timing import Case, Turn
-from cloudtf.model import losses, network
+from cloudtf.model import network
 from cloudtf.pipeline.batching import Batch
 from cloudtf.training import building, hardware, inputs
 from cloudtf.training.config import TrainConfig
@@ -25,10 +25,11 @@ def prepare(config: TrainConfig, strategy: tf.distribute.Strategy, model: tf.ker
     network.set_body_trainable(model, config.stage_epochs[1] > 0)
     optimizer = building.make_optimizer(config, strategy, model, 1e-5, 1_000_000)
     on_device = hardware.augments_on(config, strategy) == "device"
+    weighted = config.positive_weights != "none"
     step = TrainStep(
         model,
         optimizer,
-        losses.get_loss(config.loss),
+        building.settings_loss(config, [1.0] * model.output_shape[-1] if weighted else None, False),
         strategy,
         config.batch_size,
         seed=0,

@@ -62,7 +62,8 @@ def predictions_frame(run: str) -> pd.DataFrame:
 
     Returns:
       Indexed by the images' names (`Image`): a float64 column of probabilities a class, then,
-      where the truth is known, a column `truth:CLASS` a class, 0 or 1.
+      where the truth is known, a column `truth:CLASS` a class, 0 or 1 (NaN where it is unknown for
+      some).
 
     Raises:
       UserError: the file is missing or is not a prediction table.

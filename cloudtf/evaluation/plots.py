@@ -57,7 +57,7 @@ def pr_curve(
     Args:
       path: the PNG file to write, local or remote.
       class_name: the class, which the title names.
-      labels: [N], 0 or 1.
+      labels: [N], 0 or 1, or -1 where unknown.
       scores: [N], finite.
       chosen_for_class: the class's entry of `choose_thresholds`.
     """
@@ -65,7 +65,7 @@ def pr_curve(
         np.asarray(labels)[:, None], np.asarray(scores)[:, None], [class_name]
     )
     result = pr_auc.score(labels, scores, [class_name])
-    labels, scores = labels[:, 0], scores[:, 0]
+    labels, scores = pr_auc.of_class(labels, scores, 0)
     positives = int(labels.sum())
     areas = "no PR-AUC without both positives and negatives"
     if not result.undefined:

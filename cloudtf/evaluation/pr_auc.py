@@ -17,6 +17,7 @@ from typing import Mapping, Sequence
 
 import numpy as np
 
+from cloudtf.data.labels import UNKNOWN
 from cloudtf.errors import UserError
 from cloudtf.text import extremes, listed
 
@@ -90,12 +91,13 @@ def score(labels: np.ndarray, scores: np.ndarray, class_names: Sequence[str]) ->
     """The exact areas for every class.
 
     Args:
-      labels: [N, C], 0 or 1 (any numeric or bool dtype).
+      labels: [N, C], 0 or 1, or -1 where unknown (any numeric or bool dtype): such an example is
+        left out of the areas of that class.
       scores: [N, C], finite; a higher score means that the class is more likely present.
       class_names: C distinct names, in the order of the columns.
 
     Raises:
-      UserError: a score is not finite or a label is neither 0 nor 1.
+      UserError: a score is not finite or a label is another number.
       ValueError: the shapes do not agree.
 
     >>> areas = score([[1], [1], [0]], [[0.9], [0.4], [0.6]], ["Fish"])
@@ -105,17 +107,17 @@ def score(labels: np.ndarray, scores: np.ndarray, class_names: Sequence[str]) ->
     labels, scores = checked(labels, scores, class_names)
     trapezoid, average = {}, {}
     for index, name in enumerate(class_names):
-        trapezoid[name], average[name] = _areas(labels[:, index], scores[:, index])
+        trapezoid[name], average[name] = _areas(*of_class(labels, scores, index))
     return PrAuc(trapezoid, average)
 
 
 def checked(
     labels: np.ndarray, scores: np.ndarray, class_names: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Labels as bool and scores as float64 (exact for float32), both [N, C].
+    """Labels as int8 (0, 1 or -1) and scores as float64 (exact for float32), both [N, C].
 
     Raises:
-      UserError: a score is not finite or a label is neither 0 nor 1.
+      UserError: a score is not finite or a label is another number.
       ValueError: the shapes do not agree, or a class name comes twice.
     """
     labels, scores = np.asarray(labels), np.asarray(scores)
@@ -128,8 +130,25 @@ def checked(
         raise ValueError(f"A class name comes twice in {list(class_names)}.")
     scores = scores.astype(np.float64, copy=False)
     _refuse(~np.isfinite(scores), scores, class_names, "score", "a finite number")
-    _refuse((labels != 0) & (labels != 1), labels, class_names, "label", "0 or 1")
-    return labels.astype(bool, copy=False), scores
+    unknown = labels == UNKNOWN
+    wrong = (labels != 0) & (labels != 1) & ~unknown
+    _refuse(wrong, labels, class_names, "label", "0 or 1 (or -1 where unknown)")
+    return labels.astype(np.int8), scores
+
+
+def of_class(labels: np.ndarray, scores: np.ndarray, index: int) -> tuple[np.ndarray, np.ndarray]:
+    """Labels bool [K] and scores [K] of one class, of the examples whose label is known.
+
+    Args:
+      labels: [N, C], 0, 1 or -1 where unknown.
+      scores: [N, C].
+      index: the number of the class.
+    """
+    column, of_it = labels[:, index], scores[:, index]
+    known = column >= 0
+    if not known.all():
+        column, of_it = column[known], of_it[known]
+    return column.astype(bool), of_it
 
 
 def curve(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from cloudtf import files
+from cloudtf.data.labels import combination
 from cloudtf.pipeline.augmentations import Augmentations
 from cloudtf.reporter import report
 from cloudtf.settings import REQUIRED, setting
@@ -49,9 +50,6 @@ def preview(config: PreviewConfig) -> None:
     for epoch in range(config.versions):
         keys = np.stack([np.full(count, epoch), np.arange(count)], axis=1).astype(np.int32)
         versions.append(augment.augment(images, keys, ops=config, seed=config.seed).numpy())
-    titles = [
-        ", ".join(name for name, present in zip(data.classes, row) if present)
-        for row in labels.numpy()
-    ]
+    titles = [combination(row, data.classes).replace("|", ", ") for row in labels.numpy()]
     for caption in plots.preview(config.output, images.numpy(), np.stack(versions, axis=1), titles):
         report(caption)

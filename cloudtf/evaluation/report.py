@@ -77,8 +77,9 @@ def write_report(
     Args:
       path: the HTML file to write, local or remote.
       title: the heading of the page, and of its window.
-      metrics: what `metrics.json` holds: `examples`, and `pr_auc` and `average_precision`, each by
-        class and with `mean`; a value that does not exist is None or NaN.
+      metrics: what `metrics.json` holds: `examples`, `unknown` where labels are, and `pr_auc` and
+        `average_precision`, each by class and with `mean`; a value that does not exist is None or
+        NaN.
       chosen_thresholds: the content of `thresholds.json` (see `choose_thresholds`).
       history_rows: one mapping an epoch with the columns of `history.csv`; may be empty.
       images: caption -> path of a PNG file, in the order of the page.
@@ -122,6 +123,12 @@ def _scores(metrics: Mapping[str, Any]) -> str:
         note = (
             "<p>Without a score, since all or no examples show the class, and left out of "
             f"the mean: {escape(', '.join(undefined))}.</p>"
+        )
+    unknown = {name: count for name, count in metrics.get("unknown", {}).items() if count}
+    if unknown:
+        listed = ", ".join(f"{name} {count:,}" for name, count in unknown.items())
+        note += (
+            f"<p>Examples left out of a class, since its label is unknown: {escape(listed)}.</p>"
         )
     return (
         _table(("Class", "Average precision", "PR-AUC"), rows, last="total") + note + "<p class="

@@ -15,6 +15,7 @@ from typing import Any, Callable, Mapping, Sequence
 import numpy as np
 
 from cloudtf import files
+from cloudtf.data.labels import UNKNOWN
 from cloudtf.errors import UserError
 from cloudtf.evaluation import history, plots, pr_auc, report
 from cloudtf.locks import FolderLock
@@ -32,7 +33,7 @@ class Findings:
       apart: whether the model was validated on another split.
       classes: the C class names, in label order.
       names: the N image names, in the order of the rows below.
-      labels: float32 [N, C], 0 or 1.
+      labels: float32 [N, C], 0, 1 or -1 (unknown).
       scores: float32 [N, C], probabilities.
       figures: the areas of each class.
       chosen: the thresholds of each class.
@@ -53,9 +54,11 @@ class Findings:
     def metrics(self) -> dict[str, Any]:
         """The content of `metrics.json`."""
         figures = self.figures
+        unknown = dict(zip(self.classes, (self.labels == UNKNOWN).sum(axis=0).tolist()))
         return {
             "split": self.split,
             "examples": len(self.labels),
+            **({"unknown": unknown} if any(unknown.values()) else {}),
             "pr_auc": {**figures.pr_auc, "mean": figures.mean_pr_auc},
             "average_precision": {
                 **figures.average_precision,

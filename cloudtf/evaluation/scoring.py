@@ -17,7 +17,7 @@ class Scores:
 
     Attributes:
       numbers: int32 [N], the examples' numbers in their split (-1 where not known).
-      labels: float32 [N, C].
+      labels: float32 [N, C], 0, 1 or -1 (unknown).
       scores: float32 [N, C], probabilities.
     """
 

@@ -29,6 +29,7 @@ from typing import Any, Optional, Sequence
 
 import numpy as np
 
+from cloudtf.errors import UserError
 from cloudtf.evaluation import guarantees, pr_auc
 from cloudtf.evaluation.evaluate import EvaluateConfig
 
@@ -50,7 +51,7 @@ def choose_thresholds(
     """The thresholds of every class, as the `classes` of `thresholds.json` have them.
 
     Args:
-      labels: [N, C], 0 or 1.
+      labels: [N, C], 0 or 1, or -1 where unknown; such examples have no say for that class.
       scores: [N, C], probabilities.
       recall_target: the wanted recall, 0 to 1.
       precision_target: the wanted precision, 0 to 1.
@@ -72,7 +73,7 @@ def choose_thresholds(
       and the `cost` an example.
 
     Raises:
-      UserError: a score is not finite or a label is neither 0 nor 1.
+      UserError: a score is not finite, a label is another number, or -1 stands for absent.
       ValueError: the shapes do not agree, or a target, the confidence, beta or a cost is out of
         its range.
 
@@ -98,9 +99,11 @@ def choose_thresholds(
         raise ValueError(f"Costs of {costs} are not two numbers from 0.")
     names: list[Any] = list(range(np.shape(labels)[-1]) if class_names is None else class_names)
     labels, scores = pr_auc.checked(labels, scores, names)
+    if (labels < 0).any() and not (labels == 0).any():
+        raise UserError("All labels are 1 or -1, which is for unknown; give 0 for absent.")
     chosen = {}
     for index, name in enumerate(names):
-        cuts = _cuts(labels[:, index], scores[:, index])
+        cuts = _cuts(*pr_auc.of_class(labels, scores, index))
         chosen[name] = {
             "recall": _recall(cuts, recall_target, None),
             "precision": _precision(cuts, precision_target),

@@ -24,7 +24,15 @@ DEFAULT_MODEL = "efficientnetb2"
 # Any other value of `--weights` is the path of a file.
 WEIGHTS = ("imagenet", "noisy-student", "none")
 
-LOSSES = ("bce", "dice", "bce_dice", "categorical_crossentropy")
+LOSSES = ("bce", "focal", "asymmetric", "dice", "bce_dice", "categorical_crossentropy")
+# Those of which each class has a term for its presence: it can be weighted, its label smoothed.
+CROSS_ENTROPIES = ("bce", "focal", "asymmetric", "bce_dice")
+# Lin et al. 2017 and Ridnik et al. 2021.
+FOCAL_GAMMA, FOCAL_ALPHA = 2.0, 0.25
+ASYMMETRIC_GAMMA_NEG, ASYMMETRIC_GAMMA_POS, ASYMMETRIC_CLIP = 4.0, 0.0, 0.05
+# How much more what is present weighs; see `model.class_weights`.
+POSITIVE_WEIGHTS = ("none", "inverse", "effective")
+EFFECTIVE_BETA = 0.999
 
 OPTIMIZERS = ("radam", "adam", "adamw")
 # Of adamw, as in timm and in the papers of ConvNeXt and ViT.

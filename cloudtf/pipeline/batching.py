@@ -18,7 +18,7 @@ class Batch(NamedTuple):
 
     Attributes:
       images: uint8 [B, H, W, 3]; zeros where the batch is padded.
-      labels: float32 [B, C], 0 or 1; zeros where it is padded.
+      labels: float32 [B, C], 0 or 1, -1 where unknown; zeros where it is padded.
       mask: float32 [B], 1 for an example and 0 for padding, which only the last batch of an
         evaluation has.
       keys: int32 [B, 2], epoch and number of each example; (0, -1) where it is padded.
@@ -39,12 +39,14 @@ class Source:
       num_classes: the number of classes, C; 0 for an unlabelled set.
       image_shape: (height, width) of every image.
       cache: what of the records is kept in memory.
+      unknown: whether labels may be -1, for unknown.
     """
 
     data_dir: str
     num_classes: int
     image_shape: tuple[int, int]
     cache: Cache
+    unknown: bool = False
 
 
 def training(
@@ -176,7 +178,7 @@ def _from_records(source: Source, part: order.Part) -> Callable[[tf.Tensor, tf.T
 
     @reading.plain
     def fetch(packed: tf.Tensor, serialized: tf.Tensor) -> Batch:
-        parsed = reading.parse(serialized, source.num_classes)
+        parsed = reading.parse(serialized, source.num_classes, unknown=source.unknown)
         images = reading.decode_batch(parsed["encoded"], *source.image_shape)
         return Batch(images, parsed["label"], *_mask_and_keys(part, packed))
 

@@ -183,7 +183,9 @@ class Cache:
         if split.shards not in self._compared:
             manifest = self._manifest
             shape = (manifest.image_height, manifest.image_width)
-            damage.check_whole_shards(self._data_dir, split, len(manifest.classes), shape)
+            damage.check_whole_shards(
+                self._data_dir, split, len(manifest.classes), shape, manifest.has_unknown
+            )
             self._compared.add(split.shards)
 
     def _keep(self, split: records.Split) -> _Kept:
@@ -220,7 +222,9 @@ class Cache:
 
         manifest, threads = self._manifest, machine.usable_cores()
         shape = None if way == "none" else (manifest.image_height, manifest.image_width)
-        table = tables.load_table(self._data_dir, split, len(manifest.classes), threads, shape)
+        table = tables.load_table(
+            self._data_dir, split, len(manifest.classes), threads, shape, manifest.has_unknown
+        )
         if shape is None:
             return table
         finish = tables.decode_table if way == "decoded" else tables.check_sizes

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from cloudtf import files
 from cloudtf.data import records
+from cloudtf.data.labels import UNKNOWN
 from cloudtf.errors import UserError, reason
 from cloudtf.pipeline import reading
 
@@ -83,11 +84,12 @@ def image_error(name: str, height: int, width: int) -> UserError:
     )
 
 
-def label_error(path: str, number: int, label: Sequence[int]) -> UserError:
-    """The sentence for a record whose label is not 0 or 1 for each class."""
+def label_error(path: str, number: int, label: Sequence[int], unknown: bool) -> UserError:
+    """The sentence for a record whose label is not 0 or 1, or unknown, for each class."""
     shown = ", ".join(str(value) for value in label[:20])
     return UserError(
-        f"The shard {path} has a label that is neither 0 nor 1 in record {number} ({shown}); "
+        f"The shard {path} has a label that is neither 0 nor 1{', nor -1,' if unknown else ''} in "
+        f"record {number} ({shown}); "
         "convert the photographs again."
     )
 
@@ -99,6 +101,7 @@ def find_damage(
     height: int,
     width: int,
     cause: Exception,
+    unknown: bool = False,
 ) -> None:
     """Reads a split record by record, after an error of TensorFlow's.
 
@@ -109,12 +112,14 @@ def find_damage(
       height: H, rows that every image must have.
       width: W, columns that every image must have.
       cause: the error of TensorFlow's.
+      unknown: whether labels may be -1, for unknown.
 
     Raises:
       UserError: naming the first shard or image that is damaged. If none is, nothing is raised.
     """
     for shard in split.shards:
-        find_in_shard(files.join(data_dir, shard.name), shard, num_classes, (height, width), cause)
+        path = files.join(data_dir, shard.name)
+        find_in_shard(path, shard, num_classes, (height, width), cause, unknown)
 
 
 def find_in_shard(
@@ -123,6 +128,7 @@ def find_in_shard(
     num_classes: int,
     image_shape: Optional[tuple[int, int]],
     cause: Optional[Exception] = None,
+    unknown: bool = False,
 ) -> None:
     """Reads a shard record by record.
 
@@ -132,6 +138,7 @@ def find_in_shard(
       num_classes: the number of classes, C; 0 for an unlabelled set.
       image_shape: (height, width) that every image must have; None leaves images alone.
       cause: the error that is explained.
+      unknown: whether labels may be -1, for unknown.
 
     Raises:
       UserError: naming the first record that is damaged, or the shard. If none is, nothing is
@@ -141,9 +148,9 @@ def find_in_shard(
     try:
         for record in tf.data.TFRecordDataset(path, buffer_size=reading.BUFFER_BYTES):
             try:
-                parsed = reading.parse(record[None], num_classes)
+                parsed = reading.parse(record[None], num_classes, unknown=unknown)
             except tf.errors.InvalidArgumentError:
-                _check_label(path, count, record.numpy(), num_classes)
+                _check_label(path, count, record.numpy(), num_classes, unknown)
                 raise
             name = text(path, count, parsed["name"][0].numpy())
             if image_shape is not None:
@@ -159,7 +166,11 @@ def find_in_shard(
 
 
 def check_whole_shards(
-    data_dir: str, split: records.Split, num_classes: int, image_shape: tuple[int, int]
+    data_dir: str,
+    split: records.Split,
+    num_classes: int,
+    image_shape: tuple[int, int],
+    unknown: bool = False,
 ) -> None:
     """Compares shards that will be streamed with their checksums, for a short time.
 
@@ -171,6 +182,7 @@ def check_whole_shards(
       split: the shards that will be streamed.
       num_classes: the number of classes, C; 0 for an unlabelled set.
       image_shape: (height, width) that every image must have.
+      unknown: whether labels may be -1, for unknown.
 
     Raises:
       UserError: naming the shard or record that is damaged, or not the one that was converted.
@@ -181,14 +193,15 @@ def check_whole_shards(
     for shard in split.shards:
         path = files.join(data_dir, shard.name)
         if not shard.is_copy and files.sha256(path) != shard.sha256:
-            find_in_shard(path, shard, num_classes, image_shape)
+            find_in_shard(path, shard, num_classes, image_shape, unknown=unknown)
             raise UserError(records.replaced(path))
         if time.monotonic() > end:
             return
 
 
-def _check_label(path: str, number: int, record: bytes, num_classes: int) -> None:
+def _check_label(path: str, number: int, record: bytes, num_classes: int, unknown: bool) -> None:
     features = tf.train.Example.FromString(record).features.feature
     label = features[records.LABEL].int64_list.value
-    if len(label) == num_classes and not set(label) <= {0, 1}:
-        raise label_error(path, number, label)
+    allowed = {0, 1, UNKNOWN} if unknown else {0, 1}
+    if len(label) == num_classes and not set(label) <= allowed:
+        raise label_error(path, number, label, unknown)

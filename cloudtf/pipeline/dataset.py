@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
+import warnings
 import weakref
 from typing import Iterator, Optional, Sequence, Union
 
@@ -89,7 +90,7 @@ class ImageDataset:
         room = room_for(machine.free_bytes(), sharers) if cache == "auto" else 0
         self.cache = Cache(data_dir, manifest, cache, room)
         self._source = batching.Source(
-            data_dir, len(manifest.classes), self.image_shape, self.cache
+            data_dir, len(manifest.classes), self.image_shape, self.cache, manifest.has_unknown
         )
 
     def batches(
@@ -130,8 +131,10 @@ class ImageDataset:
             split.
 
         Returns:
-          A dataset of images uint8 [B, H, W, 3], labels float32 [B, C] (0 or 1), and what else is
-          named above. Its cardinality is known; that of training is infinite.
+          A dataset of images uint8 [B, H, W, 3], labels float32 [B, C] (0 or 1, and -1 where a
+          label is unknown), and what else is named above. Its cardinality is known; that of
+          training is infinite. A warning says if labels are -1: Keras's losses take no notice of
+          that, `cloudtf.masked(loss)` and `cloudtf.get_loss(name)` leave them out.
 
         Raises:
           UserError: there is no such split, or it is empty or damaged.
@@ -149,6 +152,12 @@ class ImageDataset:
         if start < 0:
             raise UsageError(f"{param(start=start)} must be at least 0.")
         whole = self._joined(split, batch_size)
+        if training and whole.unknown_counts:
+            warnings.warn(
+                f"Some labels of {whole.name} are unknown (-1), which Keras's losses do not know: "
+                "compile the model with cloudtf.masked(loss) or cloudtf.get_loss(name).",
+                stacklevel=2,
+            )
         if training:
             made = self._training(
                 whole, batch_size, augment_on, augmentations, seed, start, order.ALONE, None
@@ -234,6 +243,7 @@ class ImageDataset:
             image_shape=self.image_shape,
             augmentations=augmentations if augment_on == "host" else None,
             augment_seed=seed,
+            unknown=self.manifest.has_unknown,
         )
 
     def training_part(self, split: SplitNames, share: order.Share) -> records.Split:
@@ -261,7 +271,12 @@ class ImageDataset:
             if damage.may_be_damage(error):
                 joined = self.manifest.joined(split)
                 damage.find_damage(
-                    self.data_dir, joined, len(self.classes), *self.image_shape, error
+                    self.data_dir,
+                    joined,
+                    len(self.classes),
+                    *self.image_shape,
+                    error,
+                    self.manifest.has_unknown,
                 )
             raise
 
@@ -276,7 +291,7 @@ class ImageDataset:
         return table.names[first : first + joined.num_examples]
 
     def labels(self, split: SplitNames) -> tf.Tensor:
-        """The labels of a split by example number: float32 [N, C], 0 or 1."""
+        """The labels of a split by example number: float32 [N, C], 0, 1 or -1 (unknown)."""
         joined = self.manifest.joined(split)
         table, first = self.cache.columns(joined)
         return table.labels[first : first + joined.num_examples]

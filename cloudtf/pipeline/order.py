@@ -352,6 +352,7 @@ def _part(split: records.Split, first: int, end: int) -> Part:
             num_examples=firsts[high] - firsts[low],
             class_counts={},
             combination_counts={},
+            unknown_counts={},
             shards=split.shards[low:high],
         )
     return Part(split, firsts[low], first, end)

@@ -19,19 +19,22 @@ BUFFER_BYTES = 4 << 20
 _IN_FLIGHT_BYTES = 2 << 30
 
 
-def parse(serialized: tf.Tensor, num_classes: int, images: bool = True) -> dict[str, tf.Tensor]:
+def parse(
+    serialized: tf.Tensor, num_classes: int, images: bool = True, unknown: bool = False
+) -> dict[str, tf.Tensor]:
     """Parses a batch of records.
 
     Args:
       serialized: string [B].
       num_classes: C; 0 for an unlabelled set.
       images: whether the encoded images are wanted.
+      unknown: whether labels may be -1, for unknown.
 
     Returns:
       `name` string [B], `label` float32 [B, C] and, where wanted, `encoded` string [B].
 
     Raises:
-      InvalidArgumentError: a record lacks something, or a label is neither 0 nor 1.
+      InvalidArgumentError: a record lacks something, or a label is another number.
     """
     features = {records.FILENAME: tf.io.FixedLenFeature([], tf.string)}
     if images:
@@ -41,7 +44,8 @@ def parse(serialized: tf.Tensor, num_classes: int, images: bool = True) -> dict[
     parsed = tf.io.parse_example(serialized, features)
     count = tf.shape(serialized)[0]
     label = parsed[records.LABEL] if num_classes else tf.zeros([count, 0], tf.int64)
-    in_range = tf.reduce_all(tf.equal(label * label, label))
+    least = -1 if unknown else 0
+    in_range = tf.reduce_all((label >= least) & (label <= 1))
     checked = tf.debugging.Assert(in_range, ["a label is neither 0 nor 1"])
     with tf.control_dependencies([checked] if checked is not None else []):
         label = tf.cast(label, tf.float32)

@@ -46,6 +46,7 @@ def load_table(
     num_classes: int,
     threads: int,
     image_shape: Optional[tuple[int, int]] = None,
+    unknown: bool = False,
 ) -> Table:
     """Reads all examples of a split, several shards at once, and checks all that it reads.
 
@@ -59,6 +60,7 @@ def load_table(
       threads: the number of shards that are read at once.
       image_shape: (height, width) of the padding; None leaves `encoded` empty, for names and labels
         alone.
+      unknown: whether labels may be -1, for unknown.
 
     Raises:
       UserError: naming the shard or record that is damaged, or not the one that was converted.
@@ -73,16 +75,17 @@ def load_table(
         # A copy without damaged records has just been made, and has no checksum of its own.
         sound = shard.is_copy or hashlib.sha256(content).hexdigest() == shard.sha256
         if not sound or len(spans) != shard.num_examples:
-            damage.find_in_shard(path, shard, num_classes, image_shape)
+            damage.find_in_shard(path, shard, num_classes, image_shape, unknown=unknown)
             raise UserError(records.replaced(path))
         batches = []
         try:
             for begin in range(0, len(spans), _PARSED_AT_ONCE):
                 some = spans[begin : begin + _PARSED_AT_ONCE]
                 serialized = [tfrecord.unchecked_content(content[i:j]) for i, j in some]
-                batches.append(reading.parse(tf.constant(serialized), num_classes, images))
+                content_of = tf.constant(serialized)
+                batches.append(reading.parse(content_of, num_classes, images, unknown))
         except tf.errors.OpError as error:
-            damage.find_in_shard(path, shard, num_classes, image_shape, error)
+            damage.find_in_shard(path, shard, num_classes, image_shape, error, unknown)
             raise damage.shard_error(path, error) from error
         keys = ("encoded", "name", "label") if images else ("name", "label")
         if not batches:

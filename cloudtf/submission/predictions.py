@@ -1,8 +1,9 @@
 """Prediction tables: a CSV with the column `Image`, then one column of probabilities a class.
 
-Where the truth is known, a column `truth:CLASS` a class follows, 0 or 1, for whoever looks at the
-table; whatever reads predictions leaves these out. Scores are written as the shortest decimal that
-reads back as the same float64. Tables are paired with anything else by image name, never by order.
+Where the truth is known, a column `truth:CLASS` a class follows, 0, 1 or blank for unknown, for
+whoever looks at the table; whatever reads predictions leaves these out. Scores are written as the
+shortest decimal that reads back as the same float64. Tables are paired with anything else by image
+name, never by order.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def text(
       names: N distinct image names, extension included.
       scores: [N, C] probabilities; float32 is widened to float64 first, which is exact.
       class_names: C distinct names, none of them `Image` or beginning with `truth:`.
-      labels: [N, C], 0 or 1: the truth, where it is known.
+      labels: [N, C], 0, 1 or -1 (unknown): the truth; None: nothing is known of it.
 
     Raises:
       UserError: a name that is empty or comes twice, a score that is NaN or outside 0 to 1, or
@@ -89,7 +90,7 @@ def text(
     if labels is not None:
         header += [TRUTH + name for name in class_names]
         for row, truth in zip(table, np.asarray(labels).astype(int).tolist()):
-            row += truth
+            row += ["" if value < 0 else value for value in truth]
     return table_text(header, table)
 
 

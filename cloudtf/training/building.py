@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Callable, Iterator, Optional
+from typing import Callable, Iterator, Optional, Sequence
 
 import tensorflow as tf
 
+from cloudtf.data import records
 from cloudtf.errors import UsageError, param
 from cloudtf.evaluation import scoring
-from cloudtf.model import layer_rates, losses, network, optimizers
+from cloudtf.model import class_weights, layer_rates, losses, network, optimizers
 from cloudtf.training import hardware, inputs
 from cloudtf.training.config import TrainConfig
 from cloudtf.training.judge import Judge
@@ -108,6 +109,57 @@ def precision(mixed: bool, strategy: tf.distribute.Strategy) -> Iterator[None]:
         tf.keras.mixed_precision.set_global_policy(before)
 
 
+def make_loss(run: Run) -> losses.Loss:
+    """The loss of the settings, or a user's own: (labels, probabilities) [B, C] -> [B].
+
+    Raises:
+      UserError: Keras has no such loss.
+    """
+    if run.own.loss_fn is not None:
+        return run.own.loss()
+    weights = positive_weights(run.config, run.data.manifest, run.train_splits)
+    known = None if weights is None else list(weights.values())
+    return settings_loss(run.config, known, run.data.manifest.has_unknown)
+
+
+def settings_loss(
+    config: TrainConfig, weights: Optional[Sequence[float]], unknown: bool
+) -> losses.Loss:
+    """The loss of the settings.
+
+    Args:
+      config: the settings of the run.
+      weights: what the presence of each class weighs, [C]; None: 1.
+      unknown: whether labels may be -1, for unknown.
+    """
+    return losses.get_loss(
+        config.loss,
+        focal_gamma=config.focal_gamma,
+        focal_alpha=config.focal_alpha,
+        asymmetric_gamma_neg=config.asymmetric_gamma_neg,
+        asymmetric_gamma_pos=config.asymmetric_gamma_pos,
+        asymmetric_clip=config.asymmetric_clip,
+        positive_weights=weights,
+        label_smoothing=config.label_smoothing,
+        unknown=unknown,
+    )
+
+
+def positive_weights(
+    config: TrainConfig, manifest: records.Manifest, train_splits: Sequence[str]
+) -> Optional[dict[str, float]]:
+    """What the presence of each class weighs, by the counts of the training splits; None: 1."""
+    if config.positive_weights == "none":
+        return None
+    split = manifest.joined(train_splits)
+    positives = [split.class_counts.get(name, 0) for name in manifest.classes]
+    negatives = [split.num_known(n) - count for n, count in zip(manifest.classes, positives)]
+    weights = class_weights.positive_weights(
+        config.positive_weights, positives, negatives, config.effective_beta
+    )
+    return dict(zip(manifest.classes, weights.tolist()))
+
+
 def make_judge(run: Run, model: tf.keras.Model, loss: losses.Loss) -> Judge:
     """What judges the network after each epoch."""
     config, training = run.config, None
@@ -140,4 +192,4 @@ def try_out(run: Run, model: tf.keras.Model, loss: losses.Loss) -> None:
         batches = run.data.batches(run.val_split, 2, max_examples=2)
         images, labels = (part.numpy() for part in next(iter(batches))[:2])
         run.own.check_probabilities(model, images)
-        run.own.check_loss(loss, labels)
+        run.own.check_loss(loss, labels, run.data.manifest.has_unknown)

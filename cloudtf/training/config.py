@@ -8,11 +8,14 @@ from typing import Optional
 
 from cloudtf.data.records import ON_BAD_RECORD
 from cloudtf.errors import UsageError, param
+from cloudtf.model import choices
 from cloudtf.model.choices import (
+    CROSS_ENTROPIES,
     DEFAULT_MODEL,
     LOSSES,
     MODELS,
     OPTIMIZERS,
+    POSITIVE_WEIGHTS,
     SCHEDULES,
     WARMUP_PROPORTION,
     WEIGHT_DECAY,
@@ -139,7 +142,56 @@ class TrainConfig(Augmentations):
         0.01, "The rate at a stage's end, as a share of its peak.", minimum=0, maximum=1,
         topic="optimization",
     )  # fmt: skip
-    loss: str = setting("bce", "Loss.", choices=LOSSES, topic="optimization")
+    loss: str = setting("bce", "Loss.", choices=LOSSES, topic="loss")
+    focal_gamma: float = setting(
+        choices.FOCAL_GAMMA, "Exponent of `loss='focal'`.", minimum=0, maximum=20, topic="loss"
+    )
+    focal_alpha: float = setting(
+        choices.FOCAL_ALPHA,
+        "Weight of classes that are present in `loss='focal'`; of absent ones 1 less that.",
+        minimum=0,
+        maximum=1,
+        topic="loss",
+    )
+    asymmetric_gamma_neg: float = setting(
+        choices.ASYMMETRIC_GAMMA_NEG,
+        "Exponent of absent classes in `loss='asymmetric'`.", minimum=0, maximum=20,
+        topic="loss",
+    )  # fmt: skip
+    asymmetric_gamma_pos: float = setting(
+        choices.ASYMMETRIC_GAMMA_POS,
+        "Exponent of present classes in `loss='asymmetric'`.", minimum=0, maximum=20,
+        topic="loss",
+    )  # fmt: skip
+    asymmetric_clip: float = setting(
+        choices.ASYMMETRIC_CLIP,
+        "Probability under which `loss='asymmetric'` leaves out absent classes.",
+        minimum=0,
+        maximum=1,
+        topic="loss",
+    )
+    positive_weights: str = setting(
+        "none",
+        "Weight of a class that is present, from the training split: its negatives over its "
+        "positives, or the same of effective numbers; not for dice and categorical_crossentropy.",
+        choices=POSITIVE_WEIGHTS,
+        topic="loss",
+    )
+    effective_beta: float = setting(
+        choices.EFFECTIVE_BETA,
+        "Of `positive_weights='effective'`: 0 weighs all alike, nearly 1 is `inverse`.",
+        minimum=0,
+        maximum=1 - 1e-9,
+        topic="loss",
+    )
+    label_smoothing: float = setting(
+        0.0,
+        "Labels 0 and 1 become half of this and 1 less half of it; not for dice and "
+        "categorical_crossentropy.",
+        minimum=0,
+        maximum=0.9,
+        topic="loss",
+    )
     on_nan: str = setting(
         "stop",
         "When a loss or weight is not finite: stop, or go back to the last checkpoint and halve "
@@ -263,11 +315,32 @@ class TrainConfig(Augmentations):
                 f"{param(weight_decay=self.weight_decay)} is for {param(optimizer='adamw')}; give "
                 "that, or leave it out."
             )
+        self._check_loss()
         if self.stage_epochs == (0, 0):
             raise UsageError(
                 f"{param('head_epochs')} and {param('epochs')} are both 0: there is nothing to "
                 "train."
             )
+
+    def _check_loss(self) -> None:
+        """Refuses settings that mean nothing beside the others."""
+        owners = dict.fromkeys(("focal_gamma", "focal_alpha"), ("loss", "focal"))
+        owners |= {
+            f"asymmetric_{name}": ("loss", "asymmetric")
+            for name in ("gamma_neg", "gamma_pos", "clip")
+        }
+        owners["effective_beta"] = ("positive_weights", "effective")
+        for name, (owner, value) in owners.items():
+            given = getattr(self, name)
+            if given != getattr(type(self), name) and getattr(self, owner) != value:
+                raise UsageError(f"{param(**{name: given})} is of {param(**{owner: value})} only.")
+        for name in ("positive_weights", "label_smoothing"):
+            given = getattr(self, name)
+            if given != getattr(type(self), name) and self.loss not in CROSS_ENTROPIES:
+                raise UsageError(
+                    f"{param(**{name: given})} is not for {param(loss=self.loss)}; it is for "
+                    f"{', '.join(CROSS_ENTROPIES)}."
+                )
 
     @property
     def stage_epochs(self) -> tuple[int, int]:

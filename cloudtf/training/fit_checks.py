@@ -7,8 +7,9 @@ from typing import Any, Iterable, Sequence
 import numpy as np
 import tensorflow as tf
 
+from cloudtf.data.labels import UNKNOWN
 from cloudtf.errors import UserError
-from cloudtf.model import saving
+from cloudtf.model import saving, unknown_labels
 
 
 def check_repeats(batches: Iterable, name: str) -> None:
@@ -97,8 +98,11 @@ def check_batch(batches: Iterable, name: str, num_classes: int, keeps_best: bool
             f"{name} gives images {list(images.shape)} with labels {list(labels.shape)}; for "
             f"{num_classes} classes a batch of B images has labels [B, {num_classes}] of 0 and 1."
         )
-    if ((labels != 0) & (labels != 1)).any():
-        raise UserError(f"{name} gives labels other than 0 and 1, such as {labels.max()}.")
+    wrong = labels[(labels != 0) & (labels != 1) & (labels != UNKNOWN)]
+    if wrong.size:
+        raise UserError(
+            f"{name} gives labels other than 0 and 1 (and -1 where unknown), such as {wrong[0]}."
+        )
     if keeps_best and (images.min(initial=0) < 0 or (images != np.floor(images)).any()):
         raise UserError(
             f"{name} gives images that are scaled (from {images.min():.3g} to {images.max():.3g}), "
@@ -106,6 +110,29 @@ def check_batch(batches: Iterable, name: str, num_classes: int, keeps_best: bool
             "Rescaling layer."
         )
     return batch
+
+
+def check_loss(loss: Any, batch: Sequence[Any], name: str) -> None:
+    """Refuses a loss that would learn from labels that are unknown, where the batch has such.
+
+    Args:
+      loss: the loss with which the model is compiled, as Keras takes it.
+      batch: (images, labels), as they are measured.
+      name: the parameter that gives them.
+
+    Raises:
+      UserError: the value of the loss depends on what is predicted for them.
+    """
+    labels = np.asarray(batch[1])
+    if loss is None or isinstance(loss, (list, dict)) or not (labels == UNKNOWN).any():
+        return
+    found = tf.keras.losses.get(loss)
+    found = found.call if isinstance(found, tf.keras.losses.Loss) else found
+    if unknown_labels.counts_unknown(found, labels.shape[1]):
+        raise UserError(
+            f"{name} has labels that are unknown (-1), which the loss of the model would learn "
+            "from; compile it with cloudtf.masked(loss) or cloudtf.get_loss(name)."
+        )
 
 
 def check_rate(optimizer: tf.keras.optimizers.Optimizer, factor: float) -> None:

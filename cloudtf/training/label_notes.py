@@ -31,12 +31,11 @@ def label_notes(
             f"{examples} training examples are fewer than a batch of {batch_size}: a step sees "
             f"some of them more than once; {param(batch_size=examples)} would not."
         )
-    counts = {c: training.class_counts.get(c, 0) for c in manifest.classes}
-    notes += _one_sided("training", counts, examples, "nothing can be learnt about")
+    notes += _one_sided("training", training, manifest.classes, "nothing can be learnt about")
     held_out = manifest.split(val_split)
     val_counts = {c: held_out.class_counts.get(c, 0) for c in manifest.classes}
     undefined = "PR-AUC is undefined and left out of the mean for"
-    notes += _one_sided(f"{val_split}", val_counts, held_out.num_examples, undefined)
+    notes += _one_sided(f"{val_split}", held_out, manifest.classes, undefined)
     few = [c for c, count in val_counts.items() if 0 < count < _FEW]
     if few:
         notes.append(
@@ -45,16 +44,19 @@ def label_notes(
     return notes
 
 
-def _one_sided(where: str, counts: dict[str, int], examples: int, so: str) -> list[str]:
-    """Classes that no example, or every example, of a split shows."""
-    if not examples:
+def _one_sided(where: str, split: records.Split, classes: Sequence[str], so: str) -> list[str]:
+    """Classes that no example of a split, or every one whose label is known, shows."""
+    if not split.num_examples:
         return []
-    notes = []
-    for words, count in (("no example", 0), ("every example", examples)):
-        names = [name for name, shown in counts.items() if shown == count]
-        if names:
-            notes.append(f"In {where} {words} shows {listed(names)}: {so} {_them(names)}.")
-    return notes
+    shown = {name: split.class_counts.get(name, 0) for name in classes}
+    nowhere = [name for name in classes if not shown[name]]
+    everywhere = [name for name in classes if shown[name] and shown[name] == split.num_known(name)]
+    every = "every example with a known label" if split.unknown_counts else "every example"
+    return [
+        f"In {where} {words} shows {listed(names)}: {so} {_them(names)}."
+        for words, names in (("no example", nowhere), (every, everywhere))
+        if names
+    ]
 
 
 def _them(names: Sequence[str]) -> str:

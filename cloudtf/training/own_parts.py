@@ -11,8 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from cloudtf.errors import UsageError, UserError, param, reason
-from cloudtf.model import network, random_layers
-from cloudtf.model.losses import Loss, get_loss
+from cloudtf.model import network, random_layers, unknown_labels
+from cloudtf.model.losses import Loss
 from cloudtf.training import fit_checks
 from cloudtf.training.config import TrainConfig
 from cloudtf.training.pr_auc_callback import PrAucCallback
@@ -73,7 +73,10 @@ class OwnParts:
     def unused(self, config: TrainConfig) -> list[str]:
         """The settings that say something and mean nothing beside these parts."""
         names = [*_OF_OUR_NETWORKS] if self.model_fn is not None else []
-        names += ["loss"] if self.loss_fn is not None else []
+        if self.loss_fn is not None:
+            names += [
+                f.name for f in dataclasses.fields(config) if f.metadata.get("topic") == "loss"
+            ]
         return [
             param(**{field.name: getattr(config, field.name)})
             for field in dataclasses.fields(config)
@@ -130,14 +133,13 @@ class OwnParts:
                 "a loss that takes probabilities."
             )
 
-    def loss(self, config: TrainConfig) -> Loss:
+    def loss(self) -> Loss:
         """The loss as (labels [B, C], probabilities [B, C]) -> [B].
 
         Raises:
           UserError: Keras has no such loss.
         """
-        if self.loss_fn is None:
-            return get_loss(config.loss)
+        assert self.loss_fn is not None
         try:
             found = tf.keras.losses.get(self.loss_fn)
         except (ValueError, TypeError) as error:
@@ -154,11 +156,17 @@ class OwnParts:
 
         return loss
 
-    def check_loss(self, loss: Loss, labels: np.ndarray) -> None:
+    def check_loss(self, loss: Loss, labels: np.ndarray, unknown: bool) -> None:
         """Tries a loss of one's own.
 
+        Args:
+          loss: the function that `loss` has given, [B, C], [B, C] -> [B].
+          labels: the labels of some examples, float32 [B, C].
+          unknown: whether labels of the set may be -1, for unknown.
+
         Raises:
-          UserError: it does not take labels and probabilities [B, C], or its value is not finite.
+          UserError: it does not take labels and probabilities [B, C], its value is not finite, or
+            it takes unknown labels for known ones.
         """
         if self.loss_fn is None:
             return
@@ -171,6 +179,11 @@ class OwnParts:
             ) from error
         if not np.isfinite(value).all():
             raise UserError(f"loss_fn gives {value[0]} where all probabilities are 0.5.")
+        if unknown and unknown_labels.counts_unknown(loss, labels.shape[1]):
+            raise UserError(
+                "loss_fn does not leave out labels that are unknown (-1), which the records have; "
+                "give cloudtf.masked(loss_fn)."
+            )
 
     def describe(self, model: Optional[tf.keras.Model]) -> Optional[dict[str, Any]]:
         """What a run that goes on must have alike, as JSON values; None without own parts.

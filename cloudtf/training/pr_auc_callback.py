@@ -128,6 +128,7 @@ class PrAucCallback(tf.keras.callbacks.Callback):
         if keeps_best:
             fit_checks.check_model(self.model, num_classes)
         batch = fit_checks.check_batch(self._validation, "validation", num_classes, keeps_best)
+        fit_checks.check_loss(self.model.loss, batch, "validation")
         self._size = fit_checks.image_size(self.model, batch) if keeps_best else {}
         if self._training is not None:
             fit_checks.check_batch(self._training, "training", num_classes, keeps_best)

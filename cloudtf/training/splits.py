@@ -51,8 +51,8 @@ def choose_splits(config: TrainConfig, data: ImageDataset) -> tuple[tuple[str, .
                 "photographs for it, or name another split."
             )
     spec = data.manifest.split(held_out)
-    counts = spec.class_counts.values()
-    if counts and all(count in (0, spec.num_examples) for count in counts):
+    counts = spec.class_counts
+    if counts and all(count in (0, spec.num_known(name)) for name, count in counts.items()):
         raise UserError(
             f"No class has both positives and negatives in the split {held_out!r} of "
             f"{config.data_dir}, so PR-AUC is undefined and no model could be chosen; convert "

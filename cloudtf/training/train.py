@@ -12,7 +12,8 @@ from cloudtf.errors import UserError, param
 from cloudtf.evaluation import frames, history
 from cloudtf.pipeline.order import Share
 from cloudtf.reporter import report
-from cloudtf.training import compatibility, hardware, inputs, label_notes
+from cloudtf.text import listed
+from cloudtf.training import building, compatibility, hardware, inputs, label_notes
 from cloudtf.training.config import TrainConfig
 from cloudtf.training.own_parts import ModelFn, OwnParts
 from cloudtf.training.progress import Progress
@@ -232,6 +233,14 @@ def _describe(run: Run, progress: Progress, model_name: str) -> None:
         report(f"Batches for training come from the data service at {run.service.address}")
     if workers.count > 1:
         report(data.describe_share(run.train_splits, Share(workers.index, workers.count)))
+    weights = (
+        None
+        if run.own.loss_fn
+        else building.positive_weights(config, data.manifest, run.train_splits)
+    )
+    if weights is not None:
+        shown = listed([f"{name} {weight:.3g}" for name, weight in weights.items()])
+        report(f"Where a class is present its loss is multiplied: {shown}")
     unused = run.own.unused(config)
     if unused:
         report(f"Note: {', '.join(unused)}: not used, since model_fn or loss_fn stands for it.")

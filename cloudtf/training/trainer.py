@@ -57,7 +57,7 @@ class Trainer:
     def __init__(self, run: Run, progress: Progress, weights: Optional[str]) -> None:
         config = run.config
         self._run, self._progress, self._weights = run, progress, weights
-        self._loss = run.own.loss(config)
+        self._loss = building.make_loss(run)
         self._model = building.build_model(
             config,
             run.strategy,

@@ -259,7 +259,7 @@ YES_AND_NO = [
         "CheXpert-v1.0/train/p2/s1/view1.jpg,Male,87,Frontal,AP,,-1.0,,1.0\n"
         "CheXpert-v1.0/train/p2/s2/view1.jpg,Male,87,Lateral,,0.0,1.0,,\n",
         [f"train/{name}/view1.jpg" for name in ("p1/s1", "p2/s1", "p2/s2")],
-        "give uncertain='absent' or uncertain='present'",
+        "give uncertain='absent', uncertain='present' or, to leave",
         settled=(
             {"uncertain": "present"},
             {
@@ -268,6 +268,32 @@ YES_AND_NO = [
                 "train/p2/s2/view1.jpg": "Cardiomegaly",
             },
         ),
+    ),
+    Layout(
+        "CheXpert: what is not said or uncertain is unknown",
+        "Path,Cardiomegaly,Fracture,Edema\na.jpg,1.0,,\nb.jpg,,-1.0,1.0\nc.jpg,0.0,1.0,0.0\n",
+        A_B_C,
+        {
+            "a.jpg": "Cardiomegaly|?Fracture|?Edema",
+            "b.jpg": "?Cardiomegaly|?Fracture|Edema",
+            "c.jpg": "Fracture",
+        },
+        {"uncertain": "unknown", "blank": "unknown"},
+    ),
+    Layout(
+        "a blank is no, what is uncertain is unknown",
+        "image,cat,dog\na.jpg,yes,\nb.jpg,no,uncertain\nc.jpg,yes,yes\n",
+        A_B_C,
+        {"a.jpg": "cat", "b.jpg": "?dog", "c.jpg": "cat|dog"},
+        {"uncertain": "unknown"},
+    ),
+    Layout(
+        "rows of an image and class, of which some are blank",
+        "image,class,present\na.jpg,cat,1\na.jpg,dog,\nb.jpg,cat,0\nb.jpg,dog,1\n"
+        "c.jpg,cat,1\nc.jpg,dog,1\n",
+        A_B_C,
+        {"a.jpg": "cat|?dog", "b.jpg": "dog", "c.jpg": "cat|dog"},
+        {"blank": "unknown"},
     ),
     Layout(
         "MIMIC: blanks and -1 as absent",

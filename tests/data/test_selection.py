@@ -177,8 +177,7 @@ def test_photographs_without_a_row_are_left_out_or_have_none_of_the_classes(fold
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"uncertain": "unknown"}, "uncertain='unknown' is not possible: training does not know"),
-        ({"blank": "unknown"}, "blank='unknown' is not possible: training does not know labels"),
+        ({"blank": "unknown"}, "blank='unknown' is for columns of yes and no, of which"),
         ({"unlisted": "absent", "split_column": "x"}, "unlisted='absent' takes photographs of"),
         ({"labels_encoding": "runes"}, "labels_encoding='runes' is no encoding of text"),
         ({"label_format": "folders"}, "label_format='folders' takes no labels_csv"),

@@ -132,3 +132,21 @@ def test_shapes_and_names_that_do_not_agree_are_refused():
         pr_auc.score(np.zeros((3, 1)), np.zeros((2, 1)), ["a"])
     with pytest.raises(ValueError, match="comes twice"):
         pr_auc.score(np.zeros((3, 2)), np.zeros((3, 2)), ["a", "a"])
+
+
+def test_unknown_labels_are_left_out_class_by_class():
+    generator = np.random.default_rng(5)
+    labels = generator.integers(-1, 2, (200, 3))
+    scores = generator.uniform(size=(200, 3)).round(2)
+    found = pr_auc.score(labels, scores, ["a", "b", "c"])
+    for index, name in enumerate("abc"):
+        known = labels[:, index] >= 0
+        alone = pr_auc.score(labels[known, index, None], scores[known, index, None], [name])
+        assert found.pr_auc[name] == alone.pr_auc[name]
+        assert found.average_precision[name] == alone.average_precision[name]
+
+
+def test_a_class_of_which_nothing_is_known_has_no_area():
+    found = pr_auc.score(np.array([[-1, 1], [-1, 0]]), np.full((2, 2), 0.5), ["a", "b"])
+    assert math.isnan(found.pr_auc["a"]) and found.undefined == ("a",)
+    assert math.isfinite(found.mean_pr_auc)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cloudtf.errors import UserError
 from cloudtf.evaluation import thresholds
 from cloudtf.model import thresholds as model_thresholds
 from cloudtf.submission import predictions
@@ -238,3 +239,19 @@ def test_the_best_f_beta_and_the_least_cost_are_those_of_all_candidates(rows, be
         costs.append(float(miss * missed + alarm * alarms) / len(labels))
     assert chosen["f_beta"]["f_beta"] == pytest.approx(max(f_betas), abs=1e-9)
     assert chosen["cost"]["cost"] == pytest.approx(min(costs), abs=1e-9)
+
+
+def test_examples_whose_label_is_unknown_have_no_say():
+    generator = np.random.default_rng(6)
+    labels = generator.integers(-1, 2, (200, 3))
+    scores = generator.uniform(size=(200, 3)).round(2)
+    chosen = thresholds.choose_thresholds(labels, scores, beta=2, costs=(1, 2))
+    for index in range(3):
+        known = labels[:, index] >= 0
+        pairs = labels[known, index], scores[known, index]
+        assert chosen[index] == one_class(*pairs, beta=2, costs=(1, 2))
+
+
+def test_labels_of_one_and_minus_one_are_refused_since_minus_one_is_not_absent():
+    with pytest.raises(UserError, match="All labels are 1 or -1, which is for unknown; give 0"):
+        thresholds.choose_thresholds([[1], [-1]], [[0.9], [0.1]])

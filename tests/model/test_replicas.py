@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from cloudtf.model.choices import LOSSES
 from tests import programs
 
 REPLICAS = 4
@@ -80,3 +81,10 @@ def test_the_first_replica_draws_as_a_single_device_does(result):
 def test_a_mirrored_model_is_saved_as_any_other(result):
     assert result["saved_weights_equal"]
     np.testing.assert_allclose(*result["predictions"], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_loss_with_unknown_labels_is_the_same_on_replicas(result, name):
+    one, four = result["losses"][name]
+    assert len(one) == len(four) == 8
+    np.testing.assert_allclose(four, one, rtol=1e-5)

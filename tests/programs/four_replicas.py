@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from cloudtf.evaluation import pr_auc, scoring
 from cloudtf.model import losses, network, optimizers, random_layers, saving
+from cloudtf.model.choices import CROSS_ENTROPIES, LOSSES
 from cloudtf.training import hardware
 from cloudtf.training.batch_norm import replica_averager
 
@@ -132,6 +133,27 @@ def masks(strategy: tf.distribute.Strategy) -> list:
     return lists(drawn())
 
 
+def of_loss(strategy: tf.distribute.Strategy, name: str) -> list[float]:
+    """A loss of 8 examples, of some classes unknown, each replica with its share."""
+    generator = np.random.default_rng(1)
+    labels = generator.integers(-1, 2, (BATCH, 3)).astype(np.float32)
+    probabilities = generator.uniform(0.01, 0.99, (BATCH, 3)).astype(np.float32)
+    weights = [1.0, 2.0, 3.0] if name in CROSS_ENTROPIES else None
+    loss = losses.get_loss(name, positive_weights=weights)
+    share = BATCH // strategy.num_replicas_in_sync
+
+    def replica() -> tf.Tensor:
+        number = tf.distribute.get_replica_context().replica_id_in_sync_group
+        rows = tf.range(number * share, (number + 1) * share)
+        return loss(tf.gather(labels, rows), tf.gather(probabilities, rows))
+
+    @tf.function
+    def values() -> tuple[tf.Tensor, ...]:
+        return strategy.experimental_local_results(strategy.run(replica))
+
+    return [value for each in values() for value in each.numpy().tolist()]
+
+
 def main(path: str) -> None:
     """Answers with everything."""
     cpu = tf.config.list_physical_devices("CPU")[0]
@@ -179,6 +201,7 @@ def main(path: str) -> None:
             }
         )
     result["masks"] = masks(mirrored)
+    result["losses"] = {name: [of_loss(s, name) for s in (alone, mirrored)] for name in LOSSES}
 
     saving.save_model(model, path, {"classes": ["a", "b", "c"]})
     loaded = saving.load_model(path)

@@ -7,7 +7,7 @@ import textwrap
 from typing import TYPE_CHECKING, Sequence
 
 from cloudtf.data import words
-from cloudtf.data.labels import LabelTable, combination
+from cloudtf.data.labels import UNKNOWN, LabelTable, classes_with
 from cloudtf.data.layouts.facts import Layout, Options
 from cloudtf.data.layouts.survey import Column
 from cloudtf.errors import param
@@ -65,10 +65,11 @@ def account(
     if others:
         lines += _entry("not used", others)
     for number in range(min(_EXAMPLES, len(table.names))):
-        found = combination(table.labels[number], table.classes).replace("|", ", ")
-        lines += _entry(
-            f"row {table.rows[number]}", [f"{table.names[number]}: {found or '(none)'}"]
-        )
+        label = table.labels[number]
+        said = ", ".join(classes_with(1, label, table.classes)) or "(none)"
+        unknown = ", ".join(classes_with(UNKNOWN, label, table.classes))
+        said += f"; unknown: {unknown}" if unknown else ""
+        lines += _entry(f"row {table.rows[number]}", [f"{table.names[number]}: {said}"])
     return (*lines, *_notes(columns, layout, options, builder))
 
 
@@ -105,7 +106,7 @@ def _notes(
     hot = [columns[i] for i in layout.labels] if layout.kind == "onehot" else []
     blanks = sum(sum(c.texts.values()) - sum(c.values.values()) for c in hot)
     if blanks:
-        notes.append(f"{blanks:,} blank cells count as absent.")
+        notes.append(f"{blanks:,} blank cells count as {options.blank}.")
     if builder.without_class:
         notes.append(f"{builder.without_class:,} rows of no finding count as none of the classes.")
     if layout.kind == "rows" and builder.several_rows:

@@ -7,9 +7,13 @@ from typing import Callable, NamedTuple, Optional, Sequence
 
 from cloudtf.data import words
 from cloudtf.data.convert_config import ConvertConfig
+from cloudtf.data.labels import UNKNOWN
 from cloudtf.data.layouts.separators import Separator
 from cloudtf.data.layouts.survey import Column
 from cloudtf.errors import UserError, param
+
+# The words of settings for what a label may say of a class.
+VALUES = {"absent": 0, "present": 1, "unknown": UNKNOWN}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,8 +29,9 @@ class Options:
       label_separator: what stands between the classes in a cell: a word of `separators.NAMES`, or
         the text itself.
       ignore_columns: columns to leave out of account.
-      uncertain: what -1, or a word such as `uncertain`, says of a class beside yes and no: `absent`
-        or `present`; None: such a table is refused.
+      uncertain: what -1, or a word such as `uncertain`, says of a class beside yes and no: a key of
+        `VALUES`; None: such a table is refused.
+      blank: what a blank cell says in a column of yes and no: a key of `VALUES`.
       class_characters: `replace`: characters that a class name cannot have become `_`; `refuse`.
     """
 
@@ -38,6 +43,7 @@ class Options:
     label_separator: Optional[str] = None
     ignore_columns: tuple[str, ...] = ()
     uncertain: Optional[str] = None
+    blank: str = ConvertConfig.blank
     class_characters: str = ConvertConfig.class_characters
 
 
@@ -55,7 +61,8 @@ class Layout:
         row is there (long).
       separator: how a cell of names is cut.
       vector: a cell has 0 or 1 for each of so many classes, in place of names; 0: names.
-      minus: what -1 and words for what is not known say of a class: 0 or 1.
+      minus: what -1 and words for what is not known say of a class: 0, 1 or -1.
+      blank: what a blank cell says of a class: 0 or -1.
       several: whether a cell of names may hold several of them.
       boxes: whether an image may have several rows of one class.
       relative: whether the runs of masks count from the end of the run before.
@@ -70,6 +77,7 @@ class Layout:
     separator: Separator = Separator("")
     vector: int = 0
     minus: int = 0
+    blank: int = 0
     several: bool = False
     boxes: bool = False
     relative: bool = False

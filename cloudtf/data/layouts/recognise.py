@@ -10,8 +10,9 @@ from typing import Optional
 
 from cloudtf.data import words
 from cloudtf.data.image_names import ImageNames
+from cloudtf.data.labels import UNKNOWN
 from cloudtf.data.layouts import masks, names_of_classes, yes_and_no
-from cloudtf.data.layouts.facts import Facts, Layout, Options, listed
+from cloudtf.data.layouts.facts import VALUES, Facts, Layout, Options, listed
 from cloudtf.data.layouts.image_column import check_header, image_column, is_joined
 from cloudtf.data.layouts.survey import Column, is_index
 from cloudtf.errors import UsageError, param
@@ -59,7 +60,12 @@ def recognise(
             f"{listed(found[1].columns[:5])}; leave the others out with {param('ignore_columns')}, "
             "or"
         )
-    return found[0].build()
+    layout = found[0].build()
+    if VALUES[options.blank] == UNKNOWN and not layout.families:
+        raise UsageError(
+            f"{param(blank='unknown')} is for columns of yes and no, of which {source} has none."
+        )
+    return layout
 
 
 def _facts(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Optional
 
 from cloudtf.data import words
-from cloudtf.data.layouts.facts import Candidate, Facts, Layout, listed
+from cloudtf.data.layouts.facts import VALUES, Candidate, Facts, Layout, listed
 from cloudtf.data.layouts.names_of_classes import best_of, say_the_same
 from cloudtf.data.layouts.survey import Column
 from cloudtf.errors import UserError, param
@@ -31,6 +31,7 @@ def onehot(facts: Facts) -> Optional[Candidate]:
             labels=tuple(c.index for c in hot),
             families=tuple(c.family or words.NUMBERS for c in hot),
             minus=_minus(facts, hot),
+            blank=VALUES[facts.options.blank],
         )
 
     return Candidate(score, hot, build)
@@ -117,6 +118,7 @@ def long(facts: Facts) -> Optional[Candidate]:
             families=(said,),
             value=value.index,
             minus=_minus(facts, [value]),
+            blank=VALUES[facts.options.blank],
         )
 
     return Candidate(90, classes or [value], build)
@@ -155,6 +157,7 @@ def _minus(facts: Facts, columns: list[Column]) -> int:
     if uncertain is None:
         raise UserError(
             f"{facts.source} has classes that are neither present nor absent but uncertain (-1); "
-            f"give {param(uncertain='absent')} or {param(uncertain='present')}."
+            f"give {param(uncertain='absent')}, {param(uncertain='present')} or, to leave them out "
+            f"of training and scores, {param(uncertain='unknown')}."
         )
-    return int(uncertain == "present")
+    return VALUES[uncertain]

@@ -37,6 +37,7 @@ class BatchMaker:
       image_shape: height and width of every image, in pixels.
       augmentations: the augmentations to apply; None: none.
       augment_seed: keys the augmentation; any int64.
+      unknown: whether labels may be -1, for unknown.
     """
 
     data_dir: str
@@ -46,6 +47,7 @@ class BatchMaker:
     image_shape: tuple[int, int]
     augmentations: Optional[Augmentations]
     augment_seed: int
+    unknown: bool = False
 
     def dataset(self) -> tf.data.Dataset:
         """Endless (index of the batch, `Batch`), from batch 0 on, as graphs without Python.
@@ -122,7 +124,7 @@ class BatchMaker:
         keys = unpack(packed)
         rows = tf.cast(keys[:, 1], tf.int64) - self.order.part.offset
         serialized = tf.ensure_shape(records_by_row.read(rows), [self.batch_size])
-        parsed = reading.parse(serialized, self.num_classes)
+        parsed = reading.parse(serialized, self.num_classes, unknown=self.unknown)
         images = reading.decode_batch(parsed["encoded"], *self.image_shape)
         if self.augmentations is not None and self.augmentations.augmentations:
             images = augment.augment(images, keys, ops=self.augmentations, seed=self.augment_seed)
