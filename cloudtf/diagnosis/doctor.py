@@ -142,7 +142,7 @@ def _time(
         "read": cases.read(config.data_dir, train, len(manifest.classes), cores),
         "decode": cases.decode(encoded, *shape, batch, cores),
     }
-    if hardware.augments_on(config, strategy) == "host" and config.augmentations:
+    if hardware.augments_on(config, strategy) == "host" and config.change_images:
         prepared["augment"] = cases.augmentation(*shape, batch, cores, config)
     prepared["step"] = steps.prepare(config, strategy, model)
     speeds = {}

@@ -11,7 +11,7 @@ from typing import NamedTuple, Optional
 
 import tensorflow as tf
 
-from cloudtf.pipeline import affine, colour
+from cloudtf.pipeline import affine, colour, mixing
 from cloudtf.pipeline.augmentations import Augmentations
 from cloudtf.pipeline.distortion import sample_maps
 from cloudtf.pipeline.maps import FRACTION_BITS, ONE, Maps
@@ -241,7 +241,8 @@ def augment(
     whole_batch: bool = False,
     size: Optional[tuple[int, int]] = None,
 ) -> tf.Tensor:
-    """Augments a batch; each example's change depends on (seed, its key) alone.
+    """Augments a batch; each example's change depends on (seed, its key) alone, but for what it is
+    mixed with: the one beside it in the batch (see `mixing`).
 
     Args:
       images: uint8 [B, H, W, 3], static H and W.
@@ -255,10 +256,13 @@ def augment(
       uint8 [B, h, w, 3].
     """
     height, width = images.shape[1:3]
-    if not ops.augmentations and size in (None, (height, width)):
-        return images
-    maps = _compiled_sample_maps(ops, seed, keys, height, width, not whole_batch, size)
-    return apply_maps(images, maps, whole_batch, affine.reach(ops))
+    size = size or (height, width)
+    if ops.augmentations or size != (height, width):
+        maps = _compiled_sample_maps(ops, seed, keys, height, width, not whole_batch, size)
+        images = apply_maps(images, maps, whole_batch, affine.reach(ops))
+    if ops.mixes:
+        images = mixing.apply(images, mixing.compiled_sample(ops, seed, keys, *size))
+    return images
 
 
 # Each stage is compiled by itself, so that a coordinate is rounded once for all uses, and a pixel

@@ -136,6 +136,29 @@ class Augmentations(Settings):
         maximum=1,
         topic="augmentation",
     )
+    mixup: float = setting(
+        0.0,
+        "Mix pairs of images, and their labels, in shares of Beta(this, this) (Zhang et al. 2018); "
+        "0: not at all.",
+        minimum=0,
+        maximum=100,
+        topic="augmentation",
+    )
+    cutmix: float = setting(
+        0.0,
+        "Paste a box of another image over each, of an area of Beta(this, this) (Yun et al. 2019); "
+        "0: not at all. With `mixup`, half of the images each.",
+        minimum=0,
+        maximum=100,
+        topic="augmentation",
+    )
+    mix_probability: float = setting(
+        1.0,
+        "Probability that an image is mixed, where `mixup` or `cutmix` is on.",
+        minimum=0,
+        maximum=1,
+        topic="augmentation",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -144,6 +167,16 @@ class Augmentations(Settings):
                 f"{param(augment_ops=self.augment_ops)} is more than the "
                 f"{len(self.augmentations)} of {param('augmentations')}."
             )
+
+    @property
+    def mixes(self) -> bool:
+        """Whether images are mixed."""
+        return (self.mixup > 0 or self.cutmix > 0) and self.mix_probability > 0
+
+    @property
+    def change_images(self) -> bool:
+        """Whether there is anything to do to images."""
+        return bool(self.augmentations) or self.mixes
 
     def limit(self, name: str) -> float:
         """A limit as the strength has it; of `crop_scale` what may be cut away."""

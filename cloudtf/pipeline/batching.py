@@ -8,9 +8,9 @@ from typing import Callable, NamedTuple, Optional
 import tensorflow as tf
 
 from cloudtf import machine
-from cloudtf.pipeline import augment, order, reading
-from cloudtf.pipeline.augmentations import Augmentations
+from cloudtf.pipeline import order, reading
 from cloudtf.pipeline.cache import Cache
+from cloudtf.pipeline.changes import Changes
 
 
 class Batch(NamedTuple):
@@ -18,7 +18,8 @@ class Batch(NamedTuple):
 
     Attributes:
       images: uint8 [B, H, W, 3]; zeros where the batch is padded.
-      labels: float32 [B, C], 0 or 1, -1 where unknown; zeros where it is padded.
+      labels: float32 [B, C], 0 or 1, and in between where images are mixed, -1 where unknown; zeros
+        where it is padded.
       mask: float32 [B], 1 for an example and 0 for padding, which only the last batch of an
         evaluation has.
       keys: int32 [B, 2], epoch and number of each example; (0, -1) where it is padded.
@@ -53,8 +54,7 @@ def training(
     source: Source,
     stream: order.Order,
     batch_size: int,
-    host_augmentations: Optional[Augmentations],
-    seed: int,
+    changes: Changes,
     cores: Optional[int],
 ) -> tf.data.Dataset:
     """The batches of a stream from its start on: a dataset of `Batch` of infinite cardinality.
@@ -63,8 +63,7 @@ def training(
       source: where the examples come from.
       stream: the examples and their order.
       batch_size: images a batch, B.
-      host_augmentations: the augmentations to apply here; None: none.
-      seed: keys the augmentation; any int64.
+      changes: how they are augmented.
       cores: the number of cores to keep busy; None: all.
     """
     part = stream.part
@@ -72,16 +71,15 @@ def training(
     if source.cache.way(part.shards) == "none":
         source.cache.check_streamed(part.shards)
         dataset = stream.streamed_batches(source.data_dir, batch_size)
-        fetch = _from_records(source, part)
+        fetch = _from_records(source, part, changes)
     else:
-        fetch, dataset = _from_memory(source, part), stream.batches(batch_size)
+        fetch, dataset = _from_memory(source, part, changes), stream.batches(batch_size)
     dataset = dataset.map(fetch, num_parallel_calls=_calls(source, batch_size, cores))
-    if host_augmentations is not None and host_augmentations.augmentations:
+    if changes.of_images:
 
         @reading.plain
         def augmented(batch: Batch) -> Batch:
-            images = augment.augment(batch.images, batch.keys, ops=host_augmentations, seed=seed)
-            return batch._replace(images=images)
+            return batch._replace(images=changes.images(batch.images, batch.keys))
 
         calls = _calls(source, batch_size, cores, one_core_each=True)
         dataset = dataset.map(augmented, num_parallel_calls=calls)
@@ -154,8 +152,10 @@ def finished(dataset: tf.data.Dataset, cores: Optional[int] = None) -> tf.data.D
     return dataset.prefetch(2).with_options(reading.options(cores or machine.usable_cores()))
 
 
-def _from_memory(source: Source, part: order.Part) -> Callable[[tf.Tensor], Batch]:
-    """From packed keys [B], B static, to a batch."""
+def _from_memory(
+    source: Source, part: order.Part, changes: Optional[Changes] = None
+) -> Callable[[tf.Tensor], Batch]:
+    """From packed keys [B], B static, to a batch whose labels are changed."""
     table, first = source.cache.rows(part.shards)
     padding_row = len(table.names)
 
@@ -168,19 +168,28 @@ def _from_memory(source: Source, part: order.Part) -> Callable[[tf.Tensor], Batc
         else:
             encoded = tf.gather(table.encoded, rows)
             images = reading.decode_batch(encoded, *source.image_shape)
-        return Batch(images, tf.gather(table.labels, rows), mask, keys)
+        labels = tf.gather(table.labels, rows)
+        if changes is not None:
+            labels = changes.labels(labels, keys, source.image_shape)
+        return Batch(images, labels, mask, keys)
 
     return fetch
 
 
-def _from_records(source: Source, part: order.Part) -> Callable[[tf.Tensor, tf.Tensor], Batch]:
-    """From packed keys [B] and records [B], B static, to a batch."""
+def _from_records(
+    source: Source, part: order.Part, changes: Optional[Changes] = None
+) -> Callable[[tf.Tensor, tf.Tensor], Batch]:
+    """From packed keys [B] and records [B], B static, to a batch whose labels are changed."""
 
     @reading.plain
     def fetch(packed: tf.Tensor, serialized: tf.Tensor) -> Batch:
         parsed = reading.parse(serialized, source.num_classes, unknown=source.unknown)
         images = reading.decode_batch(parsed["encoded"], *source.image_shape)
-        return Batch(images, parsed["label"], *_mask_and_keys(part, packed))
+        mask, keys = _mask_and_keys(part, packed)
+        labels = parsed["label"]
+        if changes is not None:
+            labels = changes.labels(labels, keys, source.image_shape)
+        return Batch(images, labels, mask, keys)
 
     return fetch
 

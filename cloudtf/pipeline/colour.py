@@ -100,13 +100,18 @@ def apply(packed: tf.Tensor, maps: Maps) -> tf.Tensor:
         ]
         packed = moved[0] | moved[1] | moved[2]
     if maps.erased is not None:
-        top, bottom, left, right = (maps.erased[:, i, None] for i in range(4))
-        rows, columns = tf.range(packed.shape[1])[None], tf.range(packed.shape[2])[None]
-        inside = ((rows >= top) & (rows < bottom))[:, :, None]
-        inside &= ((columns >= left) & (columns < right))[:, None, :]
+        inside = inside_rectangle(maps.erased, packed.shape[1], packed.shape[2])
         fill = sum(level << 8 * index for index, level in enumerate(FILL))
         packed = tf.where(inside, tf.constant(fill, tf.uint32), packed)
     return packed
+
+
+def inside_rectangle(rectangle: tf.Tensor, height: int, width: int) -> tf.Tensor:
+    """Which pixels lie in rectangles int32 [B, 4] as in `Maps.erased`: bool [B, height, width]."""
+    top, bottom, left, right = (rectangle[:, index, None] for index in range(4))
+    rows, columns = tf.range(height)[None], tf.range(width)[None]
+    in_rows, in_columns = (rows >= top) & (rows < bottom), (columns >= left) & (columns < right)
+    return in_rows[:, :, None] & in_columns[:, None, :]
 
 
 def _channels(packed: tf.Tensor) -> list[tf.Tensor]:

@@ -20,6 +20,7 @@ from cloudtf.errors import UsageError, UserError, param
 from cloudtf.pipeline import batching, damage, order
 from cloudtf.pipeline.augmentations import Augmentations
 from cloudtf.pipeline.cache import CACHES, Cache, room_for
+from cloudtf.pipeline.changes import Changes
 from cloudtf.pipeline.service.batch_maker import BatchMaker
 from cloudtf.reporter import report
 
@@ -119,8 +120,8 @@ class ImageDataset:
           split: a name in `splits`, or several to be read as one.
           batch_size: images a batch, B; at least 1.
           training: endless and shuffled, or once and in order.
-          augment_on: `host` augments in the pipeline; `device` leaves it to the caller, who needs
-            `with_keys`. Only for training.
+          augment_on: `host` augments in the pipeline; `device` leaves the images to the caller, who
+            needs `with_keys`; labels are those of the augmented images. Only for training.
           augmentations: the augmentations to apply, their probability and strengths.
           seed: keys the random order and the augmentation; any int64.
           start: for training: the position in the endless stream of examples to begin at, the
@@ -131,10 +132,11 @@ class ImageDataset:
             split.
 
         Returns:
-          A dataset of images uint8 [B, H, W, 3], labels float32 [B, C] (0 or 1, and -1 where a
-          label is unknown), and what else is named above. Its cardinality is known; that of
-          training is infinite. A warning says if labels are -1: Keras's losses take no notice of
-          that, `cloudtf.masked(loss)` and `cloudtf.get_loss(name)` leave them out.
+          A dataset of images uint8 [B, H, W, 3], labels float32 [B, C] (0 or 1, in between where
+          images are mixed, and -1 where a label is unknown), and what else is named above. Its
+          cardinality is known; that of training is infinite. A warning says if labels are -1:
+          Keras's losses take no notice of that, `cloudtf.masked(loss)` and `cloudtf.get_loss(name)`
+          leave them out.
 
         Raises:
           UserError: there is no such split, or it is empty or damaged.
@@ -241,8 +243,7 @@ class ImageDataset:
             batch_size=batch_size,
             num_classes=len(self.classes),
             image_shape=self.image_shape,
-            augmentations=augmentations if augment_on == "host" else None,
-            augment_seed=seed,
+            changes=Changes(augmentations, seed, on_host=augment_on == "host"),
             unknown=self.manifest.has_unknown,
         )
 
@@ -308,8 +309,8 @@ class ImageDataset:
         cores: Optional[int],
     ) -> tf.data.Dataset:
         stream = order.training_order(whole, seed, start, share)
-        ops = augmentations if augment_on == "host" else None
-        return batching.training(self._source, stream, batch_size, ops, seed, cores)
+        changes = Changes(augmentations, seed, on_host=augment_on == "host")
+        return batching.training(self._source, stream, batch_size, changes, cores)
 
     def _evaluation(
         self,

@@ -247,8 +247,16 @@ def test_without_workers_all_is_made_here_with_a_note(data, capsys):
             False,
             "read other records than .* holds here; give all machines the same",
         ),
-        ({"augment_seed": lambda b: 9}, True, "deterministic=True: images made by .* differ from"),
-        ({"augment_seed": lambda b: 9}, False, "differ from those made here by .* on average"),
+        (
+            {"changes": lambda b: dataclasses.replace(b.changes, seed=9)},
+            True,
+            "deterministic=True: images made by .* differ from",
+        ),
+        (
+            {"changes": lambda b: dataclasses.replace(b.changes, seed=9)},
+            False,
+            "differ from those made here by .* on average",
+        ),
     ],
 )
 def test_workers_that_make_something_else_are_found_out(

@@ -11,7 +11,6 @@ import concurrent.futures
 import dataclasses
 import functools
 import os
-from typing import Optional
 
 import numpy as np
 import tensorflow as tf
@@ -19,9 +18,9 @@ import tensorflow as tf
 from cloudtf import files
 from cloudtf.data import records, tfrecord
 from cloudtf.errors import UserError, param
-from cloudtf.pipeline import augment, damage, reading
-from cloudtf.pipeline.augmentations import Augmentations
+from cloudtf.pipeline import damage, reading
 from cloudtf.pipeline.batching import Batch
+from cloudtf.pipeline.changes import Changes
 from cloudtf.pipeline.order import Order, unpack
 
 
@@ -35,8 +34,7 @@ class BatchMaker:
       batch_size: images a batch, B.
       num_classes: C, the number of classes; 0 for an unlabelled set.
       image_shape: height and width of every image, in pixels.
-      augmentations: the augmentations to apply; None: none.
-      augment_seed: keys the augmentation; any int64.
+      changes: how they are augmented.
       unknown: whether labels may be -1, for unknown.
     """
 
@@ -45,8 +43,7 @@ class BatchMaker:
     batch_size: int
     num_classes: int
     image_shape: tuple[int, int]
-    augmentations: Optional[Augmentations]
-    augment_seed: int
+    changes: Changes
     unknown: bool = False
 
     def dataset(self) -> tf.data.Dataset:
@@ -126,9 +123,9 @@ class BatchMaker:
         serialized = tf.ensure_shape(records_by_row.read(rows), [self.batch_size])
         parsed = reading.parse(serialized, self.num_classes, unknown=self.unknown)
         images = reading.decode_batch(parsed["encoded"], *self.image_shape)
-        if self.augmentations is not None and self.augmentations.augmentations:
-            images = augment.augment(images, keys, ops=self.augmentations, seed=self.augment_seed)
-        return Batch(images, parsed["label"], tf.ones([self.batch_size]), keys)
+        images = self.changes.images(images, keys)
+        labels = self.changes.labels(parsed["label"], keys, self.image_shape)
+        return Batch(images, labels, tf.ones([self.batch_size]), keys)
 
 
 class _RecordsByRow:
