@@ -61,7 +61,7 @@ class Picture(NamedTuple):
     """An image of a set.
 
     Attributes:
-      name: its file's name.
+      name: the name of the file that it becomes, such as 0128-0448.png.
       group: what it must not be parted from by a split.
       labels: the classes that are there.
       pixels: uint8 [H, W, 3], RGB.

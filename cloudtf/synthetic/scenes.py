@@ -23,16 +23,37 @@ _RIM = 40
 
 
 @dataclasses.dataclass(frozen=True)
+class Look:
+    """How a region's cloud departs from its pattern; by default not at all.
+
+    Attributes:
+      amount: factor of how much cloud there is, from 0 to 1.
+      stretch: factor of the pattern's lengths.
+      other: the pattern that is mixed into it.
+      share: how much of the cloud is of the other pattern, from 0 to 1.
+      hidden: how much of the region is without cloud, from 0 to 1.
+    """
+
+    amount: float = 1.0
+    stretch: float = 1.0
+    other: str = ""
+    share: float = 0.0
+    hidden: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
 class Region:
     """The part of a scene that shows one pattern.
 
     Attributes:
       name: the pattern's class name, a key of `clouds.DRAW`.
       outline: float64 [N, 2], the corners of a polygon as (x, y), from 0 (left, top) to 1.
+      look: how far it shows the pattern.
     """
 
     name: str
     outline: np.ndarray
+    look: Look = Look()
 
     def mask(self, height: int, width: int) -> np.ndarray:
         """The region as bool [height, width]."""
@@ -85,18 +106,37 @@ def draw_thickness(rng: np.random.Generator, regions: Sequence[Region]) -> np.nd
         window = _window(inside)
         height, width = inside[window].shape
         weight = _ragged_rim(rng, inside[window])
-        field = clouds.DRAW[region.name](rng, height, width, scale * rng.uniform(0.92, 1.08))
+        look, stretch = region.look, scale * rng.uniform(0.92, 1.08) * region.look.stretch
+        field = clouds.DRAW[region.name](rng, height, width, stretch)
+        if look.share:
+            field = _mixed(rng, field, clouds.DRAW[look.other](rng, height, width, stretch), look)
+        if look.hidden:
+            weight = weight * _holes(rng, height, width, look.hidden)
         field *= weight
-        field = _opacity(field, weight, amount * rng.uniform(0.9, 1.1))
+        field = _opacity(field, weight, amount * rng.uniform(0.9, 1.1) * look.amount)
         np.maximum(total[window], field, out=total[window])
     return _swirl(rng, total)
 
 
 def render(
-    rng: np.random.Generator, regions: Sequence[Region], height: int, width: int
+    rng: np.random.Generator,
+    regions: Sequence[Region],
+    height: int,
+    width: int,
+    difficulty: float = 0.0,
 ) -> np.ndarray:
-    """The photograph of a scene: uint8 [height, width, 3], RGB."""
+    """The photograph of a scene: uint8 [height, width, 3], RGB.
+
+    Args:
+      rng: the generator of all that the regions do not say.
+      regions: where which pattern is.
+      height: rows of the photograph.
+      width: columns of the photograph.
+      difficulty: how much other cloud hides the patterns, from 0 to 1.
+    """
     thickness = draw_thickness(rng, regions)
+    if difficulty:
+        thickness = _veiled(rng, thickness, difficulty)
     canvas = _photograph(rng, thickness)
     gaps = _swath_gap(rng)
     grain_level = rng.uniform(1.5, 3.0)
@@ -179,6 +219,38 @@ def _scattered(rng: np.random.Generator) -> np.ndarray:
     """Stray small clouds of every size over the whole scene, whatever its labels."""
     field = clouds.turbulence(rng, CANVAS_HEIGHT, CANVAS_WIDTH, 50, octaves=4, decay=0.8)
     return clouds.ramp(field, rng.uniform(1.8, 2.5), 4) * np.float32(rng.uniform(0.3, 0.9))
+
+
+def _mixed(
+    rng: np.random.Generator, field: np.ndarray, other: np.ndarray, look: Look
+) -> np.ndarray:
+    """Two fields of optical depth, brought to the same mean, as one in which patches alternate."""
+    height, width = field.shape
+    patches = clouds.ramp(clouds.turbulence(rng, height, width, 130, octaves=2, decay=0.6), -1, 1)
+    share = np.clip(patches + np.float32(2 * look.share - 1), 0, 1)
+    field, other = (part / max(float(part.mean()), 1e-6) for part in (field, other))
+    return field + share * (other - field)
+
+
+def _holes(rng: np.random.Generator, height: int, width: int, hidden: float) -> np.ndarray:
+    """Float32 [H, W], 0 in clearings that take about `hidden` of all, 1 elsewhere."""
+    field = clouds.turbulence(rng, height, width, 150, octaves=3, decay=0.6)
+    level = float(np.quantile(field[::4, ::4], hidden))
+    return clouds.ramp(field, level - 0.15, level + 0.15)
+
+
+def _veiled(rng: np.random.Generator, thickness: np.ndarray, difficulty: float) -> np.ndarray:
+    """Streaks of high cloud over a scene, and shapeless cloud of all scales beside its patterns."""
+    height, width = thickness.shape
+    along, across = (8, 2) if rng.random() < 0.5 else (2, 8)
+    streaks = clouds.turbulence(rng, height // along, width // across, 24, octaves=3, decay=0.6)
+    streaks = cv2.resize(streaks, (width, height), interpolation=cv2.INTER_CUBIC)
+    streaks = clouds.ramp(streaks, rng.uniform(-0.5, 1), 3)
+    streaks *= np.float32(difficulty * rng.uniform(0, 0.5))
+    shapeless = clouds.turbulence(rng, height, width, 90, octaves=5, decay=0.9)
+    shapeless = clouds.ramp(shapeless, rng.uniform(0.8, 1.8), 3.5)
+    shapeless *= np.float32(difficulty * rng.uniform(0, 0.6))
+    return 1 - (1 - thickness) * (1 - streaks) * (1 - shapeless)
 
 
 def _opacity(depth: np.ndarray, weight: np.ndarray, mean: float) -> np.ndarray:

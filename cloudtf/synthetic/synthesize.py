@@ -26,7 +26,7 @@ from cloudtf.errors import UserError, param
 from cloudtf.locks import FolderLock
 from cloudtf.reporter import report
 from cloudtf.settings import REQUIRED, Settings, setting
-from cloudtf.synthetic import scenes
+from cloudtf.synthetic import difficulty, scenes
 
 # Images of each class among the 5,546 labelled ones of the Kaggle set, in Kaggle's order.
 KAGGLE_COUNTS = {"Fish": 2781, "Flower": 2365, "Gravel": 2939, "Sugar": 3751}
@@ -38,6 +38,8 @@ CSV_HEADER = "Image_Label,EncodedPixels\n"
 _JPEG_QUALITY = 90
 # Streams of random numbers, apart from one another for one seed.
 _TRAIN, _TEST, _GUESSES, _NAMES = range(4)
+# Of one image, apart from its picture: how hard its patterns are to tell, and who marked them.
+_LOOKS, _MARKS = range(2)
 # In the order in which they are finished.
 _MEMBERS = ("train_images", "train.csv", "test_images", "test_labels.csv", "sample_submission.csv")
 
@@ -58,6 +60,13 @@ class SynthesizeConfig(Settings):
     num_test_images: int = setting(60, "Test images.", minimum=0, maximum=1_000_000)
     image_height: int = setting(1400, "Rows of an image.", minimum=32, maximum=5000)
     image_width: int = setting(2100, "Columns of an image.", minimum=32, maximum=5000)
+    difficulty: float = setting(
+        0.0,
+        "How hard the patterns are to tell, from 0 to 1: thin, mixed, half covered, and marked by "
+        "people who disagree. At 1 they agree on half, as on the real photographs.",
+        minimum=0,
+        maximum=1,
+    )
     seed: int = setting(0, "Same seed and size, same bytes.", minimum=0)
     workers: int = setting(
         0, "Images drawn at once; 0: one a core.", minimum=0, maximum=1024, may_change=True
@@ -160,17 +169,18 @@ def draw_labels(rng: np.random.Generator) -> list[str]:
 def draw_image(config: SynthesizeConfig, stream: int, index: int) -> tuple[bytes, dict[str, str]]:
     """One image as a JPEG, and its masks by class, `""` where the class is absent."""
     rng, regions = _regions(config, stream, index)
-    image = scenes.render(rng, regions, config.image_height, config.image_width)
+    size = config.image_height, config.image_width
+    image = scenes.render(rng, regions, *size, config.difficulty)
     jpeg = simplejpeg.encode_jpeg(
         image, quality=_JPEG_QUALITY, colorspace="RGB", colorsubsampling="420"
     )
-    return jpeg, _masks(config, regions)
+    return jpeg, _masks(config, _marked(config, stream, index, regions))
 
 
 def draw_masks(config: SynthesizeConfig, stream: int, index: int) -> dict[str, str]:
     """The masks that `draw_image` gives, without the image, which takes most of the time."""
     _, regions = _regions(config, stream, index)
-    return _masks(config, regions)
+    return _masks(config, _marked(config, stream, index, regions))
 
 
 def _regions(
@@ -178,7 +188,21 @@ def _regions(
 ) -> tuple[np.random.Generator, list[scenes.Region]]:
     """The regions of one image, and the generator with which the image is drawn."""
     rng = np.random.default_rng([config.seed, stream, index])
-    return rng, scenes.draw_regions(rng, draw_labels(rng))
+    regions = scenes.draw_regions(rng, draw_labels(rng))
+    if config.difficulty:
+        looks = np.random.default_rng([config.seed, stream, index, _LOOKS])
+        regions = difficulty.obscure(looks, regions, config.difficulty)
+    return rng, regions
+
+
+def _marked(
+    config: SynthesizeConfig, stream: int, index: int, regions: list[scenes.Region]
+) -> list[scenes.Region]:
+    """What is marked in an image: all that is there, or what a person makes of it."""
+    if not config.difficulty:
+        return regions
+    rng = np.random.default_rng([config.seed, stream, index, _MARKS])
+    return difficulty.label(rng, regions, config.difficulty)
 
 
 def _masks(config: SynthesizeConfig, regions: Sequence[scenes.Region]) -> dict[str, str]:

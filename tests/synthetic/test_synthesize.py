@@ -4,11 +4,15 @@ import concurrent.futures
 import io
 import json
 
+import cloudtf  # Before TensorFlow: it chooses the Keras API
+
+# isort: split
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
 import simplejpeg
+import tensorflow as tf
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.model_selection import cross_val_predict
@@ -19,7 +23,7 @@ from cloudtf.commands import app
 from cloudtf.data import rle
 from cloudtf.errors import UsageError, UserError
 from cloudtf.locks import FolderLock
-from cloudtf.synthetic import clouds, scenes, synthesize
+from cloudtf.synthetic import clouds, difficulty, scenes, synthesize
 from cloudtf.synthetic.synthesize import KAGGLE_COUNTS, KAGGLE_IMAGES, SynthesizeConfig
 from tests import programs
 
@@ -220,6 +224,94 @@ def test_texture_tells_the_classes_even_at_64_pixels(pictures):
     assert np.mean(precisions) > 0.9
 
 
+def regions_of(difficulty, index):
+    config = SynthesizeConfig(output_dir="unused", difficulty=difficulty, **SMALL)
+    return synthesize._regions(config, 0, index)[1]
+
+
+def test_without_difficulty_patterns_are_as_defined_and_marked_as_they_are():
+    config = SynthesizeConfig(output_dir="unused", **SMALL)
+    for index in range(3):
+        rng = np.random.default_rng([config.seed, 0, index])
+        regions = scenes.draw_regions(rng, synthesize.draw_labels(rng))
+        assert all(region.look == scenes.Look() for region in regions)
+        expected = scenes.render(rng, regions, 60, 90)
+        jpeg, masks = synthesize.draw_image(config, 0, index)
+        assert jpeg == simplejpeg.encode_jpeg(expected, quality=90, colorsubsampling="420")
+        marked = {name: text for name, text in masks.items() if text}
+        assert marked == {r.name: rle.encode(r.mask(60, 90)) for r in regions}
+
+
+def test_difficulty_leaves_the_outlines_and_hides_what_is_in_them():
+    contrasts = {}
+    for level in (0.0, 0.5, 1.0):
+        contrasts[level] = []
+        for index in range(8):
+            plain, regions = regions_of(0.0, index), regions_of(level, index)
+            assert [r.name for r in plain] == [r.name for r in regions]
+            for a, b in zip(plain, regions):
+                np.testing.assert_array_equal(a.outline, b.outline)
+            image = scenes.render(np.random.default_rng(index), regions, 100, 150, level)
+            inside = np.any([region.mask(100, 150) for region in regions], axis=0)
+            gray = image.mean(axis=-1)
+            contrasts[level].append(gray[inside].mean() - gray[~inside].mean())
+    means = [np.mean(contrasts[level]) for level in (0.0, 0.5, 1.0)]
+    assert means[0] > 1.2 * means[1] > 1.2**2 * means[2] > 0
+
+
+def test_the_harder_the_less_people_agree_on_half_at_most_difficult():
+    agreement = []
+    for level in (0.0, 0.5, 1.0):
+        found = []
+        for index in range(150):
+            people = []
+            for person in range(2):
+                rng = np.random.default_rng([7, index, person])
+                regions = difficulty.label(rng, regions_of(level, index), level)
+                people.append({region.name: region.mask(60, 90) for region in regions})
+                assert len(people[-1]) == len(regions)
+            for name in {*people[0], *people[1]}:
+                a, b = (person.get(name, np.zeros((60, 90), bool)) for person in people)
+                found.append(2 * (a & b).sum() / (a.sum() + b.sum()))
+        agreement.append(np.mean(found))
+    assert agreement[0] == 1
+    assert 0.65 < agreement[1] < 0.9
+    assert 0.45 < agreement[2] < 0.6  # Dice's coefficient.
+
+
+def test_a_hard_set_is_finished_with_the_labels_that_it_was_begun_with():
+    config = SynthesizeConfig(output_dir="unused", difficulty=1.0, **SMALL)
+    differing = 0
+    for index in range(20):
+        masks = synthesize.draw_masks(config, 0, index)
+        if index < 4:
+            assert masks == synthesize.draw_image(config, 0, index)[1]
+        differing += {n for n, t in masks.items() if t} != {r.name for r in regions_of(1.0, index)}
+    assert 3 < differing < 17
+
+
+@pytest.mark.slow
+def test_features_of_imagenet_tell_the_hardest_clouds_apart_in_part_only():
+    config = SynthesizeConfig(
+        output_dir="unused", image_height=128, image_width=192, difficulty=1.0
+    )
+
+    def draw(index):
+        jpeg, masks = synthesize.draw_image(config, 0, index)
+        small = cv2.resize(simplejpeg.decode_jpeg(jpeg), (64, 64), interpolation=cv2.INTER_AREA)
+        return small, [bool(masks[name]) for name in CLASSES]
+
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        images, labels = map(np.array, zip(*pool.map(draw, range(400))))
+    model = cloudtf.build_model(
+        "efficientnetlite0", num_classes=4, image_shape=(64, 64), weights="imagenet"
+    )
+    body = tf.keras.Model(model.inputs, model.layers[-1].input)
+    scores = cross_validated_scores(body.predict(images, verbose=0), labels)
+    precisions = [average_precision_score(labels[:, k], score) for k, score in enumerate(scores)]
+    assert labels.mean() + 0.1 < np.mean(precisions) < 0.85
+
+
 def test_submission_masks_are_350_by_525_with_false_and_missed_ones():
     config = SynthesizeConfig(output_dir="unused", **SMALL)
     false = missed = absent = present = 0
@@ -323,6 +415,7 @@ def test_two_do_not_draw_into_one_folder(tmp_path):
         ({"image_width": 5001}, "image_width=5001 must be at most 5000"),
         ({"num_images": 0}, "num_images=0 must be at least 1"),
         ({"seed": -1}, "seed=-1 must be at least 0"),
+        ({"difficulty": 1.5}, "difficulty=1.5 must be at most 1"),
         ({"output_dir": None}, "output_dir is required"),
     ],
 )
