@@ -29,6 +29,7 @@ def setting(
     minimum: Optional[float] = None,
     maximum: Optional[float] = None,
     choices: Optional[Sequence[str]] = None,
+    word: Optional[str] = None,
     topic: str = "main",
     may_change: bool = False,
 ) -> Any:
@@ -42,6 +43,7 @@ def setting(
       minimum: the smallest allowed number (inclusive).
       maximum: the largest allowed number (inclusive).
       choices: the allowed words; for a tuple of words, the words allowed in it.
+      word: of a number, a word that may stand in its place.
       topic: the heading under which `--help` lists the flag.
       may_change: whether a run or a conversion that began with one value may go on with another:
         true for what changes how long, how fast or where something is made, and not what. Also for
@@ -52,6 +54,7 @@ def setting(
         "minimum": minimum,
         "maximum": maximum,
         "choices": tuple(choices) if choices is not None else None,
+        "word": word,
         "topic": topic,
         "may_change": may_change,
         "required": default is REQUIRED,
@@ -60,7 +63,10 @@ def setting(
 
 
 def value_type(config_class: type, name: str) -> tuple[type, bool]:
-    """The type of one setting and whether it may be None: `Optional[int]` gives (int, True)."""
+    """The type of one setting and whether it may be None: `Optional[int]` gives (int, True).
+
+    Of a number in whose place a word may stand (`Union[int, str, None]`), that of the number.
+    """
     annotation = _type_hints(config_class)[name]
     optional = False
     if typing.get_origin(annotation) is typing.Union:
@@ -134,6 +140,8 @@ def _check(config_class: type, field: dataclasses.Field, value: Any) -> None:
     if value is None:
         if rules["required"]:
             raise UsageError(f"{param(name)} is required: {help_text(field)}")
+        return
+    if rules["word"] is not None and value == rules["word"]:
         return
     expected, _ = value_type(config_class, name)
     if expected is float and isinstance(value, int) and not isinstance(value, bool):

@@ -165,6 +165,9 @@ def _define(config_class: type) -> flags.FlagValues:
         if kind is tuple:
             default = list(default) if default is not None else None
             flags.DEFINE_list(field.name, default, text, flag_values=values)
+        elif field.metadata["word"]:
+            parser = _NumberOrWord(field.metadata["word"])
+            flags.DEFINE(parser, field.name, default, text, values, flags.ArgumentSerializer())
         else:
             definitions: dict[type, Callable[..., Any]] = {
                 bool: flags.DEFINE_bool,
@@ -174,6 +177,17 @@ def _define(config_class: type) -> flags.FlagValues:
             }
             definitions[kind](field.name, default, text, flag_values=values)
     return values
+
+
+class _NumberOrWord(flags.IntegerParser):
+    """Reads a whole number, or one word that may stand in its place."""
+
+    def __init__(self, word: str) -> None:
+        super().__init__()
+        self._word = word
+
+    def parse(self, argument: Any) -> Any:
+        return argument if argument == self._word else super().parse(argument)
 
 
 def _print_completion(shell: str) -> int:
@@ -233,7 +247,7 @@ def _allowed(config_class: type, field: dataclasses.Field) -> str:
         shape = "=" + "|".join(rules["choices"])
     else:
         words = {bool: "", int: "=INTEGER", float: "=NUMBER", str: "=TEXT", tuple: "=A,B,..."}
-        shape = words[kind]
+        shape = words[kind] + (f"|{rules['word']}" if rules["word"] else "")
     low, high = rules["minimum"], rules["maximum"]
     notes = []
     if low is not None or high is not None:

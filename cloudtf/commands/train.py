@@ -1,6 +1,7 @@
 """Train a classifier on records, and keep the best model.
 
-Run again on the same run folder, it goes on from the last checkpoint.
+Run again on the same run folder, it goes on from the last checkpoint. With --fold=all it trains a
+model a fold, and scores each photograph by the model that has not seen it.
 """
 
 from __future__ import annotations
@@ -17,5 +18,14 @@ def run(config: TrainConfig) -> None:
     from cloudtf.training.train import train
 
     result = train(config)
-    print(f"Best model: epoch {result.best['epoch']}, {files.join(result.run_dir, 'best.keras')}")
+    if result.folds:
+        mean, spread = (
+            result.best[name]["pr_auc"]["mean"] for name in ("folds_mean", "folds_spread")
+        )
+        for one in result.folds:
+            print(f"{one.run_dir}: epoch {one.best['epoch']}, {one.best['pr_auc']['mean']:.4f}")
+        print(f"Mean PR-AUC over the folds: {mean:.4f}, spread {spread:.4f}. Out of fold:")
+    else:
+        best = files.join(result.run_dir, "best.keras")
+        print(f"Best model: epoch {result.best['epoch']}, {best}")
     print(pr_auc.table(result.best["pr_auc"], result.best["average_precision"]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Mapping, Optional, Sequence
 
 from cloudtf import files
 from cloudtf.data.records import ON_BAD_RECORD
@@ -12,6 +12,11 @@ from cloudtf.errors import UsageError, UserError, param
 from cloudtf.reporter import report
 from cloudtf.settings import REQUIRED, Settings, from_flagfile, setting
 from cloudtf.text import listed
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from cloudtf.evaluation import results
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,10 +124,12 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
 
 def judge(config: EvaluateConfig) -> Evaluation:
     """The same as `evaluate`, and says where the report is."""
-    from cloudtf.evaluation import pr_auc, results, scoring, thresholds
+    from cloudtf.evaluation import out_of_fold, results, scoring
     from cloudtf.model import classifier, saving
     from cloudtf.pipeline.dataset import open_dataset
 
+    if config.run_dir is not None and out_of_fold.is_of_folds(config.run_dir):
+        return out_of_fold.judge(config)
     path = config.model or files.join(config.run_dir or "", "best.keras")
     if not files.exists(path):
         raise UserError(f"There is no model {path}; train one first, or check the name.")
@@ -143,46 +150,96 @@ def judge(config: EvaluateConfig) -> Evaluation:
     with data.naming_damage(split):
         scored = scorer.dataset(data.evaluation_batches(split, config.batch_size))
     names = data.names(split)
-    figures = pr_auc.score(scored.labels, scored.scores, data.classes)
+    source = {
+        "model": path,
+        "weights_sha256": saving.weights_sha256(judged.model),
+        "data": config.data_dir,
+        "tta": config.tta,
+    }
+    found = findings(
+        config,
+        split,
+        split != validated_on,
+        data.classes,
+        [names[number] for number in scored.numbers],
+        scored.labels,
+        scored.scores,
+        source,
+    )
+    facts = {"model": path, "records": config.data_dir, "split": split, "tta": str(config.tta)}
+    facts.update(run_facts(files.dirname(path)))
+    title = f"cloudtf: {info.get('model', 'model')} on {split}"
+    history_path = files.join(files.dirname(path), "history.csv")
+    page = results.write(output, found, title, facts, history_path)
+    return Evaluation(found.metrics, page)
+
+
+def findings(
+    config: EvaluateConfig,
+    split: str,
+    apart: bool,
+    classes: Sequence[str],
+    names: Sequence[str],
+    labels: np.ndarray,
+    scores: np.ndarray,
+    source: Mapping[str, Any],
+    more: Optional[Mapping[str, Any]] = None,
+) -> results.Findings:
+    """What follows from the scores of N examples: areas, thresholds, and where they are from.
+
+    Args:
+      config: says what thresholds are wanted.
+      split: what the examples are, such as `val`.
+      apart: whether the model was validated on others.
+      classes: the C class names, in label order.
+      names: the N image names.
+      labels: [N, C], 0 or 1.
+      scores: [N, C], probabilities.
+      source: what `thresholds.json` says of the model and the data.
+      more: what `metrics.json` says besides.
+
+    Raises:
+      UserError: a score is not finite.
+    """
+    from cloudtf.evaluation import pr_auc, results, thresholds
+
+    figures = pr_auc.score(labels, scores, classes)
     if figures.undefined:
         report(figures.warning(f"examples of {split}"))
-    found = results.Findings(
+    return results.Findings(
         split=split,
-        apart=split != validated_on,
-        classes=data.classes,
-        names=[names[number] for number in scored.numbers],
-        labels=scored.labels,
-        scores=scored.scores,
+        apart=apart,
+        classes=classes,
+        names=names,
+        labels=labels,
+        scores=scores,
         figures=figures,
         chosen=thresholds.choose_thresholds(
-            scored.labels,
-            scored.scores,
+            labels,
+            scores,
             config.recall_target,
             config.precision_target,
             config.confidence,
-            data.classes,
+            classes,
             config.beta,
             config.cost_pair,
         ),
         source={
             "split": split,
-            "examples": len(scored.labels),
-            "model": path,
-            "weights_sha256": saving.weights_sha256(judged.model),
-            "data": config.data_dir,
+            "examples": len(labels),
+            **source,
             "confidence": config.confidence,
-            "tta": config.tta,
         },
+        more=more or {},
     )
-    facts = {"model": path, "records": config.data_dir, "split": split, "tta": str(config.tta)}
-    flagfile = files.join(files.dirname(path), "flags.txt")
-    if files.exists(flagfile):
-        given = from_flagfile(files.read_text(flagfile))
-        facts.update({param(name): value for name, value in given.items()})
-    title = f"cloudtf: {info.get('model', 'model')} on {split}"
-    history_path = files.join(files.dirname(path), "history.csv")
-    page = results.write(output, found, title, facts, history_path)
-    return Evaluation(found.metrics, page)
+
+
+def run_facts(run_dir: str) -> dict[str, str]:
+    """The settings of a run by name, for its report; none where `flags.txt` is not there."""
+    path = files.join(run_dir, "flags.txt")
+    if not files.exists(path):
+        return {}
+    return {param(name): value for name, value in from_flagfile(files.read_text(path)).items()}
 
 
 def check_matches(

@@ -38,6 +38,7 @@ class Findings:
       figures: the areas of each class.
       chosen: the thresholds of each class.
       source: what `thresholds.json` says of where they are from.
+      more: what `metrics.json` says besides.
     """
 
     split: str
@@ -49,6 +50,7 @@ class Findings:
     figures: pr_auc.PrAuc
     chosen: thresholds.ByClass
     source: Mapping[str, Any]
+    more: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -64,6 +66,7 @@ class Findings:
                 **figures.average_precision,
                 "mean": figures.mean_average_precision,
             },
+            **self.more,
         }
 
     def file(self, stem: str, extension: str) -> str:

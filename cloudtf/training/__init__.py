@@ -11,6 +11,7 @@ What is decided before the first step:
   hardware         which hardware is used, and what it does
   workers, launch  several processes, and starting them on one machine
   splits, inputs   what is trained on and what judges it; their batches
+  folds            a run a fold, and what they come to together
   building         network, optimizer, judge
   own_parts        a user's own network, loss and callbacks; callback_hooks calls the latter
   compatibility    where a run refuses other settings, records or order

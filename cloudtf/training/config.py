@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from typing import Optional
+from typing import Optional, Union
 
 from cloudtf.data.records import ON_BAD_RECORD
 from cloudtf.errors import UsageError, param
@@ -51,8 +51,12 @@ class TrainConfig(Augmentations):
     )
     train_split: str = setting("train", "Split to train on; not with `fold`.")
     val_split: str = setting("val", "Split to validate on; not with `fold`.")
-    fold: Optional[int] = setting(
-        None, "Validate on split foldN and train on the other folds.", minimum=0
+    fold: Union[int, str, None] = setting(
+        None,
+        "Validate on split foldN and train on the other folds; all: a model a fold, each in a "
+        "folder of `run_dir`, and scores out of fold.",
+        minimum=0,
+        word="all",
     )
 
     model: str = setting(DEFAULT_MODEL, "Network.", choices=MODELS, topic="model")

@@ -23,7 +23,8 @@ def split_names(config: TrainConfig, present: Iterable[str]) -> tuple[tuple[str,
         if config.train_split == config.val_split:
             raise UserError(f"{param('train_split')} and {param('val_split')} are the same.")
         return (config.train_split,), config.val_split
-    held_out = f"fold{config.fold}"
+    # Where all folds are looked at beforehand, as by the doctor, the first stands for them.
+    held_out = f"fold{0 if config.fold == 'all' else config.fold}"
     others = tuple(name for name in present if name.startswith("fold") and name != held_out)
     if not others:
         raise UserError(f"{config.data_dir} has no fold but {held_out!r}: nothing to train on.")

@@ -13,7 +13,7 @@ from cloudtf.evaluation import frames, history
 from cloudtf.pipeline.order import Share
 from cloudtf.reporter import report
 from cloudtf.text import listed
-from cloudtf.training import building, compatibility, hardware, inputs, label_notes
+from cloudtf.training import building, compatibility, folds, hardware, inputs, label_notes
 from cloudtf.training.config import TrainConfig
 from cloudtf.training.own_parts import ModelFn, OwnParts
 from cloudtf.training.progress import Progress
@@ -32,13 +32,17 @@ class TrainResult:
 
     Attributes:
       run_dir: the run folder, as it was given.
-      best: the content of `best.json`.
-      history: the rows of `history.csv`.
+      best: the content of `best.json`; of a run of all folds that of its `metrics.json`, which has
+        the scores out of fold under the same keys.
+      history: the rows of `history.csv`; of a run of all folds those of each fold, one after the
+        other.
+      folds: of a run of all folds, what each of them has come to.
     """
 
     run_dir: str
     best: dict[str, Any]
     history: list[dict[str, Any]]
+    folds: tuple[TrainResult, ...] = ()
 
     def history_frame(self) -> pd.DataFrame:
         """The history as a pandas DataFrame, a row an epoch; see `cloudtf.history_frame`."""
@@ -53,6 +57,11 @@ def train(
     callbacks: Optional[Sequence[tf.keras.callbacks.Callback]] = None,
 ) -> TrainResult:
     """Trains a classifier, or goes on with one whose run folder is not finished.
+
+    With `fold="all"` it trains a model a fold, one after the other, in `run_dir/fold0` and so on,
+    and judges each on its own fold; started again, it goes on with the fold that is under way, and
+    passes over those that are finished. What `cloudtf.evaluate` writes is then in `run_dir`, of the
+    scores of all photographs.
 
     A run with parts of one's own is as any other: it goes on after a crash when it is started again
     with the same ones, keeps its best model, and works on several replicas and workers.
@@ -103,6 +112,12 @@ def train(
     >>> len(result.history)
     2
     """
+    if config.fold == "all":
+        results, metrics = folds.train_all(
+            config, lambda one: train(one, model_fn=model_fn, loss_fn=loss_fn, callbacks=callbacks)
+        )
+        rows = [row for result in results for row in result.history]
+        return TrainResult(config.run_dir, metrics, rows, tuple(results))
     own = OwnParts(model_fn, loss_fn, tuple(tf.nest.flatten(callbacks or ())))
     with open_run(config, own) as run:
         progress, weights = _resume(run)
