@@ -140,7 +140,8 @@ MAY_CHANGE = {
         "train_metric_examples",
     },
     ConvertConfig: {
-        "beam_options", "blank", "class_characters", "classes", "engine", "ignore_columns",
+        "beam_options", "blank", "class_characters", "classes", "engine", "follow_links",
+        "ignore_columns",
         "image_column", "image_suffix", "images_dir", "label_columns", "label_format",
         "label_separator", "labels_csv", "labels_encoding", "on_error", "output_dir", "overwrite",
         "uncertain", "unlisted", "verify", "workers",

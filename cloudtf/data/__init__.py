@@ -25,6 +25,9 @@ Conversion: images to shards, on one machine or many, continued after a kill.
   jpeg_picture    what of a JPEG makes its picture, without what is odd beside it
   jpeg_codes      whether a JPEG's image data are all there, to the bit
   png             PNG files to pixels
+  tiff            TIFF files to pixels
+  other_kinds     files that Pillow reads to pixels
+  kinds           what a file is, by its first bytes
   orientation     which way up a photograph is stored
   pixels          limits of size, 16-bit values to 8 bits, memory used again
   recipe          one image file to one record

@@ -35,10 +35,17 @@ class ConvertConfig(Settings):
     )
     images_dir: Optional[str] = setting(
         None,
-        "Folder of the photographs, JPEG or PNG (not needed to only `verify`).",
+        "Folder of the photographs: JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF or HEIC (not needed to "
+        "only `verify`).",
         may_change=True,
     )
     output_dir: str = setting(REQUIRED, "Folder for the shards and dataset.json.", may_change=True)
+    follow_links: bool = setting(
+        False,
+        "Follow links that lead out of `images_dir`, to files and folders (Hugging Face's cache is "
+        "made of links).",
+        may_change=True,
+    )
     image_height: int = setting(224, "Rows of the images in the records.", minimum=1, maximum=8192)
     image_width: int = setting(
         224, "Columns of the images in the records.", minimum=1, maximum=8192

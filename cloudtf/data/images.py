@@ -1,9 +1,10 @@
 """Photographs to small JPEGs: checked, decoded to RGB, resized, encoded.
 
-A file's kind is read from its first bytes, never from its name. JPEG and PNG are read, of any
-colours, depth and orientation; alpha is dropped. What is odd in a file but not in its picture
-changes no pixel, a picture that is not whole is refused. The declared size is read before anything
-is decoded, so that a small file cannot ask for all the memory.
+A file's kind is read from its first bytes, never from its name. JPEG and PNG are read by code of
+this project, of any colours, depth and orientation; WebP, TIFF, BMP, GIF, AVIF and HEIC by Pillow.
+Alpha is dropped; of several pictures in a file the first is taken. What is odd in a file but not in
+its picture changes no pixel, a picture that is not whole is refused. The declared size is read
+before anything is decoded, so that a small file cannot ask for all the memory.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import cv2
 import numpy as np
 import simplejpeg
 
-from cloudtf.data import jpeg, orientation, pixels, png
+from cloudtf.data import jpeg, kinds, orientation, other_kinds, pixels, png, tiff
 
 # Shrinking by between these, two steps are as good as one area mean; see `resize`.
 TWO_STEP = (1.5, 4.0)
@@ -36,7 +37,7 @@ def convert_image(data: bytes, height: int, width: int, quality: int) -> Convert
     """A photograph as an RGB JPEG of the given size.
 
     Args:
-      data: the bytes of a JPEG or PNG file.
+      data: the bytes of a file of one of `kinds.READABLE`.
       height: rows of the result.
       width: columns of the result.
       quality: JPEG quality of the result, 1 to 100.
@@ -50,7 +51,7 @@ def convert_image(data: bytes, height: int, width: int, quality: int) -> Convert
 
 
 def load(data: bytes, height: int, width: int) -> np.ndarray:
-    """The pixels of a JPEG or PNG, upright, at the given size.
+    """The pixels of a photograph, upright, at the given size.
 
     A JPEG is decoded at the smallest scale (of n/8) that covers the size, which takes a fraction of
     the time, and of the memory, of decoding it in full.
@@ -70,7 +71,7 @@ def load(data: bytes, height: int, width: int) -> np.ndarray:
 
 
 def decode(data: bytes, min_height: int = 0, min_width: int = 0) -> np.ndarray:
-    """The pixels of a JPEG or PNG, upright.
+    """The pixels of a photograph, upright.
 
     Args:
       data: the bytes of the file.
@@ -82,7 +83,7 @@ def decode(data: bytes, min_height: int = 0, min_width: int = 0) -> np.ndarray:
       uint8 [H, W, 3], RGB.
 
     Raises:
-      ValueError: one phrase: empty, neither JPEG nor PNG, too large, image data missing or damaged.
+      ValueError: one phrase: empty, of another kind, too large, image data missing or damaged.
     """
     photograph = _read(data, min_height, min_width, _new)
     return orientation.upright(photograph.image, photograph.orientation)
@@ -166,7 +167,11 @@ def _read(data: bytes, min_height: int, min_width: int, memory: pixels.Memory) -
     if data[:8] == png.SIGNATURE:
         image, turned, depth = png.decode(data)
         return _Photograph(image, turned, image.shape[:2], depth)
-    raise ValueError("the file is neither a JPEG nor a PNG")
+    kind = kinds.kind_of(data)
+    if kind not in kinds.READABLE:
+        raise ValueError(kinds.refusal(data))
+    other = tiff.decode(data) if kind == "TIFF" else other_kinds.decode(kind, data)
+    return _Photograph(other.image, other.orientation, other.image.shape[:2], other.depth)
 
 
 def _scratch(shape: tuple[int, int, int]) -> np.ndarray:

@@ -14,7 +14,12 @@ from typing import Iterable, NamedTuple, Sequence
 import numpy as np
 
 # How the names of photographs end.
-EXTENSIONS = (".jpg", ".jpeg", ".png")
+EXTENSIONS = (
+    *(".jpg", ".jpeg", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif"),
+    *(".avif", ".heic", ".heif"),
+)
+# The same for a sentence.
+ENDINGS = ".jpg, .png, .webp, .tif, .bmp, .gif, .avif or .heic"
 # The kinds of label table: masks, a column a class, a list of classes in each cell, a row a class,
 # a row an image and class with yes or no; see `layouts`.
 FORMATS = ("kaggle_rle", "onehot", "list", "rows", "long")

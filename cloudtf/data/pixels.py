@@ -12,6 +12,8 @@ Memory = Callable[[tuple[int, int, int]], np.ndarray]  # An array of uint8 by it
 MAX_PIXELS = 200_000_000
 MAX_SIDE = 65_500
 
+LIMITS = f"at most {MAX_SIDE:,} a side and {MAX_PIXELS:,} in all"
+
 # The mean colour of ImageNet's photographs, RGB: what stands where there is no picture.
 FILL = (124, 116, 104)
 
@@ -31,10 +33,7 @@ def check_size(height: int, width: int) -> None:
       ValueError: the size is 0, or larger than `MAX_SIDE` or `MAX_PIXELS`.
     """
     if not (0 < height <= MAX_SIDE and 0 < width <= MAX_SIDE and height * width <= MAX_PIXELS):
-        raise ValueError(
-            f"the image says it has {width} x {height} pixels; at most {MAX_SIDE:,} a side and "
-            f"{MAX_PIXELS:,} in all are read"
-        )
+        raise ValueError(f"the image says it has {width} x {height} pixels; {LIMITS} are read")
 
 
 def reused(name: str, shape: tuple[int, int, int]) -> np.ndarray:

@@ -76,7 +76,7 @@ def make_record(
     """The record of one photograph: a serialised `tf.train.Example`, and what it was made from.
 
     Args:
-      data: the bytes of the photograph's file, JPEG or PNG.
+      data: the bytes of the photograph's file.
       name: the name that the record keeps, by which later steps know the image.
       label: 0, 1 or -1 (unknown), [C]; None for an unlabelled set.
       height: H, rows of the image in the record.

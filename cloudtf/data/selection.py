@@ -33,7 +33,7 @@ def examples(config: ConvertConfig, labels: Optional[Table] = None) -> LabelTabl
     source, names = _labels_and_names(config, labels)
     said = config.images_dir if source is None else source.source
     if source is None:
-        table = sources.unlabelled(config.images_dir)
+        table = sources.unlabelled(config.images_dir, config.follow_links)
     else:
         by_folders = labels is None and config.labels_csv is None
         read = label_csv.read_labels(source, _options(config, by_folders), names)
@@ -62,7 +62,7 @@ def _labels_and_names(
         top = files.list_dir(config.images_dir)
         if any(map(sources.is_image_name, top)):
             return None, ImageNames(top)
-    names = sources.image_names(config.images_dir, config.image_suffix)
+    names = sources.image_names(config.images_dir, config.image_suffix, config.follow_links)
     if labels is None and (
         config.label_format == FOLDERS or any(map(sources.is_image_name, names.names))
     ):
@@ -90,7 +90,7 @@ def _photographs(
     config: ConvertConfig, images_dir: str, source: Table, read: LabelTable, names: ImageNames
 ) -> LabelTable:
     """The table with the photographs that are there; says what became of the others."""
-    table, unnamed, moved = sources.labelled(images_dir, read, names)
+    table, unnamed, moved = sources.labelled(images_dir, read, names, config.follow_links)
     if moved:
         name, file = next(iter(moved.items()))
         report(f"Found {len(moved)} images under another name, such as {file!r} for {name!r}.")
@@ -103,7 +103,7 @@ def _photographs(
     )
     if config.unlisted == "absent":
         report(f"Took {what}; they have none of the classes.")
-        return sources.with_unnamed(images_dir, table, unnamed)
+        return sources.with_unnamed(images_dir, table, unnamed, config.follow_links)
     hint = param(unlisted="absent")
     report(f"Left out {what}. If they have none of the classes, take them with {hint}.")
     return table

@@ -1,7 +1,8 @@
 """The photographs in a folder, matched with the names in a label table.
 
-Names come from files made by others: none may lead out of the folder, neither by `..` nor by a
-link, and of a local folder only plain files of sane length are opened.
+Names come from files made by others: none may lead out of the folder, neither by `..` nor (unless
+links are asked for, of which some caches are made) by a link; and of a local folder only plain
+files of sane length are opened.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 
 from cloudtf import files
 from cloudtf.data.image_names import ImageNames, has_extension, slashed, without_extension
-from cloudtf.data.labels import EXTENSIONS, LabelTable, Problem, check_name, escaped
+from cloudtf.data.labels import ENDINGS, EXTENSIONS, LabelTable, Problem, check_name, escaped
 from cloudtf.errors import UserError, param, reason
 
 # A file that is larger is no photograph; it would be read into memory whole.
@@ -48,27 +49,33 @@ class Listing(NamedTuple):
       names: paths of everything, files and folders, relative to the folder, with forward slashes.
       closed: those of `names` that are folders into which was not looked: since it was not asked
         for, they are links, or they are too deep. Hidden folders are not among them.
+      links: those of `closed` that are links to folders elsewhere.
       entered: those of `names` that are folders whose content is in `names` too.
     """
 
     names: list[str]
     closed: list[str]
+    links: list[str]
     entered: list[str]
 
 
-def listing(images_dir: str, recursive: bool = True) -> Listing:
+def listing(images_dir: str, recursive: bool = True, follow_links: bool = False) -> Listing:
     """Lists a folder; what is in hidden folders below it is left out.
 
     Args:
       images_dir: the folder to list, local or remote.
       recursive: whether to look into the folders below it.
+      follow_links: whether links to folders elsewhere are among these; into each is looked once.
 
     Raises:
       UserError: the folder cannot be listed.
     """
     names: list[str] = []
     closed: list[str] = []
+    links: list[str] = []
     folders = [""]
+    root = "" if files.is_remote(images_dir) else os.path.realpath(images_dir)
+    behind_links: set[str] = set()
     for folder in folders:
         path = files.join(images_dir, *folder.split("/")) if folder else images_dir
         for name in files.list_dir(path):
@@ -77,50 +84,76 @@ def listing(images_dir: str, recursive: bool = True) -> Listing:
             below = files.join(path, name)
             if has_extension(name) or is_hidden(name) or not files.is_dir(below):
                 continue
-            linked = not files.is_remote(below) and os.path.islink(below)
-            enter = recursive and not linked and inner.count("/") < _MAX_DEPTH
+            enter = recursive and inner.count("/") < _MAX_DEPTH
+            if root and os.path.islink(below):
+                target = os.path.realpath(below)
+                # What is within the folder is listed anyway, once, and without going in circles.
+                elsewhere = not _is_within(root, target) and not _is_within(target, root)
+                if elsewhere and target not in behind_links:
+                    links += [] if follow_links else [inner]
+                    enter = enter and follow_links
+                    behind_links.add(target)
+                else:
+                    enter = False
             (folders if enter else closed).append(inner)
-    return Listing(names, closed, folders[1:])
+    return Listing(names, closed, links, folders[1:])
 
 
-def image_names(images_dir: str, suffix: str = "") -> ImageNames:
+def _is_within(folder: str, path: str) -> bool:
+    """Whether a path, both real ones, is a folder or in it."""
+    return os.path.commonpath([folder, path]) == folder
+
+
+def image_names(images_dir: str, suffix: str = "", follow_links: bool = False) -> ImageNames:
     """The names of all files in a folder and in the folders below it, but hidden ones.
 
     Args:
       images_dir: the folder to list, local or remote.
       suffix: what the names of the files have behind those in a table, such as `_green`.
+      follow_links: whether links to folders elsewhere are among these.
 
     Raises:
       UserError: the folder cannot be listed.
     """
-    return ImageNames(listing(images_dir).names, suffix)
+    return ImageNames(listing(images_dir, follow_links=follow_links).names, suffix)
 
 
-def unlabelled(images_dir: str) -> LabelTable:
+def unlabelled(images_dir: str, follow_links: bool = False) -> LabelTable:
     """All images in a folder (not in folders below it), by name.
+
+    Args:
+      images_dir: the folder of the images, local or remote.
+      follow_links: whether a file may be a link to one elsewhere.
 
     Raises:
       UserError: there is none, or the folder cannot be listed.
     """
     names = [name for name in files.list_dir(images_dir) if is_image_name(name)]
     if not names:
-        raise UserError(f"There is no .jpg, .jpeg or .png file in {images_dir}.")
-    return without_labels(images_dir, names)
+        raise UserError(f"There is no photograph ({ENDINGS}) in {images_dir}.")
+    return without_labels(images_dir, names, follow_links)
 
 
-def without_labels(images_dir: str, names: Sequence[str]) -> LabelTable:
+def without_labels(images_dir: str, names: Sequence[str], follow_links: bool = False) -> LabelTable:
     """A table of the given files of a folder, of no class; those that cannot be used are problems.
 
     Args:
       images_dir: the folder of the images, local or remote.
       names: paths of files, relative to the folder, with forward slashes.
+      follow_links: whether a file may be a link to one elsewhere.
     """
-    nothing = np.zeros((len(names), 0), np.uint8)
+    nothing = np.zeros((len(names), 0), np.int8)
     table = LabelTable(tuple(names), nothing, (), np.arange(len(names)), {})
-    return _resolve(images_dir, table, dict(zip(names, names)), ImageNames(names))
+    files_of = dict(zip(names, names))
+    return _resolve(images_dir, table, files_of, ImageNames(names), follow_links)
 
 
-def labelled(images_dir: str, table: LabelTable, names: Optional[ImageNames] = None) -> Matched:
+def labelled(
+    images_dir: str,
+    table: LabelTable,
+    names: Optional[ImageNames] = None,
+    follow_links: bool = False,
+) -> Matched:
     """The images that a label table names.
 
     A name is tried as it stands; then with another extension or none, in other case or accents,
@@ -130,11 +163,12 @@ def labelled(images_dir: str, table: LabelTable, names: Optional[ImageNames] = N
       images_dir: the folder of the images, local or remote.
       table: the images and labels that the label table names.
       names: the files in `images_dir` and below it; None: they are listed.
+      follow_links: whether a file may be a link to one elsewhere.
 
     Raises:
       UserError: the folder cannot be listed.
     """
-    names = image_names(images_dir) if names is None else names
+    names = image_names(images_dir, "", follow_links) if names is None else names
     names = ImageNames(names.names | _behind_links(images_dir, table.names), names.suffix)
     found = _match(table.names, names)
     named = {*found.values(), *(problem.file for problem in table.problems)}
@@ -146,16 +180,19 @@ def labelled(images_dir: str, table: LabelTable, names: Optional[ImageNames] = N
         if is_image_name(name) and name not in named and name.rpartition("/")[0] in folders
     )
     moved = {name: file for name, file in found.items() if not file.startswith(name)}
-    return Matched(_resolve(images_dir, table, found, names), unnamed, moved)
+    return Matched(_resolve(images_dir, table, found, names, follow_links), unnamed, moved)
 
 
-def with_unnamed(images_dir: str, table: LabelTable, unnamed: list[str]) -> LabelTable:
+def with_unnamed(
+    images_dir: str, table: LabelTable, unnamed: list[str], follow_links: bool
+) -> LabelTable:
     """A table and, behind its images, others that have none of its classes."""
     nothing = np.zeros((len(unnamed), len(table.classes)), np.int8)
     rows = np.zeros(len(unnamed), np.int64)
     empty = {column: ("",) * len(unnamed) for column in table.columns}
     added = LabelTable(tuple(unnamed), nothing, table.classes, rows, empty)
-    added = _resolve(images_dir, added, dict(zip(unnamed, unnamed)), ImageNames(unnamed))
+    files_of = dict(zip(unnamed, unnamed))
+    added = _resolve(images_dir, added, files_of, ImageNames(unnamed), follow_links)
     return dataclasses.replace(
         table,
         names=table.names + added.names,
@@ -218,7 +255,11 @@ def _match(wanted: tuple[str, ...], names: ImageNames) -> dict[str, str]:
 
 
 def _resolve(
-    images_dir: str, table: LabelTable, found: dict[str, str], names: ImageNames
+    images_dir: str,
+    table: LabelTable,
+    found: dict[str, str],
+    names: ImageNames,
+    follow_links: bool,
 ) -> LabelTable:
     """Exchanges names for those of the files; images that cannot be used become problems."""
     root = None if files.is_remote(images_dir) else os.path.realpath(images_dir)
@@ -236,7 +277,7 @@ def _resolve(
             if file in taken:
                 raise ValueError(f"is the same file as {taken[file]!r}")
             if root is not None:
-                _check_file(root, os.path.join(images_dir, file))
+                _check_file(root, os.path.join(images_dir, file), follow_links)
         except ValueError as error:
             where = f"row {table.rows[index]}: " if table.classes and table.rows[index] else ""
             problems.append(Problem(escaped(name), escaped(f"{where}the image {error}")))
@@ -261,11 +302,12 @@ def _hint(name: str, names: ImageNames, search: bool) -> str:
     return f" (if {near[0]!r} is meant, give {param(image_suffix=rest)})"
 
 
-def _check_file(root: str, path: str) -> None:
+def _check_file(root: str, path: str, follow_links: bool) -> None:
     """Raises ValueError, one phrase, unless `path` is a plain file of sane length below `root`."""
     try:
-        if os.path.commonpath([root, os.path.realpath(path)]) != root:
-            raise ValueError("is a link that leads out of the folder")
+        if not follow_links and not _is_within(root, os.path.realpath(path)):
+            hint = param(follow_links=True)
+            raise ValueError(f"is a link that leads out of the folder ({hint} follows it)")
         found = os.stat(path)
     except OSError as error:
         raise ValueError(f"cannot be read ({reason(error)})") from error

@@ -13,7 +13,7 @@ import numpy as np
 
 from cloudtf import files, machine
 from cloudtf.data import images, sources
-from cloudtf.data.labels import Problem, check_name, escaped
+from cloudtf.data.labels import ENDINGS, Problem, check_name, escaped
 from cloudtf.errors import UserError, param, reason
 from cloudtf.reporter import report
 from cloudtf.submission import predictions
@@ -41,27 +41,28 @@ class Photographs(NamedTuple):
     problems: tuple[tuple[str, Problem], ...]
 
 
-def find(images_dir: str, recursive: bool) -> Photographs:
+def find(images_dir: str, recursive: bool, follow_links: bool) -> Photographs:
     """Lists a folder, and reports what of it is passed over; hidden files are not mentioned.
 
     Args:
       images_dir: a folder, or one photograph, which may have any name and be a link.
       recursive: whether folders inside the folder are looked into, too.
+      follow_links: whether files, and with `recursive` folders, may be links to others elsewhere.
 
     Raises:
       UserError: there is no photograph, or the folder cannot be listed.
     """
     if files.exists(images_dir) and not files.is_dir(images_dir):
         return _one(images_dir)
-    found = sources.listing(images_dir, recursive)
+    found = sources.listing(images_dir, recursive, follow_links)
     names = sorted(filter(sources.is_image_name, found.names))
     passed_over = _passed_over(found, recursive)
     if not names:
         but = f", but {passed_over}" if passed_over else ""
-        raise UserError(f"There is no .jpg, .jpeg or .png file in {images_dir}{but}.")
+        raise UserError(f"There is no photograph ({ENDINGS}) in {images_dir}{but}.")
     if passed_over:
         report(f"Passed over in {images_dir}: {passed_over}.")
-    table = sources.without_labels(images_dir, names)
+    table = sources.without_labels(images_dir, names, follow_links)
 
     def path(name: str) -> str:
         return files.join(images_dir, *name.split("/"))
@@ -97,12 +98,16 @@ def _passed_over(found: sources.Listing, recursive: bool) -> str:
     if kinds:
         each = listed((f"{count:,} {kind}" for kind, count in kinds.most_common()), _SHOWN)
         phrases.append(f"{_count(sum(kinds.values()), 'file')} of other kinds ({each})")
-    if found.closed:
-        why = (
-            "links, or too deep" if recursive else f"{param(recursive=True)} takes what is in them"
-        )
-        names = listed(map(repr, found.closed), _SHOWN)
-        phrases.append(f"{_count(len(found.closed), 'folder')} ({names}; {why})")
+    links = found.links if recursive else []
+    others = [name for name in found.closed if name not in links]
+    for folders_of, why in (
+        (others, "too deep" if recursive else f"{param(recursive=True)} takes what is in"),
+        (links, f"{param(follow_links=True)} takes what is in"),
+    ):
+        if folders_of:
+            names = listed(map(repr, folders_of), _SHOWN)
+            them = "" if why == "too deep" else " it" if len(folders_of) == 1 else " them"
+            phrases.append(f"{_count(len(folders_of), 'folder')} ({names}; {why}{them})")
     return " and ".join(phrases)
 
 

@@ -43,6 +43,9 @@ class PredictConfig(Settings):
     recursive: bool = setting(
         False, "Take the folders inside `images_dir` too; Image is then folder/name.jpg."
     )
+    follow_links: bool = setting(
+        False, "Follow links that lead out of `images_dir`, to files and, if `recursive`, folders."
+    )
     on_error: str = setting(
         "fail",
         "What to do about images that cannot be read: fail, or skip and list them in "
@@ -58,6 +61,8 @@ class PredictConfig(Settings):
             raise UsageError(f"{param(split=self.split)} needs {param('data_dir')}.")
         if self.images_dir is None and self.recursive:
             raise UsageError(f"{param(recursive=True)} needs {param('images_dir')}.")
+        if self.images_dir is None and self.follow_links:
+            raise UsageError(f"{param(follow_links=True)} needs {param('images_dir')}.")
         if self.images_dir is None and self.on_error != "fail":
             raise UsageError(f"{param(on_error=self.on_error)} needs {param('images_dir')}.")
 
@@ -65,9 +70,10 @@ class PredictConfig(Settings):
 def predict(config: PredictConfig) -> int:
     """Writes a prediction table.
 
-    Of a folder, the .jpg, .jpeg and .png files are predicted, under their names in it (`Image`):
-    `a.jpg`, and with `config.recursive` also `folder/a.jpg`. Files of other kinds and folders that
-    are passed over are reported with their numbers, hidden ones are not.
+    Of a folder, the photographs are predicted (JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF and HEIC),
+    under their names in it (`Image`): `a.jpg`, and with `config.recursive` also `folder/a.jpg`.
+    Files of other kinds and folders that are passed over are reported with their numbers, hidden
+    ones are not.
 
     With `config.on_error="skip"`, images that cannot be read are left out; the first ten are
     reported, and `OUTPUT.skipped.csv`, beside the table, lists all, with the columns `Image` and
@@ -121,7 +127,7 @@ def predict(config: PredictConfig) -> int:
         names, scores = [all_names[number] for number in scored.numbers], scored.scores
     else:
         names, parts = [], []
-        found = photographs.find(config.images_dir or "", config.recursive)
+        found = photographs.find(config.images_dir or "", config.recursive, config.follow_links)
         left_out = skipped if config.on_error == "skip" else None
         for batch_names, batch in photographs.batches(found, shape, config.batch_size, left_out):
             names += batch_names

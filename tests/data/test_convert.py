@@ -312,7 +312,7 @@ def test_with_skip_it_is_left_out_counted_and_listed(own, spoil, message, usable
 
 DAMAGED = [
     (lambda data: data[: len(data) // 2], "the JPEG is truncated: image data is missing after"),
-    (lambda data: b"I am a text", "the file is neither a JPEG nor a PNG"),
+    (lambda data: b"I am a text", "the file is text, not a JPEG, PNG"),
     (lambda data: b"\x89PNG\r\n\x1a\n" + data, "the PNG is damaged|truncated"),
 ]
 
@@ -380,7 +380,7 @@ def test_missing_inputs_are_named(source, tmp_path):
     with pytest.raises(UserError, match="The folder .*nowhere/images cannot be listed"):
         run(tmp_path / "nowhere", tmp_path / "out", labels_csv=str(source / "train.csv"))
     (tmp_path / "images").mkdir()
-    with pytest.raises(UserError, match="There is no .jpg, .jpeg or .png file in"):
+    with pytest.raises(UserError, match="There is no photograph .* in"):
         run(tmp_path, tmp_path / "out", labels_csv=None)
 
 

@@ -10,6 +10,7 @@ import pytest
 import simplejpeg
 
 from cloudtf.data import images, label_csv, labels, sources
+from cloudtf.data.labels import LabelTable
 from cloudtf.data.layouts.facts import Options
 from cloudtf.errors import UsageError, UserError
 from tests import programs
@@ -63,6 +64,34 @@ def test_no_link_leads_out_of_the_folder(folder):
     assert sources.unlabelled(str(folder / "images")).names == ("own.jpg", "within.jpg")
 
 
+def test_links_are_followed_on_request_into_each_folder_once(folder):
+    """As in Hugging Face's cache, where each file is a link to a blob."""
+    images, outside = folder / "images", folder / "outside"
+    (outside / "more").mkdir(parents=True)
+    for name in ("blob", "secret.jpg", "more/b.jpg"):
+        (outside / name).write_bytes(PHOTO)
+    (images / "file.jpg").symlink_to("../outside/blob")
+    (images / "deep").symlink_to(outside)
+    (images / "again").symlink_to(outside / "more")
+    (outside / "more" / "up").symlink_to(outside)
+    (images / "circle").symlink_to(images)
+    (images / "above").symlink_to(folder)
+    assert sources.unlabelled(str(images), follow_links=True).names == ("file.jpg",)
+    found = sources.listing(str(images), follow_links=True)
+    photographs = {name for name in found.names if name.endswith(".jpg")}
+    assert photographs == {"file.jpg", "again/b.jpg", "deep/secret.jpg", "deep/more/b.jpg"}
+    assert not sources.listing(str(images)).entered
+    table = LabelTable(
+        ("file.jpg", "secret"), np.ones((2, 1), np.int8), ("A",), np.array([2, 3]), {}
+    )
+    assert sources.labelled(str(images), table, follow_links=True).table.names == (
+        "file.jpg",
+        "deep/secret.jpg",
+    )
+    (problem, *_) = sources.labelled(str(images), table).table.problems
+    assert "leads out of the folder (follow_links=True follows it)" in problem.reason
+
+
 def test_files_that_are_no_photographs_by_their_size_are_told_before_they_are_opened(folder):
     (folder / "images" / "empty.jpg").write_bytes(b"")
     with open(folder / "images" / "huge.jpg", "wb") as file:
@@ -78,7 +107,7 @@ def test_files_that_are_no_photographs_by_their_size_are_told_before_they_are_op
 def test_a_png_called_jpg_is_read_and_a_text_called_jpg_is_not():
     png = cv2.imencode(".png", np.full((40, 60, 3), 200, np.uint8))[1].tobytes()
     assert (images.decode(png) == 200).all()
-    with pytest.raises(ValueError, match="neither a JPEG nor a PNG"):
+    with pytest.raises(ValueError, match="the file is text, not a JPEG"):
         images.decode(b"\xef\xbb\xbfI am called photo.jpg")
 
 

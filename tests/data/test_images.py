@@ -186,8 +186,8 @@ PNG = encoded(Image.fromarray(smooth(40, 60)), "PNG")
     "data, reason",
     [
         (b"", "empty"),
-        (b"hello, I am text", "neither a JPEG nor a PNG"),
-        (b"GIF89a" + bytes(50), "neither a JPEG nor a PNG"),
+        (b"hello, I am text", "the file is text, not a JPEG"),
+        (b"GIF89a" + bytes(50), "the GIF is damaged"),
         (PHOTO[:10], "the JPEG is truncated: it ends in its header"),
         (b"\xff\xd8\xff\xe1\0\0" + bytes(20), "the JPEG is truncated: it ends in its header"),
         (PHOTO[: len(PHOTO) // 2], "the JPEG is truncated: image data is missing after .. %"),
