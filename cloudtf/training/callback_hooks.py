@@ -39,6 +39,11 @@ class CallbackHooks:
         )
         self._fresh: list[dict[str, Any]] = []
 
+    @property
+    def take_steps(self) -> bool:
+        """Whether a callback is called after steps, so that it must be given their mean loss."""
+        return any(callback._implements_train_batch_hooks() for callback in self._callbacks)
+
     def begin(self, state: Sequence[dict[str, Any]]) -> None:
         """Begins training, or goes on with what `state` gave.
 

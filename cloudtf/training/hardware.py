@@ -123,6 +123,12 @@ def accelerator(strategy: tf.distribute.Strategy) -> str:
     return next((kind for kind in ("TPU", "GPU") if kind in device), "CPU")
 
 
+def computes_meanwhile(strategy: tf.distribute.Strategy) -> bool:
+    """Whether a step that was sent to the device is computed while Python goes on."""
+    synchronous = tf.config.experimental.get_synchronous_execution()
+    return accelerator(strategy) != "CPU" or not synchronous
+
+
 def _on_tpu_vm() -> bool:
     # TPU VMs say so in their environment; asking the resolver costs a minute elsewhere.
     return any(variable in os.environ for variable in ("TPU_NAME", "TPU_ACCELERATOR_TYPE"))

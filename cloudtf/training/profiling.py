@@ -42,15 +42,18 @@ class StepProfiler:
             self._stop()
 
     @contextlib.contextmanager
-    def steps(self, done: int, count: int) -> Iterator[None]:
-        """Around the call that runs `count` steps after the first `done` of the run."""
+    def steps(self, done: int, count: int) -> Iterator[bool]:
+        """Around the call that runs `count` steps after the first `done` of the run.
+
+        Gives whether they are traced, and then must have come to their end within.
+        """
         if self._wanted and self._began is None and done + count >= self._first:
             self._start(done)
         if self._began is None:
-            yield
+            yield False
             return
         with tf.profiler.experimental.Trace("train", step_num=done + 1, _r=1):
-            yield
+            yield True
         self._done = done + count
         if self._done >= self._last:
             self._stop()

@@ -86,7 +86,7 @@ class Progress:
 
     @property
     def mean_loss(self) -> float:
-        """Of the steps of the epoch under way, of which there must be one."""
+        """Of the steps of the epoch under way: at least one, and all their losses are added up."""
         return self.loss_sum / self.step
 
     @property
@@ -99,11 +99,14 @@ class Progress:
         self.stage, self.epoch, self.step, self.loss_sum = index, 0, 0, 0.0
         self.stopped_early = self.stopped_by_callback = False
 
-    def count_steps(self, losses: np.ndarray) -> None:
-        """Counts steps that have been run, of which these are the losses, float32 [N]."""
+    def count_steps(self, count: int) -> None:
+        """Counts steps that have been sent to the device; `add_losses` follows for each."""
+        self.step += count
+        self.total_steps += count
+
+    def add_losses(self, losses: np.ndarray) -> None:
+        """Adds up the losses, float32 [N], of steps that are counted, in their order."""
         self.loss_sum += float(losses.sum(dtype="float64"))
-        self.step += len(losses)
-        self.total_steps += len(losses)
 
     def end_epoch(self, stopped_early: bool, stopped_by_callback: bool = False) -> None:
         """Goes to the stage's next epoch, or notes that there shall be none."""

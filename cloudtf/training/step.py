@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, Callable, Iterator, Optional
 
 import numpy as np
@@ -11,6 +12,27 @@ from cloudtf import errors
 from cloudtf.model import random_layers
 from cloudtf.pipeline import augment
 from cloudtf.pipeline.augmentations import Augmentations
+
+
+class Sent:
+    """Steps that were sent to the device, which may still compute them.
+
+    Args:
+      values: their losses, float32 [N].
+      what: the beginning of a sentence, such as `A step of 32 images`.
+    """
+
+    def __init__(self, values: tf.Tensor, what: str) -> None:
+        self._values, self._what = values, what
+
+    def losses(self) -> np.ndarray:
+        """Waits for the steps: their losses, float32 [N].
+
+        Raises:
+          UserError: a step does not fit into memory.
+        """
+        with _naming_memory(self._what):
+            return self._values.numpy()
 
 
 class TrainStep:
@@ -91,17 +113,31 @@ class TrainStep:
 
         self.replica_step = replica_step
         self._one, self._many = one, many
-        self._global_batch = global_batch
+        self._what = f"A step of {global_batch} images"
 
-    def __call__(self, iterator: Any, count: int) -> np.ndarray:
-        """Runs `count` steps and returns their losses, float32 [count].
+    def send(self, iterator: Any, count: int) -> Sent:
+        """Sends `count` steps to the device, which may still compute them on return.
 
         Raises:
           UserError: a step does not fit into memory.
         """
-        try:
+        with _naming_memory(self._what):
             if count == 1:
-                return self._one(iterator).numpy()
-            return self._many(iterator, tf.constant(count)).numpy()
-        except tf.errors.ResourceExhaustedError as error:
-            raise errors.out_of_memory(f"A step of {self._global_batch} images") from error
+                return Sent(self._one(iterator), self._what)
+            return Sent(self._many(iterator, tf.constant(count)), self._what)
+
+    def __call__(self, iterator: Any, count: int) -> np.ndarray:
+        """Runs `count` steps, waits for them, and returns their losses, float32 [count].
+
+        Raises:
+          UserError: a step does not fit into memory.
+        """
+        return self.send(iterator, count).losses()
+
+
+@contextlib.contextmanager
+def _naming_memory(what: str) -> Iterator[None]:
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError as error:
+        raise errors.out_of_memory(what) from error

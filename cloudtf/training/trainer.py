@@ -23,6 +23,7 @@ from cloudtf.training import (
     sanity,
 )
 from cloudtf.training.callback_hooks import CallbackHooks
+from cloudtf.training.in_flight import MOST_CALLS, StepsInFlight
 from cloudtf.training.own_parts import has_body
 from cloudtf.training.profiling import StepProfiler
 from cloudtf.training.progress import Progress
@@ -156,6 +157,8 @@ class Trainer:
         self._hooks.epoch_begins(progress.total_epochs)
         began, first_step = time.perf_counter(), progress.step
         saved_at, saved_step = began, progress.step
+        calls = MOST_CALLS if hardware.computes_meanwhile(run.strategy) else 0
+        flight = StepsInFlight(progress, calls)
         shown = bars.bar(
             epoch_line.label(progress.total_epochs + 1, self._most_epochs()),
             run.steps_per_epoch,
@@ -168,19 +171,19 @@ class Trainer:
             while progress.step < run.steps_per_epoch:
                 count = min(config.steps_per_execution, run.steps_per_epoch - progress.step)
                 self._hooks.steps_begin(progress.step)
-                with self._profiler.steps(progress.total_steps, count):
-                    values = self._step(self._batches, count)
-                sanity.check_losses(values, progress.total_steps)
-                progress.count_steps(values)
+                with self._profiler.steps(progress.total_steps, count) as traced:
+                    flight.add(self._step.send(self._batches, count), count)
+                    if traced or self._hooks.take_steps or not run.requests.has_stepped:
+                        flight.settle()
                 bar.update(count)
-                bar.set_postfix(loss=f"{progress.mean_loss:.4f}", refresh=False)
+                bar.set_postfix(loss=f"{flight.mean_loss:.4f}", refresh=False)
                 if not run.requests.has_stepped:
                     run.requests.has_stepped = True
                     report(f"First step after {time.perf_counter() - run.began:.1f} s.")
                     if first_step == 0:
                         # Speeds leave out the first step, which traces and compiles.
                         began, first_step = time.perf_counter(), progress.step
-                if self._stops(self._hooks.steps_end(progress.step - 1, progress.mean_loss)):
+                if self._stops(self._hooks.steps_end(progress.step - 1, flight.mean_loss)):
                     break
                 due = progress.step - saved_step >= self._every_steps
                 if math.isfinite(self._every_seconds):
@@ -190,10 +193,12 @@ class Trainer:
                 stopping = run.requests.pending()
                 # An epoch's last step is saved once the epoch is judged, unless time is short.
                 if stopping or (due and progress.step < run.steps_per_epoch):
+                    flight.settle()
                     self._settle_weights()
                     self.save()
                     saved_at, saved_step = time.perf_counter(), progress.step
                     run.requests.check(config.run_dir)
+            flight.settle()
         seconds = time.perf_counter() - began
         images = (progress.step - first_step) * config.batch_size
         self._step_seconds = seconds / images * config.batch_size if images else math.nan

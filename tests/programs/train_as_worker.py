@@ -70,14 +70,14 @@ class Spy:
 @contextlib.contextmanager
 def spying(spy: Spy) -> Iterator[None]:
     """While this is open, the spy sees each train step, and each checkpoint."""
-    make, call = step.TrainStep.__init__, step.TrainStep.__call__
+    make, call = step.TrainStep.__init__, step.TrainStep.send
     save = CheckpointFolder.save
 
     def made(self: Any, model: Any, optimizer: Any, *arguments: Any, **named: Any) -> None:
         spy.made(model, optimizer)
         make(self, model, optimizer, *arguments, **named)
 
-    def called(self: Any, iterator: Any, count: int) -> np.ndarray:
+    def called(self: Any, iterator: Any, count: int) -> step.Sent:
         spy.before(self._one, iterator)
         return call(self, iterator, count)
 
@@ -85,7 +85,7 @@ def spying(spy: Spy) -> Iterator[None]:
         spy.saves()
         save(self, checkpoint, progress)
 
-    steps = mock.patch.multiple(step.TrainStep, __init__=made, __call__=called)
+    steps = mock.patch.multiple(step.TrainStep, __init__=made, send=called)
     with steps, mock.patch.object(CheckpointFolder, "save", saved):
         yield
 

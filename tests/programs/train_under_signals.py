@@ -14,8 +14,6 @@ import sys
 from typing import Any
 from unittest import mock
 
-import numpy as np
-
 from cloudtf.commands import app
 from cloudtf.training import step
 
@@ -23,9 +21,9 @@ from cloudtf.training import step
 def run(arguments: list[str], signals: dict[str, list[int]]) -> dict[str, Any]:
     """What came of one run."""
     steps = 0
-    call = step.TrainStep.__call__
+    call = step.TrainStep.send
 
-    def called(self: Any, iterator: Any, count: int) -> np.ndarray:
+    def called(self: Any, iterator: Any, count: int) -> step.Sent:
         nonlocal steps
         steps += 1
         for number in signals.pop(str(steps), ()):
@@ -33,7 +31,7 @@ def run(arguments: list[str], signals: dict[str, list[int]]) -> dict[str, Any]:
         return call(self, iterator, count)
 
     out, err = io.StringIO(), io.StringIO()
-    stepping = mock.patch.object(step.TrainStep, "__call__", called)
+    stepping = mock.patch.object(step.TrainStep, "send", called)
     with stepping, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         status = app.main(["train", *arguments])
     return {"status": status, "out": out.getvalue(), "err": err.getvalue(), "steps": steps}

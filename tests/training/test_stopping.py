@@ -37,14 +37,14 @@ def arguments(records_dir, tmp_path):
 @pytest.fixture
 def steps(monkeypatch):
     """The list of steps run, a True each."""
-    call, seen = step_module.TrainStep.__call__, []
+    call, seen = step_module.TrainStep.send, []
 
     def counted(self, iterator, count):
         values = call(self, iterator, count)
         seen.append(True)
         return values
 
-    monkeypatch.setattr(step_module.TrainStep, "__call__", counted)
+    monkeypatch.setattr(step_module.TrainStep, "send", counted)
     return seen
 
 
