@@ -183,6 +183,7 @@ def _recipe(config: ConvertConfig) -> Recipe:
         config.image_width,
         config.jpeg_quality,
         skip=config.on_error == "skip",
+        aspect=config.aspect,
     )
 
 
@@ -279,6 +280,7 @@ def _manifest(
         splits=result,
         skipped=tuple(skipped),
         settings=journal.settings,
+        aspect=config.aspect,
     )
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 from typing import Optional
 
+from cloudtf.data.aspect import ASPECTS
 from cloudtf.data.labels import FOLDERS, FORMATS
 from cloudtf.errors import UsageError, param
 from cloudtf.settings import REQUIRED, Settings, setting
@@ -49,6 +50,12 @@ class ConvertConfig(Settings):
     image_height: int = setting(224, "Rows of the images in the records.", minimum=1, maximum=8192)
     image_width: int = setting(
         224, "Columns of the images in the records.", minimum=1, maximum=8192
+    )
+    aspect: str = setting(
+        ASPECTS[0],
+        "How photographs get the ratio of sides of the records: stretched, padded with the mean "
+        "colour, or cut on both sides. A model remembers it for photographs.",
+        choices=ASPECTS,
     )
     jpeg_quality: int = setting(95, "JPEG quality of the records.", minimum=1, maximum=100)
     num_shards: int = setting(

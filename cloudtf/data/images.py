@@ -16,6 +16,7 @@ import numpy as np
 import simplejpeg
 
 from cloudtf.data import jpeg, kinds, orientation, other_kinds, pixels, png, tiff
+from cloudtf.data.aspect import ASPECTS, fitted, resized
 
 # Shrinking by between these, two steps are as good as one area mean; see `resize`.
 TWO_STEP = (1.5, 4.0)
@@ -33,7 +34,9 @@ class Converted(NamedTuple):
     depth: int
 
 
-def convert_image(data: bytes, height: int, width: int, quality: int) -> Converted:
+def convert_image(
+    data: bytes, height: int, width: int, quality: int, aspect: str = ASPECTS[0]
+) -> Converted:
     """A photograph as an RGB JPEG of the given size.
 
     Args:
@@ -41,16 +44,17 @@ def convert_image(data: bytes, height: int, width: int, quality: int) -> Convert
       height: rows of the result.
       width: columns of the result.
       quality: JPEG quality of the result, 1 to 100.
+      aspect: how it gets the ratio of sides of the result, one of `ASPECTS`.
 
     Raises:
       ValueError: one phrase on what is wrong with `data`; see `decode`.
     """
-    image, depth = _load(data, height, width)
+    image, depth = _load(data, height, width, aspect)
     encoded = simplejpeg.encode_jpeg(image, quality=quality, colorsubsampling="420")
     return Converted(encoded, depth)
 
 
-def load(data: bytes, height: int, width: int) -> np.ndarray:
+def load(data: bytes, height: int, width: int, aspect: str = ASPECTS[0]) -> np.ndarray:
     """The pixels of a photograph, upright, at the given size.
 
     A JPEG is decoded at the smallest scale (of n/8) that covers the size, which takes a fraction of
@@ -60,6 +64,7 @@ def load(data: bytes, height: int, width: int) -> np.ndarray:
       data: the bytes of the file.
       height: rows of the result.
       width: columns of the result.
+      aspect: how it gets the ratio of sides of the result, one of `ASPECTS`.
 
     Returns:
       uint8 [height, width, 3], RGB.
@@ -67,7 +72,25 @@ def load(data: bytes, height: int, width: int) -> np.ndarray:
     Raises:
       ValueError: one phrase on what is wrong with `data`; see `decode`.
     """
-    return _load(data, height, width)[0]
+    return _load(data, height, width, aspect)[0]
+
+
+def upright_size(data: bytes) -> tuple[int, int]:
+    """Rows and columns of a photograph as it stands upright; of a JPEG or PNG from its header.
+
+    Raises:
+      ValueError: one phrase on what is wrong with `data`; see `decode`.
+    """
+    if data[:2] == b"\xff\xd8":
+        header = jpeg.read_header(data)
+        size, turned = header.size, header.orientation
+        pixels.check_size(*size)
+    elif data[:8] == png.SIGNATURE:
+        size, turned = png.read_header(data)
+    else:
+        photograph = _read(data, 0, 0, _new)
+        size, turned = photograph.image.shape[:2], photograph.orientation
+    return (size[1], size[0]) if turned >= 5 else size
 
 
 def decode(data: bytes, min_height: int = 0, min_width: int = 0) -> np.ndarray:
@@ -140,8 +163,12 @@ def resize(
     return np.ascontiguousarray(image)
 
 
-def _load(data: bytes, height: int, width: int) -> tuple[np.ndarray, int]:
+def _load(data: bytes, height: int, width: int, aspect: str) -> tuple[np.ndarray, int]:
     """The pixels of a photograph as `load` gives them, and its depth in bits."""
+    if aspect != "stretch":
+        whole = resized(*upright_size(data), height, width, aspect)
+        image, depth = _load(data, *whole, "stretch")
+        return fitted(image, height, width), depth
     image, turned, extent, depth = _read(data, height, width, _scratch)
     if turned >= 5:
         height, width = width, height

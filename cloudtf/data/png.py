@@ -68,6 +68,17 @@ def decode(data: bytes) -> Decoded:
     return Decoded(image, turned, depth)
 
 
+def read_header(data: bytes) -> tuple[tuple[int, int], int]:
+    """Rows and columns of a PNG as stored, and its orientation, 1 to 8.
+
+    Raises:
+      ValueError: the file is truncated or damaged, or its picture too large.
+    """
+    chunks = _chunks(data)
+    width, height = struct.unpack_from(">II", data, 16)
+    return (height, width), _orientation(data, chunks)
+
+
 class _Chunk(NamedTuple):
     name: bytes
     start: int  # Of its content.

@@ -12,6 +12,7 @@ import numpy as np
 
 from cloudtf import files
 from cloudtf.data import images, records, shards, tfrecord
+from cloudtf.data.aspect import ASPECTS
 from cloudtf.errors import UserError, param
 
 
@@ -25,6 +26,7 @@ class Recipe:
       width: W, columns of the images in the records.
       quality: JPEG quality of the images in the records, 1 to 100.
       skip: leave out photographs that cannot be used, in place of an error.
+      aspect: how photographs get the ratio of sides of the records, one of `ASPECTS`.
     """
 
     images_dir: str
@@ -32,6 +34,7 @@ class Recipe:
     width: int
     quality: int
     skip: bool
+    aspect: str = ASPECTS[0]
 
     def outcome(self, name: str, label: Optional[np.ndarray]) -> shards.Outcome:
         """The record of one photograph, or why it was left out.
@@ -47,7 +50,9 @@ class Recipe:
         path = files.join(self.images_dir, *name.split("/"))
         try:
             data = files.read_bytes(path)
-            return make_record(data, name, label, self.height, self.width, self.quality)
+            return make_record(
+                data, name, label, self.height, self.width, self.quality, self.aspect
+            )
         except (ValueError, UserError) as error:
             if self.skip and (isinstance(error, ValueError) or files.is_lasting(error)):
                 return shards.Outcome(None, str(error).rstrip("."))
@@ -71,7 +76,13 @@ def one_thread_an_image() -> Iterator[None]:
 
 
 def make_record(
-    data: bytes, name: str, label: Optional[np.ndarray], height: int, width: int, quality: int
+    data: bytes,
+    name: str,
+    label: Optional[np.ndarray],
+    height: int,
+    width: int,
+    quality: int,
+    aspect: str = ASPECTS[0],
 ) -> shards.Outcome:
     """The record of one photograph: a serialised `tf.train.Example`, and what it was made from.
 
@@ -82,11 +93,12 @@ def make_record(
       height: H, rows of the image in the record.
       width: W, columns of the image in the record.
       quality: JPEG quality of the image in the record, 1 to 100.
+      aspect: how the photograph gets the ratio of sides of the record, one of `ASPECTS`.
 
     Raises:
       ValueError: one phrase on what is wrong with `data`.
     """
-    encoded, depth = images.convert_image(data, height, width, quality)
+    encoded, depth = images.convert_image(data, height, width, quality, aspect)
     features: dict[str, tfrecord.Feature] = {
         records.ENCODED: encoded,
         records.FORMAT: b"jpeg",

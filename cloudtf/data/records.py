@@ -15,6 +15,7 @@ from typing import Any, Iterable, Iterator, Optional, Sequence, Union
 
 from cloudtf import files
 from cloudtf.data import tfrecord
+from cloudtf.data.aspect import ASPECTS
 from cloudtf.data.labels import check_class, check_distinct, check_name
 from cloudtf.errors import UserError, reason
 from cloudtf.text import listed
@@ -110,6 +111,7 @@ class Manifest:
         where it was an image that could not be used.
       settings: the settings of the conversion and digests of its input; another run of the
         converter goes on from this set only if its own are equal.
+      aspect: how photographs got the ratio of sides of the records, one of `ASPECTS`.
       format_version: the layout of records and manifest, `FORMAT_VERSION`.
     """
 
@@ -121,6 +123,7 @@ class Manifest:
     splits: dict[str, Split]
     skipped: tuple[dict[str, str], ...] = ()
     settings: Optional[dict[str, Any]] = None
+    aspect: str = ASPECTS[0]
     format_version: int = FORMAT_VERSION
 
     @property
@@ -225,6 +228,7 @@ def _manifest(raw: dict[str, Any]) -> Manifest:
         splits=splits,
         skipped=skipped,
         settings=None if raw.get("settings") is None else dict(raw["settings"]),
+        aspect=_aspect(raw.get("aspect", ASPECTS[0])),
     )
 
 
@@ -291,6 +295,12 @@ def added(counts: Iterable[dict[str, int]]) -> dict[str, int]:
 def _whole(value: Any, low: int = 0, high: int = 2**63 - 1) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
         raise ValueError(f"{str(value)[:40]!r} is not a whole number from {low} to {high}")
+    return value
+
+
+def _aspect(value: Any) -> str:
+    if value not in ASPECTS:
+        raise ValueError(f"the aspect {str(value)[:40]!r} is not one of {', '.join(ASPECTS)}")
     return value
 
 

@@ -7,6 +7,7 @@ import math
 from typing import TYPE_CHECKING, Any, Mapping, Optional, Sequence
 
 from cloudtf import files
+from cloudtf.data import records
 from cloudtf.data.records import ON_BAD_RECORD
 from cloudtf.errors import UsageError, UserError, param
 from cloudtf.reporter import report
@@ -142,7 +143,7 @@ def judge(config: EvaluateConfig) -> Evaluation:
             f"The records in {config.data_dir} have no labels to judge a model by; use `cloudtf "
             "predict` for their probabilities."
         )
-    check_matches(path, info, config.data_dir, data.classes, data.image_shape)
+    check_matches(path, info, config.data_dir, data.manifest)
     validated_on = info.get("val_split", "val")
     split = config.split or validated_on
     results.check(output, split, split != validated_on, data.classes)
@@ -246,8 +247,7 @@ def check_matches(
     model_path: str,
     info: dict[str, Any],
     data_dir: str,
-    classes: tuple[str, ...],
-    image_shape: tuple[int, int],
+    manifest: records.Manifest,
 ) -> None:
     """Refuses records that a model was not made for.
 
@@ -255,12 +255,13 @@ def check_matches(
       model_path: the model's file, which the refusal names.
       info: what the file says of its model (see `classifier.read`).
       data_dir: the folder of the records, which the refusal names.
-      classes: the records' classes in order; empty for an unlabelled set, which fits any model.
-      image_shape: height and width of the records' images, in pixels.
+      manifest: what the records are; an unlabelled set fits a model of any classes.
 
     Raises:
-      UserError: classes, their order, or the image size differ.
+      UserError: classes, their order, the image size or how it came about differ.
     """
+    classes = manifest.classes
+    image_shape = (manifest.image_height, manifest.image_width)
     if classes and list(classes) != list(info["classes"]):
         raise UserError(
             f"The model {model_path} knows the classes {listed(info['classes'])}, the records "
@@ -273,4 +274,10 @@ def check_matches(
             f"The model {model_path} takes images of {size[0]}x{size[1]}, the records in "
             f"{data_dir} have {image_shape[0]}x{image_shape[1]}; convert with "
             f"{param(image_height=size[0])} and {param(image_width=size[1])}."
+        )
+    if manifest.aspect != info["aspect"]:
+        raise UserError(
+            f"The model {model_path} is for photographs that became records with "
+            f"{param(aspect=info['aspect'])}, and those in {data_dir} with "
+            f"{param(aspect=manifest.aspect)}; convert as the model has it."
         )

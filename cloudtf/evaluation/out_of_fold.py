@@ -143,7 +143,7 @@ def _score(config: EvaluateConfig, data: ImageDataset, fold: str) -> _Scored:
 
     path = files.join(fold_dir(config.run_dir or "", fold), "best.keras")
     judged = classifier.read(path)
-    check_matches(path, judged.info, config.data_dir, data.classes, data.image_shape)
+    check_matches(path, judged.info, config.data_dir, data.manifest)
     validated_on = judged.info.get("val_split")
     if validated_on != fold:
         raise UserError(

@@ -116,7 +116,11 @@ def _count(number: int, noun: str) -> str:
 
 
 def batches(
-    found: Photographs, shape: tuple[int, int], batch_size: int, skipped: Optional[list[Problem]]
+    found: Photographs,
+    shape: tuple[int, int],
+    batch_size: int,
+    skipped: Optional[list[Problem]],
+    aspect: str,
 ) -> Iterator[tuple[list[str], np.ndarray]]:
     """The pixels of photographs, in the order of their names.
 
@@ -126,6 +130,7 @@ def batches(
       batch_size: B, images in a batch.
       skipped: takes the photographs that cannot be read, which are left out; None: the first of
         them is an error.
+      aspect: how they get the ratio of sides of the result, as in the records.
 
     Yields:
       At most B names, and uint8 [B, H, W, 3], RGB, padded with zeros behind the last image.
@@ -149,7 +154,7 @@ def batches(
 
     def load(name: str) -> Union[np.ndarray, Exception]:
         try:
-            return images.load(files.read_bytes(found.paths[name]), *shape)
+            return images.load(files.read_bytes(found.paths[name]), *shape, aspect)
         except ValueError as error:
             return error
         except UserError as error:

@@ -119,7 +119,7 @@ def predict(config: PredictConfig) -> int:
     skipped: list[Problem] = []
     if config.data_dir is not None:
         data = open_dataset(config.data_dir, cache="none")
-        check_matches(path, info, config.data_dir, data.classes, data.image_shape)
+        check_matches(path, info, config.data_dir, data.manifest)
         split = config.split or (next(iter(data.splits)) if len(data.splits) == 1 else "test")
         with data.naming_damage(split):
             scored = scorer.dataset(data.evaluation_batches(split, config.batch_size))
@@ -129,7 +129,9 @@ def predict(config: PredictConfig) -> int:
         names, parts = [], []
         found = photographs.find(config.images_dir or "", config.recursive, config.follow_links)
         left_out = skipped if config.on_error == "skip" else None
-        for batch_names, batch in photographs.batches(found, shape, config.batch_size, left_out):
+        for batch_names, batch in photographs.batches(
+            found, shape, config.batch_size, left_out, info["aspect"]
+        ):
             names += batch_names
             parts.append(scorer.images(batch)[: len(batch_names)])
         scores = np.concatenate(parts)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any, Callable
 
+from cloudtf.data.aspect import ASPECTS
 from cloudtf.data.labels import check_class, check_distinct
 from cloudtf.errors import UserError
 from cloudtf.model import saving
@@ -28,7 +29,8 @@ class Classifier:
       model: uncompiled; takes images [B, image_height, image_width, 3], RGB from 0 to 255, and
         gives probabilities [B, C].
       info: what the file says of the model, checked. `classes` (C names in output order),
-        `image_height` and `image_width` (in pixels) are always there.
+        `image_height` and `image_width` (in pixels) and `aspect` (how photographs get that ratio
+        of sides, one of `ASPECTS`) are always there.
     """
 
     path: str
@@ -80,7 +82,7 @@ def read(path: str, in_float32: bool = False) -> Classifier:
         if pixels not in (None, said):
             raise _contradiction(path, f"has {said} as {name!r}, and its network takes {pixels}")
         sides[name] = said
-    return Classifier(path, model, {**info, **sides})
+    return Classifier(path, model, {"aspect": ASPECTS[0], **info, **sides})
 
 
 def _contradiction(path: str, what: str) -> UserError:
@@ -153,6 +155,7 @@ _KNOWN: dict[str, tuple[Callable[[Any], bool], str]] = {
     "classes": (_are_classes, "a list of distinct class names"),
     "image_height": (_is_side, "a number of pixels"),
     "image_width": (_is_side, "a number of pixels"),
+    "aspect": (lambda value: value in ASPECTS, f"one of {', '.join(ASPECTS)}"),
     "model": (_is_text, "the name of a network"),
     "val_split": (_is_text, "the name of a split"),
     "data_dir": (lambda value: isinstance(value, str), "the name of a folder"),

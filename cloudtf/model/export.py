@@ -63,8 +63,8 @@ def export(config: ExportConfig) -> dict[str, Any]:
     It computes in float32, also what was trained in mixed precision.
 
     Returns:
-      The content of `cloudtf.json`: `classes`, `image_height`, `image_width`, `preprocessing` (a
-      sentence on what `predict` does to a photograph), `present_at` and
+      The content of `cloudtf.json`: `classes`, `image_height`, `image_width`, `aspect`,
+      `preprocessing` (a sentence on what `predict` does to a photograph), `present_at` and
       `thresholds` (a map by class; both None where there are no thresholds, and then there is no
       `present`; a class whose threshold is None is never present), `thresholds_from` (the `split`
       and the number of `examples` that they were chosen on), and what is known of the model.
@@ -188,7 +188,10 @@ def _describe(
         "thresholds_from": chosen and {k: chosen.source.get(k) for k in ("split", "examples")},
         "image_height": info["image_height"],
         "image_width": info["image_width"],
-        "preprocessing": preprocessing.sentence(info["image_height"], info["image_width"]),
+        "aspect": info["aspect"],
+        "preprocessing": preprocessing.sentence(
+            info["image_height"], info["image_width"], info["aspect"]
+        ),
         **{key: info[key] for key in _KEPT if key in info},
     }
 

@@ -94,7 +94,8 @@ def saved_model(model: tf.keras.Model, info: dict[str, Any], output: str) -> Non
         return {**found, "classes": names}
 
     def from_jpeg(jpeg: tf.Tensor) -> dict[str, tf.Tensor]:
-        return from_images(jpeg_input.decode(jpeg, info["image_height"], info["image_width"]))
+        size = (info["image_height"], info["image_width"])
+        return from_images(jpeg_input.decode(jpeg, *size, info["aspect"]))
 
     specs = {IMAGES: _image_spec(info), JPEG: tf.TensorSpec([None], tf.string, name=JPEG)}
     with files.new_folder(output) as folder:
@@ -160,6 +161,7 @@ def _with_script(
         kind,
         info["image_height"],
         info["image_width"],
+        info["aspect"],
         lambda images: classify(images)["probabilities"].numpy(),
     )
     folder, name = files.dirname(output), files.basename(output)

@@ -20,20 +20,22 @@ import numpy as np
 import tensorflow as tf
 
 from cloudtf.data import images, png
-from cloudtf.data.pixels import MAX_PIXELS, MAX_SIDE
+from cloudtf.data.aspect import ASPECTS, MOST_ELONGATED
+from cloudtf.data.pixels import FILL, MAX_PIXELS, MAX_SIDE
 from cloudtf.model import jpeg_parts, png_parts
 
 # Pixels along the side that each block of 8 x 8 becomes: libjpeg's scales.
 _SCALES = tuple(range(1, 9))
 
 
-def decode(encoded: tf.Tensor, height: int, width: int) -> tf.Tensor:
+def decode(encoded: tf.Tensor, height: int, width: int, aspect: str = ASPECTS[0]) -> tf.Tensor:
     """Photographs of any size as the pixels that a model takes.
 
     Args:
       encoded: string [B], the bytes of JPEG or PNG files.
       height: rows of pixels in the result.
       width: columns of pixels in the result.
+      aspect: how they get the ratio of sides of the result, one of `ASPECTS`.
 
     Returns:
       uint8 [B, height, width, 3], RGB, upright.
@@ -43,26 +45,26 @@ def decode(encoded: tf.Tensor, height: int, width: int) -> tf.Tensor:
         (see `images`).
     """
     return tf.map_fn(
-        lambda data: _photograph(data, height, width),
+        lambda data: _photograph(data, height, width, aspect),
         encoded,
         fn_output_signature=tf.TensorSpec([height, width, 3], tf.uint8),
     )
 
 
-def _photograph(data: tf.Tensor, height: int, width: int) -> tf.Tensor:
+def _photograph(data: tf.Tensor, height: int, width: int, aspect: str) -> tf.Tensor:
     if tf.strings.substr(data, 0, 8) == png.SIGNATURE:
-        turned = png_parts.orientation(data)
-        size = _stored_size(turned, height, width)
-        with tf.control_dependencies([_fits(png_parts.size(data))]):
+        turned, stored = png_parts.orientation(data), png_parts.size(data)
+        with tf.control_dependencies([_fits(stored)]):
             data = tf.identity(data)
+        size = _stored_size(turned, stored, height, width, aspect)
         image = png_parts.decode(data)
         extent = tf.cast(tf.shape(image)[:2], tf.float32)
     else:
         parts = jpeg_parts.take_apart(data)
         turned = parts.orientation
-        size = _stored_size(turned, height, width)
         with tf.control_dependencies([_fits(parts.size)]):
             stored = tf.identity(parts.size)
+        size = _stored_size(turned, stored, height, width, aspect)
         # Sizes rise with the scale: those too small come first.
         too_small = [tf.reduce_any(_scaled(stored, scale) < size) for scale in _SCALES[:-1]]
         index = tf.add_n([tf.cast(small, tf.int32) for small in too_small])
@@ -74,12 +76,52 @@ def _photograph(data: tf.Tensor, height: int, width: int) -> tf.Tensor:
     image = tf.cond(turned >= 5, lambda: tf.transpose(image, [1, 0, 2]), lambda: image)
     image = tf.cond(_among(turned, 3, 4, 7, 8), lambda: image[::-1], lambda: image)
     image = tf.cond(_among(turned, 2, 3, 6, 7), lambda: image[:, ::-1], lambda: image)
+    if aspect != "stretch":
+        image = _fitted(image, height, width)
     return tf.ensure_shape(image, [height, width, 3])
 
 
-def _stored_size(orientation: tf.Tensor, height: int, width: int) -> tf.Tensor:
-    """The size that an upright image of height x width has before it is turned, int32 [2]."""
-    return tf.where(orientation >= 5, tf.constant([width, height]), tf.constant([height, width]))
+def _stored_size(
+    orientation: tf.Tensor, stored: tf.Tensor, height: int, width: int, aspect: str
+) -> tf.Tensor:
+    """The size to which an image is resized before it is turned: int32 [2]; see `aspect.resized`.
+
+    Args:
+      orientation: int32 scalar, 1 to 8.
+      stored: int32 [2], rows and columns of the photograph as stored.
+      height: rows of the result, upright.
+      width: columns of the result, upright.
+      aspect: how the photograph gets the ratio of sides of the result.
+    """
+    size = tf.constant([height, width])
+    if aspect != "stretch":
+        # In 64 bits: the product of two sides is more than 32 hold.
+        upright = tf.cast(tf.where(orientation >= 5, stored[::-1], stored), tf.int64)
+        rows, columns = tf.unstack(upright)
+        wide, high = columns * height, rows * width
+        # Less elongated photographs alone can be cut.
+        most, least = tf.maximum(wide, high), MOST_ELONGATED * tf.minimum(wide, high)
+        can_be = most <= least if aspect == "crop" else True
+        check = tf.debugging.Assert(can_be, ["The image is too elongated to be cut:", stored])
+        with tf.control_dependencies([check] if check is not None else []):
+            fewer = tf.maximum((2 * rows * width + columns) // (2 * columns), 1)
+        narrower = tf.maximum((2 * columns * height + rows) // (2 * rows), 1)
+        by_width = tf.equal(wide >= high, aspect == "pad")
+        size = tf.where(by_width, tf.stack([fewer, width]), tf.stack([height, narrower]))
+        size = tf.cast(size, tf.int32)
+    return tf.where(orientation >= 5, size[::-1], size)
+
+
+def _fitted(image: tf.Tensor, height: int, width: int) -> tf.Tensor:
+    """uint8 [H, W, 3] to [height, width, 3]: borders, or none; see `aspect.fitted`."""
+    size = tf.shape(image)[:2]
+    cut = tf.maximum(size - [height, width], 0) // 2
+    image = image[cut[0] : cut[0] + height, cut[1] : cut[1] + width]
+    before = tf.maximum([height, width] - size, 0) // 2
+    after = [height, width] - tf.shape(image)[:2] - before
+    paddings = tf.concat([tf.stack([before, after], axis=1), [[0, 0]]], axis=0)
+    fill = tf.constant(FILL, tf.int32)
+    return tf.cast(tf.pad(tf.cast(image, tf.int32) - fill, paddings) + fill, tf.uint8)
 
 
 def _fits(stored: tf.Tensor) -> tf.Operation:

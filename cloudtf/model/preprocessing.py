@@ -57,7 +57,8 @@ try:
 except ImportError:
     simplejpeg = None
 
-HEIGHT, WIDTH = @SIZE@
+HEIGHT, WIDTH, ASPECT = @SIZE@
+FILL, MOST_ELONGATED = @CONSTANTS@
 ROWS, COLUMNS = @EXAMPLE_SIZE@
 # Each of RGB at every [@STEPS@] of the pixels that example() becomes.
 EXPECTED = @EXPECTED@
@@ -76,7 +77,9 @@ def preprocess(data):
     header = Image.open(io.BytesIO(data))
     (columns, rows), turned = header.size, header.getexif().get(0x0112, 1)
     turned = turned if turned in range(1, 9) else 1
-    height, width = (WIDTH, HEIGHT) if turned >= 5 else (HEIGHT, WIDTH)
+    upright = (columns, rows) if turned >= 5 else (rows, columns)
+    height, width = resized(*upright, HEIGHT, WIDTH, ASPECT)
+    height, width = (width, height) if turned >= 5 else (height, width)
     scale, flags, coded = 8, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH, np.frombuffer(data, np.uint8)
     if data[:2] == b"\\xff\\xd8":  # A JPEG: at the least scale of n/8 that covers the size.
         least = min(height, rows), min(width, columns)
@@ -97,8 +100,10 @@ def preprocess(data):
     image = image.transpose(1, 0, 2) if turned >= 5 else image
     image = image[::-1] if turned in (3, 4, 7, 8) else image
     image = image[:, ::-1] if turned in (2, 3, 6, 7) else image
-    return np.ascontiguousarray(image[:, :, ::-1])[np.newaxis]
+    return np.ascontiguousarray(fitted(image[:, :, ::-1], HEIGHT, WIDTH))[np.newaxis]
 
+
+@ASPECT@
 
 def resize(image, height, width, rows, columns):
     """Means where it shrinks, linear where it grows; of `image` rows x columns are photograph."""
@@ -146,43 +151,62 @@ if __name__ == "__main__":
 '''
 
 
-def sentence(height: int, width: int) -> str:
+_WAYS = {
+    "stretch": "without keeping the aspect ratio",
+    "pad": "with the aspect ratio kept and borders of the mean colour on both sides",
+    "crop": "with the aspect ratio kept and what is too much cut off on both sides",
+}
+
+
+def sentence(height: int, width: int, aspect: str) -> str:
     """What `predict` does to a photograph before the model sees it.
 
-    >>> sentence(64, 96)[:51]
+    >>> sentence(64, 96, "pad")[:51]
     'JPEG or PNG, turned upright by its EXIF orientation'
     """
     return (
         "JPEG or PNG, turned upright by its EXIF orientation, alpha dropped, a JPEG decoded at the "
         f"smallest scale of n/8 that covers the size; resized to {height} x {width} (rows x "
-        "columns) without keeping the aspect ratio, by area means where it shrinks, linearly where "
+        f"columns) {_WAYS[aspect]}, by area means where it shrinks, linearly where "
         "it grows; RGB, uint8, 0 to 255, not normalised"
     )
 
 
-def script(kind: str, height: int, width: int, classify: Callable[[np.ndarray], np.ndarray]) -> str:
+def script(
+    kind: str,
+    height: int,
+    width: int,
+    aspect: str,
+    classify: Callable[[np.ndarray], np.ndarray],
+) -> str:
     """The text of a script that makes a model's input, and checks itself and the model.
 
     Args:
       kind: the format of the exported model, `tflite` or `onnx`.
       height: rows of the model's input.
       width: columns of the model's input.
+      aspect: how photographs get the ratio of sides of the input, one of `ASPECTS`.
       classify: the model, from uint8 [1, height, width, 3] to probabilities, float32 [1, C].
     """
     import cv2
 
+    from cloudtf.data import aspect as aspects
     from cloudtf.data import images
 
     # Shrinking by more than 4 along one side: an area mean; tall and wide models alike.
     size = (3 * height + 5, 5 * width + 3)
     coded = cv2.imencode(".png", example(*size)[:, :, ::-1])[1].tobytes()
-    pixels = images.load(coded, height, width)
+    pixels = images.load(coded, height, width, aspect)
     steps = (max(1, height // 3), max(1, width // 3))
     expected = pixels[:: steps[0], :: steps[1]].tolist()
     probabilities = [round(float(p), 6) for p in classify(pixels[None])[0, :_MOST]]
     text = MARK.decode() + "\n" + _SCRIPT
     for name, value in {
-        "@SIZE@": f"{height}, {width}",
+        "@SIZE@": f"{height}, {width}, {aspect!r}",
+        "@CONSTANTS@": f"{aspects.FILL}, {aspects.MOST_ELONGATED}",
+        "@ASPECT@": "\n\n".join(
+            [inspect.getsource(aspects.resized), inspect.getsource(aspects.fitted)]
+        ),
         "@EXAMPLE_SIZE@": f"{size[0]}, {size[1]}",
         "@STEPS@": f"::{steps[0]}, ::{steps[1]}",
         "@EXPECTED@": "[\n" + "".join(f"    {row},\n" for row in expected) + "]",

@@ -178,6 +178,7 @@ def make_judge(run: Run, model: tf.keras.Model, loss: losses.Loss) -> Judge:
         info={
             "image_height": run.data.image_shape[0],
             "image_width": run.data.image_shape[1],
+            "aspect": run.data.manifest.aspect,
             "model": model.name if run.own.model_fn else config.model,
             "val_split": run.val_split,
             "data_dir": config.data_dir,

@@ -19,6 +19,7 @@ INFO = {
     "classes": CLASSES,
     "image_height": 32,
     "image_width": 48,
+    "aspect": "pad",
     "model": "tiny",
     "val_split": "fold1",
     "data_dir": "records",
@@ -57,7 +58,8 @@ def test_a_sound_file_gives_the_network_and_all_that_it_says(whole):
 
 def test_the_image_size_is_the_networks_where_the_file_is_silent(saying):
     info = classifier.read(saying(json.dumps({"classes": CLASSES}))).info
-    assert info == {"classes": CLASSES, "image_height": 32, "image_width": 48}
+    size = {"image_height": 32, "image_width": 48}
+    assert info == {"classes": CLASSES, **size, "aspect": "stretch"}
 
 
 WRONG = [
@@ -66,6 +68,7 @@ WRONG = [
     {"classes": ["mean", "A"]},
     *({"image_height": value} for value in (None, "32", 0, -32, True, 32.0, [32], 10**9, 33)),
     *({"image_width": value} for value in (None, "48", 32, 47)),
+    *({"aspect": value} for value in (None, 1, "squash", ["pad"])),
     *({"model": value} for value in (None, 3, "", ["tiny"], "efficientnetb0", "tiny\n")),
     *({"val_split": value} for value in (None, 1, "", ["val"])),
     {"data_dir": None},

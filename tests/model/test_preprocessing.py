@@ -14,11 +14,11 @@ from PIL import Image
 from cloudtf.data import images
 from cloudtf.model import preprocessing
 
-SIZES = [(64, 64), (96, 128), (150, 61)]
+SIZES = [(64, 64, "stretch"), (96, 128, "pad"), (150, 61, "stretch"), (61, 80, "crop")]
 
 
-def script(height, width, kind="tflite"):
-    return preprocessing.script(kind, height, width, lambda pixels: np.full((1, 2), 0.5))
+def script(height, width, aspect="stretch", kind="tflite"):
+    return preprocessing.script(kind, height, width, aspect, lambda pixels: np.full((1, 2), 0.5))
 
 
 @pytest.fixture(scope="module", params=SIZES, ids=str)
@@ -75,7 +75,7 @@ def test_other_colours_give_the_pixels_of_predict(written, photograph, mode, kin
 
 @pytest.mark.parametrize("kind", ["tflite", "onnx"])
 def test_it_needs_no_more_than_it_says(kind):
-    tree = ast.parse(script(64, 64, kind))
+    tree = ast.parse(script(64, 64, kind=kind))
     imported = {
         name.name if isinstance(node, ast.Import) else node.module
         for node in ast.walk(tree)
@@ -90,4 +90,4 @@ def test_it_needs_no_more_than_it_says(kind):
         if isinstance(node, ast.FunctionDef)
     }
     assert lines["preprocess"] + lines["resize"] <= 48
-    assert "@" not in script(64, 64, kind)
+    assert "@" not in script(64, 64, kind=kind)
