@@ -6,6 +6,7 @@ Labels and splits: which image has which classes, and goes to which split.
   words           what single words mean: names of columns, blanks, yes and no
   layouts/        decides how a label table is to be read, or refuses it
   label_frame     labels in a pandas DataFrame as a table
+  imagefolder     the label table that lies among the photographs
   label_csv       reads a label table: the table, its layout, its labels
   label_rows      the rows of each kind of table
   label_builder   collects the images, classes and problems of the rows

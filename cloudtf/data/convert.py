@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Callable, Iterator, Optional, Sequence
 import numpy as np
 
 from cloudtf import bars, files, machine, settings
-from cloudtf.data import label_frame, records, selection, shards, tasks
+from cloudtf.data import imagefolder, label_frame, records, selection, shards, tasks
 from cloudtf.data.convert_config import ConvertConfig
 from cloudtf.data.labels import FOLDERS, UNKNOWN, LabelTable, combination, escaped
 from cloudtf.data.progress import PHOTOGRAPHS, Journal, is_shard
@@ -79,9 +79,12 @@ def convert(config: ConvertConfig, labels: Optional[pd.DataFrame] = None) -> rec
     """
     if config.images_dir is None:
         return _verify(config)
-    _check_inputs(config, labels is not None)
+    given = None if labels is None else label_frame.table(labels)
+    if given is None and config.labels_csv is None and config.label_format != FOLDERS:
+        given = imagefolder.table(config.images_dir, config.labels_encoding)
+    _check_inputs(config, given is not None)
     write = _beam_writer(config) if config.engine == "beam" else _write
-    table = selection.examples(config, None if labels is None else label_frame.table(labels))
+    table = selection.examples(config, given)
     plans = [
         shard
         for name, indices in selection.divide(config, table).items()

@@ -7,6 +7,7 @@ with accents in two characters where the disk has one.
 
 from __future__ import annotations
 
+import bisect
 import collections
 import functools
 import re
@@ -118,6 +119,48 @@ class ImageNames:
             if found:
                 return found
         return []
+
+    @functools.cached_property
+    def _by_number(self) -> dict[str, list[str]]:
+        found = collections.defaultdict(list)
+        for name in sorted(self.names):
+            stem = without_extension(name.rpartition("/")[2])
+            if stem.isascii() and stem.isdigit():
+                found[stem.lstrip("0") or "0"].append(name)
+        return found
+
+    def of_number(self, number: str) -> list[str]:
+        """The files that are named by a number of which zeros have been lost: 007.jpg for 7.
+
+        Args:
+          number: digits, as a program writes it that has taken them for a number.
+        """
+        return self._by_number.get(number, [])
+
+    @functools.cached_property
+    def _by_folder(self) -> dict[str, list[tuple[str, str]]]:
+        """Folder -> the files up to three levels below: name without extension, path; sorted."""
+        found = collections.defaultdict(list)
+        for name in self.names:
+            *folders, last = name.split("/")
+            for folder in set(folders[-3:]):
+                found[folder].append((without_extension(last), name))
+        return {folder: sorted(content) for folder, content in found.items()}
+
+    def of_folder_and_start(self, name: str) -> list[str]:
+        """The files whose folder and beginning are joined by `_` in a name.
+
+        UW-Madison's case1_day0_slice_0001 is case1/case1_day0/scans/slice_0001_266_266_1.50.png.
+        """
+        stem, found = without_extension(name), []
+        for at in (i for i, character in enumerate(stem) if character == "_"):
+            content, start = self._by_folder.get(stem[:at], []), stem[at + 1 :]
+            for last, file in content[bisect.bisect_left(content, (start,)) :]:
+                if not start or not last.startswith(start):
+                    break
+                if last == start or last[len(start)] == "_":
+                    found.append(file)
+        return found
 
     def anywhere(self, name: str) -> list[str]:
         """The files that a name may mean, whatever folder it says they are in."""

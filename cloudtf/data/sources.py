@@ -10,6 +10,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import os
+import re
 import stat
 from typing import Iterable, NamedTuple, Optional, Sequence
 
@@ -22,6 +23,8 @@ from cloudtf.errors import UserError, param, reason
 
 # A file that is larger is no photograph; it would be read into memory whole.
 MAX_FILE_BYTES = 1 << 29
+# What is left of the name 007 once it was taken for a number.
+_NUMBER = re.compile(r"(0|[1-9][0-9]*)(?:\.0)?")
 # Folders within folders that are looked into.
 _MAX_DEPTH = 20
 
@@ -239,6 +242,7 @@ def _match(wanted: tuple[str, ...], names: ImageNames) -> dict[str, str]:
     paths = {name: slashed(name).split("/") for name in lost}
     shared = os.path.commonprefix([path[:-1] for path in paths.values()])
     last = collections.Counter(path[-1] for path in paths.values())
+    all_numbers = all(map(_NUMBER.fullmatch, wanted))
     for name, path in paths.items():
         foreign = slashed(name) != name
         # Folders that all names have and that are not here: of another machine, or above this one.
@@ -249,6 +253,9 @@ def _match(wanted: tuple[str, ...], names: ImageNames) -> dict[str, str]:
         else:
             # The files of several folders, put into one.
             matches = names.matches(path[-1], deep=False) if last[path[-1]] == 1 else []
+            if not matches and all_numbers:
+                matches = names.of_number(_NUMBER.fullmatch(name)[1])  # type: ignore[index]
+            matches = matches or names.of_folder_and_start(name)
         if len(matches) == 1:
             found[name] = matches[0]
     return found

@@ -58,10 +58,16 @@ def _from_json(path: str, encoding: Optional[str]) -> Table:
     with open_text(path, encoding) as file:
         if path.lower().endswith(".json"):
             found = _parsed(path, 1, file.read())
+            if isinstance(found, dict) and {"images", "annotations"} <= found.keys():
+                raise UserError(
+                    f"{path} is COCO's JSON of annotations, which are no table; write a CSV with a "
+                    "row for each: the file_name of its image_id and the name of its category_id "
+                    "(docs/LABELS.md has the four lines that do it)."
+                )
             if not isinstance(found, list):
                 raise UserError(
                     f"{path} is no list of objects, one an image or label; make a CSV with a row "
-                    "for each label of an image (COCO's annotations: file_name and category)."
+                    "for each label of an image: its file name and the class."
                 )
             lines: Iterable[tuple[int, Any]] = enumerate(found, 1)
         else:

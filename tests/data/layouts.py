@@ -112,10 +112,18 @@ MASKS = [
     ),
     Layout(
         "UW-Madison",
-        "id,class,segmentation\ns_1,large_bowel,\ns_1,stomach,28094 3 28358 7\n"
-        "s_2,large_bowel,1 3\ns_2,stomach,\n",
-        ["s_1.png", "s_2.png"],
-        {"s_1.png": "stomach", "s_2.png": "large_bowel"},
+        "id,class,segmentation\ncase1_day0_slice_0001,large_bowel,\n"
+        "case1_day0_slice_0001,stomach,28094 3 28358 7\n"
+        "case1_day20_slice_0001,large_bowel,1 3\ncase1_day20_slice_0001,stomach,\n",
+        [
+            "train/case1/case1_day0/scans/slice_0001_266_266_1.50_1.50.png",
+            "train/case1/case1_day0/scans/slice_0002_266_266_1.50_1.50.png",
+            "train/case1/case1_day20/scans/slice_0001_266_266_1.50_1.50.png",
+        ],
+        {
+            "train/case1/case1_day0/scans/slice_0001_266_266_1.50_1.50.png": "stomach",
+            "train/case1/case1_day20/scans/slice_0001_266_266_1.50_1.50.png": "large_bowel",
+        },
     ),
     Layout(
         "SIIM: -1 for none, a space in the header",
@@ -885,7 +893,13 @@ FILES = [
     Layout("a list of objects", '[{"image": "a.jpg", "label": "cat"}]', A_B_C, {"a.jpg": "cat"},
            extension="json"),
     Layout("COCO's annotations", '{"images": [], "annotations": []}', A_B_C,
-           "make a CSV with a row", extension="json"),
+           "is COCO's JSON of annotations, which are no table; write a CSV", extension="json"),
+    Layout("a number in place of a name", "id,label\n7,cat\n12,dog\n",
+           ["007.jpg", "012.jpg"], {"007.jpg": "cat", "012.jpg": "dog"}),
+    Layout("numbers with a decimal point", "id,cat,dog\n7.0,1,0\n0.0,0,1\n",
+           ["a/007.jpg", "a/000.jpg"], {"a/007.jpg": "cat", "a/000.jpg": "dog"}),
+    Layout("a number that is two names", "id,label\n7,cat\n12,dog\n",
+           ["007.jpg", "0007.jpg", "012.jpg"], "row 2: the image is not in"),
     Layout("an Excel file", b"PK\x03\x04\x14\0", A_B_C, "is an Excel or ZIP file, not a CSV"),
     Layout("commas in a list without quotation marks", "image,labels\na.jpg,cat,dog\nb.jpg,cat\n",
            A_B_C, "row 2 has 3 cells, the header 2"),

@@ -231,5 +231,5 @@ def test_convert_and_predict_take_all_kinds_as_their_png_twins(tmp_path):
     assert len(np.unique(pictures.numpy().reshape(5, -1), axis=0)) == 1
     found = photographs.find(str(tmp_path / "images"), recursive=False, follow_links=False)
     assert set(found.paths) == set(contents)
-    ((names, batch),) = photographs.batches(found, (24, 36), 5, None)
+    ((names, batch),) = photographs.batches(found, (24, 36), 5, None, "stretch")
     assert (batch == batch[0]).all() and batch[0].any()

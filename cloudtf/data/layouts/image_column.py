@@ -95,10 +95,11 @@ def is_joined(column: Column, names: Optional[ImageNames]) -> bool:
     cells = _sample(column)
     if names is not None:
         split = Splitter(names)
-        whole = sum(names.knows(cell) for cell in cells)
+        known = [names.knows(cell) or bool(names.of_folder_and_start(cell)) for cell in cells]
+        whole = sum(known)
         joined = sum(
-            not names.knows(cell) and any(names.knows(image) for image, _ in split.ways(cell))
-            for cell in cells
+            not there and any(names.knows(image) for image, _ in split.ways(cell))
+            for cell, there in zip(cells, known)
         )
         if whole or joined:
             return joined > whole

@@ -1,0 +1,64 @@
+"""The table that lies among the photographs themselves: Hugging Face's metadata.csv or .jsonl.
+
+Its column `file_name` names each photograph relative to the table's folder, which is that of the
+photographs, or one of several below it, each of which is a split.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Optional
+
+from cloudtf import files
+from cloudtf.data import sources, tables
+from cloudtf.data.tables import Table
+
+_TABLES = ("metadata.csv", "metadata.jsonl")
+_NAME = "file_name"
+_SPLIT = "split"
+
+
+def table(images_dir: str, encoding: Optional[str] = None) -> Optional[Table]:
+    """The table of a folder of photographs; None where there is none.
+
+    Args:
+      images_dir: the folder of the photographs, local or remote.
+      encoding: the name of the tables' codec; None: as the byte-order mark says, else UTF-8.
+
+    Raises:
+      UserError: the folder cannot be listed, or a table of such a name cannot be read.
+    """
+    top = files.list_dir(images_dir)
+    found = {}
+    for name in _TABLES:
+        if name in top:
+            found[""] = name
+    if not found:
+        for folder in sorted(top):
+            path = files.join(images_dir, folder)
+            if "." in folder or sources.is_hidden(folder) or not files.is_dir(path):
+                continue
+            found.update((folder, n) for n in _TABLES if files.exists(files.join(path, n)))
+    read = {
+        folder: tables.from_file(files.join(images_dir, *folder.split("/"), name), encoding)
+        for folder, name in found.items()
+    }
+    read = {folder: one for folder, one in read.items() if _NAME in one.header}
+    if not read:
+        return None
+    if list(read) == [""]:
+        return read[""]
+    return _joined(images_dir, read)
+
+
+def _joined(images_dir: str, read: dict[str, Table]) -> Table:
+    """The tables of several folders as one, with a column of the folders' names."""
+    header = list(dict.fromkeys(name for one in read.values() for name in one.header))
+    header = [*header, *[_SPLIT] * (_SPLIT not in header)]
+    rows: list[list[Any]] = []
+    for folder, one in read.items():
+        for _, cells in one.rows():
+            row = dict(zip(one.header, cells))
+            row[_NAME] = f"{folder}/{row[_NAME]}"
+            row.setdefault(_SPLIT, folder)
+            rows.append([row.get(name, "") for name in header])
+    return tables.from_rows(f"The metadata in {images_dir}", header, rows)
