@@ -34,6 +34,9 @@ ASYMMETRIC_GAMMA_NEG, ASYMMETRIC_GAMMA_POS, ASYMMETRIC_CLIP = 4.0, 0.0, 0.05
 POSITIVE_WEIGHTS = ("none", "inverse", "effective")
 EFFECTIVE_BETA = 0.999
 
+# How the head is trained before the whole network.
+HEADS = ("features", "epochs")
+
 OPTIMIZERS = ("radam", "adam", "adamw")
 # Of adamw, as in timm and in the papers of ConvNeXt and ViT.
 WEIGHT_DECAY = 0.05

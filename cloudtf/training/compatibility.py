@@ -57,6 +57,13 @@ def check(
             f"{config.run_dir} holds a run already; drop {param(resume='never')} to go on with it, "
             f"or give another {param('run_dir')}."
         )
+    if old and "head" not in old:  # Of before there was a choice.
+        if stages[0].fits_head:
+            raise UserError(
+                f"The run in {config.run_dir} began with {param(head='epochs')}; give that to go "
+                f"on, or another {param('run_dir')}."
+            )
+        old = {**old, "head": config.head}
     # The weights that a run begins with are in its checkpoint: where their file is now, or whether,
     # does not matter. Those that have a name must keep it, for `flags.txt` must stay true.
     from_a_file = not {config.weights, old.get("weights")} & set(WEIGHTS)
@@ -87,8 +94,8 @@ def check(
             f"The run in {config.run_dir} began with {words[0]} and was now given {words[1]}; give "
             f"what it began with to go on, or another {param('run_dir')}."
         )
-    name = ("head_epochs", "epochs")[progress.stage]
-    asked, needed = stages[progress.stage].epochs, max(progress.epoch, 1)
+    stage = stages[progress.stage]
+    name, asked, needed = stage.epochs_setting, stage.epochs, max(progress.epoch, 1)
     if asked < needed:
         raise UserError(
             f"{param(**{name: asked})} is behind where the run in {config.run_dir} stands; give "

@@ -12,6 +12,7 @@ from cloudtf.model import choices
 from cloudtf.model.choices import (
     CROSS_ENTROPIES,
     DEFAULT_MODEL,
+    HEADS,
     LOSSES,
     MODELS,
     OPTIMIZERS,
@@ -84,9 +85,26 @@ class TrainConfig(Augmentations):
     batch_size: int = setting(
         32, "Images a step over all replicas.", minimum=1, topic="optimization"
     )
+    head: Optional[str] = setting(
+        None,
+        "How the head is trained first, with the body frozen: fitted on features that are computed "
+        "once, by logistic regression, or in `head_epochs`. Default: features, or epochs where "
+        "`head_epochs` is given; with `weights='none'`, not at all.",
+        choices=HEADS,
+        topic="optimization",
+    )
+    feature_views: int = setting(
+        1,
+        "Of `head='features'`: views of each training image, 2 with its mirror image, 4 with all "
+        "flips.",
+        minimum=1,
+        maximum=4,
+        topic="optimization",
+    )
     head_epochs: Optional[int] = setting(
         None,
-        "Epochs with only the head trained, first. Default: 3, or 0 with `weights='none'`.",
+        "Epochs with only the head trained, first, for `head='epochs'`. Default: 3, or 0 with "
+        "`weights='none'`.",
         minimum=0,
         topic="optimization",
     )
@@ -325,10 +343,29 @@ class TrainConfig(Augmentations):
                 "that, or leave it out."
             )
         self._check_loss()
+        self._check_head()
         if self.stage_epochs == (0, 0):
             raise UsageError(
                 f"{param('head_epochs')} and {param('epochs')} are both 0: there is nothing to "
                 "train."
+            )
+
+    def _check_head(self) -> None:
+        if self.feature_views not in (1, 2, 4):
+            raise UsageError(f"{param(feature_views=self.feature_views)} must be 1, 2 or 4.")
+        if self.feature_views != 1 and not self.fits_features:
+            raise UsageError(
+                f"{param(feature_views=self.feature_views)} is of {param(head='features')}."
+            )
+        if self.head == "features" and self.head_epochs is not None:
+            raise UsageError(
+                f"{param(head_epochs=self.head_epochs)} is of {param(head='epochs')}; leave one of "
+                "them out."
+            )
+        if self.head == "features" and self.weights == "none":
+            raise UsageError(
+                f"{param(head='features')} needs a body that has learnt something; give "
+                f"{param('weights')}, or leave it out."
             )
 
     def _check_loss(self) -> None:
@@ -352,8 +389,17 @@ class TrainConfig(Augmentations):
                 )
 
     @property
+    def fits_features(self) -> bool:
+        """Whether the head is fitted on features, which counts as an epoch, before all else."""
+        if self.head is not None:
+            return self.head == "features"
+        return self.weights != "none" and self.head_epochs is None
+
+    @property
     def stage_epochs(self) -> tuple[int, int]:
         """Epochs of the head stage and of the whole network."""
+        if self.fits_features:
+            return 1, self.epochs
         default = 0 if self.weights == "none" else 3
         return (default if self.head_epochs is None else self.head_epochs), self.epochs
 

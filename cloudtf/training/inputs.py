@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any, Callable, Iterable, Iterator, Optional, Sequence, Union
+from typing import Any, Callable, Iterator, Optional, Sequence, Union
 
 import tensorflow as tf
 
@@ -58,14 +58,18 @@ def training_batches(run: Run, progress: Progress) -> Iterator[Any]:
 
 
 def evaluation_batches(
-    run: Run, splits: Union[str, Sequence[str]], max_examples: Optional[int] = None
-) -> Iterable:
+    run: Run,
+    splits: Union[str, Sequence[str]],
+    max_examples: Optional[int] = None,
+    skip: int = 0,
+) -> Watched:
     """This worker's share of some splits, once and in order; a run that is to stop leaves it.
 
     Args:
       run: whose workers share the examples.
       splits: a name, or several to be read as one.
       max_examples: only the first so many; None for all.
+      skip: batches to leave out at the beginning.
     """
     workers = run.workers.count
     replicas = run.strategy.num_replicas_in_sync // workers
@@ -76,7 +80,7 @@ def evaluation_batches(
         share=Share(run.workers.index, workers),
     )
     # Among several workers the others would wait for the one that leaves.
-    return Watched(batches, run.requests) if workers == 1 else batches
+    return Watched(batches.skip(skip) if skip else batches, run.requests, workers == 1)
 
 
 @contextlib.contextmanager

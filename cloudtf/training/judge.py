@@ -71,13 +71,16 @@ class Judge:
         self._info, self._best_waits = dict(info or {}), best_waits
         self._warned = False
 
-    def judge(self, number: int, logs: dict[str, float]) -> Decision:
+    def judge(
+        self, number: int, logs: dict[str, float], learning_rate: Optional[float] = None
+    ) -> Decision:
         """Scores, records, keeps the model if it is the best, and decides.
 
         Args:
           number: the number of the epoch, from 1 over all stages.
           logs: the epoch's `loss`; `images_per_second` and, without a loss function, `val_loss`
             where they are known.
+          learning_rate: the rate in effect; None: that of the model's optimizer.
 
         Raises:
           NotFinite: the validation loss or a score is not; nothing has been recorded.
@@ -94,7 +97,9 @@ class Judge:
         if self._training is not None:
             row.update(_columns("train", self.measure(self._training)[1]))
         row.update(_columns("val", figures))
-        row["learning_rate"] = effective_learning_rate(self._model.optimizer)
+        if learning_rate is None:
+            learning_rate = effective_learning_rate(self._model.optimizer)
+        row["learning_rate"] = learning_rate
         if "images_per_second" in logs:
             row["images_per_second"] = float(logs["images_per_second"])
         if figures.undefined and not self._warned:

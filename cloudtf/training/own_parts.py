@@ -56,23 +56,29 @@ class OwnParts:
                     "and goes on after a crash by itself; leave it out of callbacks."
                 )
 
+    def fits_features(self, config: TrainConfig) -> bool:
+        """Whether the head is fitted on features; of a network of one's own only by request."""
+        return config.head == "features" if self.model_fn is not None else config.fits_features
+
     def stage_epochs(self, config: TrainConfig) -> tuple[int, int]:
         """Epochs of the head stage and of the whole network.
 
-        A network of one's own begins with the whole, unless the settings name epochs for its head.
+        A network of one's own begins with the whole, unless the settings say how to train its head.
 
         Raises:
           UsageError: there is nothing to train.
         """
         if self.model_fn is None:
             return config.stage_epochs
-        if not (config.head_epochs or config.epochs):
+        head_epochs = 1 if self.fits_features(config) else config.head_epochs or 0
+        if not (head_epochs or config.epochs):
             raise UsageError(f"{param(epochs=0)} leaves nothing to train.")
-        return config.head_epochs or 0, config.epochs
+        return head_epochs, config.epochs
 
     def unused(self, config: TrainConfig) -> list[str]:
         """The settings that say something and mean nothing beside these parts."""
         names = [*_OF_OUR_NETWORKS] if self.model_fn is not None else []
+        names += [] if self.fits_features(config) else ["feature_views"]
         if self.loss_fn is not None:
             names += [
                 f.name for f in dataclasses.fields(config) if f.metadata.get("topic") == "loss"

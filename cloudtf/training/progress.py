@@ -10,7 +10,7 @@ from typing import Any, Callable, Optional, Sequence
 
 import numpy as np
 
-from cloudtf.training.stages import NUM_STAGES
+from cloudtf.training.stages import NUM_STAGES, Stage
 
 _CHECKSUM = "sha256"
 
@@ -120,24 +120,24 @@ class Progress:
         """Takes the place of an earlier checkpoint, with the settings of this start."""
         vars(self).update(vars(earlier), settings=self.settings)
 
-    def reopen(self, stage_epochs: Sequence[int], patience: int) -> None:
+    def reopen(self, stages: Sequence[Stage], patience: int) -> None:
         """Lets a run go on that had ended and has been given more patience, epochs or stages.
 
         Args:
-          stage_epochs: the epochs of each stage, as the settings now are.
+          stages: the stages, as the settings now are.
           patience: epochs without a better score after which a stage ends.
         """
-        name = ("head_epochs", "epochs")[self.stage]
-        before = (self.settings or {}).get(name) or 0
+        stage = stages[self.stage]
         if self.stopped_by_callback:
             # It has its own reasons; who asks for more epochs than then overrules it.
-            goes_on = stage_epochs[self.stage] > before
+            before = (self.settings or {}).get(stage.epochs_setting) or 0
+            goes_on = stage.epochs > before and not stage.fits_head
         else:
             goes_on = self.epochs_since_best < patience
         if goes_on:
             self.stopped_early = self.stopped_by_callback = False
-        more_stages = any(stage_epochs[self.stage + 1 :])
-        more_epochs = self.epoch < stage_epochs[self.stage] and not self.stopped_early
+        more_stages = any(later.epochs for later in stages[self.stage + 1 :])
+        more_epochs = self.epoch < stage.epochs and not self.stopped_early
         if more_stages or more_epochs:
             self.finished = False
 

@@ -136,7 +136,7 @@ def open_run(config: TrainConfig, own: OwnParts) -> Iterator[Run]:
             strategy=strategy,
             replica_batch=replica_batch,
             workers=workers,
-            stages=stages(config, stage_epochs),
+            stages=stages(config, stage_epochs, own.fits_features(config)),
             output_dir=output_dir,
             results=ResultFolder(output_dir, data.classes, config.tensorboard),
             folder=CheckpointFolder(config.run_dir, output_dir),

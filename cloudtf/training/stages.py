@@ -1,4 +1,4 @@
-"""The stages of a run: the head alone, then the whole network."""
+"""The stages of a run: the head alone, fitted or trained, then the whole network."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ class Stage:
       learning_rate: the peak of its schedule.
       rate_setting: the setting that gives the peak.
       whole_network: whether all layers are trained, or the head alone.
+      fits_head: the head is fitted on features of the body, in one epoch without steps.
     """
 
     index: int
@@ -28,17 +29,27 @@ class Stage:
     learning_rate: float
     rate_setting: str
     whole_network: bool
+    fits_head: bool = False
+
+    @property
+    def epochs_setting(self) -> str:
+        """The setting that gives the epochs."""
+        return "epochs" if self.whole_network else "head_epochs"
 
 
-def stages(config: TrainConfig, stage_epochs: tuple[int, int]) -> tuple[Stage, ...]:
+def stages(
+    config: TrainConfig, stage_epochs: tuple[int, int], fits_features: bool
+) -> tuple[Stage, ...]:
     """The stages in order; one may have no epochs.
 
     Args:
       config: gives the rates of the stages.
       stage_epochs: the epochs of each stage.
+      fits_features: whether the head is fitted on features in its one epoch.
     """
     head_epochs, epochs = stage_epochs
+    name, rate = ("features" if fits_features else "head"), "head_learning_rate"
     return (
-        Stage(0, "head", head_epochs, config.head_learning_rate, "head_learning_rate", False),
+        Stage(0, name, head_epochs, config.head_learning_rate, rate, False, fits_features),
         Stage(1, "whole", epochs, config.learning_rate, "learning_rate", True),
     )

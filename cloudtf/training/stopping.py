@@ -7,7 +7,7 @@ import math
 import signal
 import threading
 import time
-from typing import Any, Iterable, Iterator, Optional
+from typing import Any, Iterator, Optional
 
 from cloudtf.errors import UserError, param
 from cloudtf.training.workers import Workers
@@ -34,10 +34,14 @@ class Watched:
     Args:
       batches: what is gone through, as often as wanted.
       requests: the run's stop requests, looked at before each batch.
+      may_leave: whether to look.
     """
 
-    def __init__(self, batches: Iterable, requests: StopRequests) -> None:
-        self._batches, self._requests = batches, requests
+    def __init__(self, batches: Any, requests: StopRequests, may_leave: bool = True) -> None:
+        self._batches, self._requests, self._may_leave = batches, requests, may_leave
+
+    def __len__(self) -> int:
+        return len(self._batches)
 
     def __iter__(self) -> Iterator:
         """The batches.
@@ -46,7 +50,7 @@ class Watched:
           LeftEarly: the run is to stop.
         """
         for batch in self._batches:
-            if self._requests.leaves_evaluation():
+            if self._may_leave and self._requests.leaves_evaluation():
                 raise LeftEarly
             yield batch
 

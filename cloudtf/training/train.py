@@ -138,7 +138,7 @@ def train(
                     trainer.forget_best()
                 while not trainer.stage_is_over():
                     try:
-                        logs = trainer.run_steps()
+                        logs = trainer.fit_head() if stage.fits_head else trainer.run_steps()
                         trainer.judge_epoch(logs)
                     except NotFinite as error:
                         trainer.rewind(error.what)
@@ -174,7 +174,7 @@ def _resume(run: Run) -> tuple[Progress, Optional[str]]:
             f"new run would replace it; move it elsewhere, or give another {param('run_dir')}."
         )
     progress.records = run.records
-    progress.reopen([stage.epochs for stage in run.stages], config.early_stopping_patience)
+    progress.reopen(run.stages, config.early_stopping_patience)
     progress.settings = dataclasses.asdict(config)
     return progress, weights
 

@@ -18,7 +18,9 @@ from cloudtf.training import (
     building,
     compatibility,
     epoch_line,
+    features,
     hardware,
+    head_fit,
     inputs,
     sanity,
 )
@@ -93,16 +95,15 @@ class Trainer:
           UserError: the checkpoint cannot be read, or a new one cannot be written.
         """
         run, progress, model, config = self._run, self._progress, self._model, self._run.config
-        is_new = progress.stage != stage.index or progress.total_steps == 0
+        is_new = progress.stage != stage.index or not (progress.total_steps or progress.epoch)
         if is_new:
             progress.begin_stage(stage.index)
             self._judge.begin_stage(stage.name)
-        if sum(stage.epochs > 0 for stage in run.stages) > 1:
-            trained = "The whole network" if stage.whole_network else "The head alone"
-            report(f"{trained} is trained.")
+        if stage.fits_head or sum(stage.epochs > 0 for stage in run.stages) > 1:
+            report(_what_is_done(stage))
         if run.own.model_fn is None or has_body(model):
             network.set_body_trainable(model, stage.whole_network)
-        elif not stage.whole_network:
+        elif not (stage.whole_network or stage.fits_head):
             raise UserError(
                 f"{param(head_epochs=stage.epochs)} needs a model with a layer called "
                 f"{network.BODY!r}, to be frozen; leave it out."
@@ -134,11 +135,26 @@ class Trainer:
             self._hooks_began = True
         if is_new and config.on_nan == "rewind":
             self.save()  # There must be something to go back to.
-        self._batches = inputs.training_batches(run, progress)
+        if not stage.fits_head:
+            self._batches = inputs.training_batches(run, progress)
 
     def stage_is_over(self) -> bool:
         """Whether all epochs of the stage are done, or patience has ended it."""
         return self._progress.epoch >= self._stage.epochs or self._progress.stopped_early
+
+    def fit_head(self) -> dict[str, float]:
+        """Fits the head on the features of the training examples, computed once.
+
+        Returns:
+          The mean `loss` of these, and `images_per_second` of the features computed here.
+
+        Raises:
+          LeftEarly: a stop is requested; the features that have been computed are kept.
+        """
+        if self._run.requests.leaves_before_first_step():
+            raise LeftEarly
+        self._hooks.epoch_begins(self._progress.total_epochs)
+        return head_fit.fit_head(self._run, self._model, self._loss)
 
     def run_steps(self) -> dict[str, float]:
         """Runs the steps that the epoch still has, saving when it is due.
@@ -221,7 +237,8 @@ class Trainer:
         self._settle_weights()  # So that what is judged is what is saved.
         if self._judge.best is not None and run.workers.chief_says(run.results.has_lost_best()):
             self._judge.forget_best()
-        decision = self._judge.judge(progress.total_epochs + 1, logs)
+        rate = 0.0 if self._stage.fits_head else None
+        decision = self._judge.judge(progress.total_epochs + 1, logs, rate)
         self._report_epoch(time.perf_counter() - began, decision.stop)
         if decision.lower_rate and not decision.stop:
             optimizers.lower_learning_rate(self._optimizer, run.config.plateau_factor)
@@ -237,6 +254,8 @@ class Trainer:
         self._progress.callbacks = self._hooks.state()
         self._run.folder.save(self._checkpoint, self._progress)
         self._judge.publish()
+        if self._run.stages[0].fits_head and self._progress.total_epochs:
+            features.forget(self._run)
         self._run.workers.meet()
 
     def end(self) -> None:
@@ -330,6 +349,12 @@ class Trainer:
         self._run.folder.restore(self._checkpoint, weights)
         # The chief's next checkpoint takes this one's place.
         self._run.workers.meet()
+
+
+def _what_is_done(stage: Stage) -> str:
+    if stage.fits_head:
+        return "The head is fitted on features of the frozen body."
+    return f"{'The whole network' if stage.whole_network else 'The head alone'} is trained."
 
 
 def _checkpoint_interval(text: str) -> tuple[float, float]:

@@ -91,6 +91,13 @@ class Workers:
         mine[self.index, : len(values)] = values
         return self._total(tf.constant(mine)).numpy()[:, : len(values)]
 
+    def chief_gives(self, values: np.ndarray) -> np.ndarray:
+        """An array of the chief's, float64, on all workers; each gives one of that shape."""
+        if self.count == 1:
+            return values
+        mine = values if self.is_chief else np.zeros_like(values)
+        return self._total(tf.constant(mine, tf.float64)).numpy()
+
     def chief_says(self, value: bool) -> bool:
         """What the chief knows, such as of the run folder that it alone writes, on all workers."""
         return bool(self.tell(float(value))[0, 0])
