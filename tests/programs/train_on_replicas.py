@@ -37,14 +37,11 @@ class Runs:
             data_dir=self._data_dir,
             run_dir=run_dir,
             model="tiny",
-            weights="none",
-            head_epochs=1,
-            epochs=2,
             batch_size=8,
             learning_rate=3e-3,
             augment_on="host",
             tensorboard=False,
-            **settings,
+            **{"weights": "none", "head_epochs": 1, "epochs": 2, **settings},
         )
         done = cloudtf.train(config)
         weights = cloudtf.load_model(f"{run_dir}/best.keras").get_weights()
@@ -86,6 +83,9 @@ def main(data_dir: str, folder: str, kind: str) -> None:
     runs.train("apart", strategy="mirrored")
     runs.train("many", strategy="mirrored", sync_batch_norm=True, steps_per_execution=4)
     runs.train("compiled", strategy="mirrored", jit_compile=True)
+    fitted = {"weights": f"{folder}/one/best.keras", "head_epochs": None, "epochs": 0}
+    runs.train("fitted", strategy="cpu", **fitted)
+    runs.train("fitted_by_two", strategy="mirrored", **fitted)
     sentences = refused(runs)
     strategy = hardware.make_strategy("mirrored")
     others = {

@@ -180,6 +180,13 @@ def test_the_same_global_batch_trains_the_same(result, other):
         np.testing.assert_allclose(its, mine, rtol=2e-2, atol=2e-3)
 
 
+def test_replicas_fit_the_same_head_on_features(result):
+    assert [row["stage"] for row in result["fitted"]["history"]] == ["features"]
+    np.testing.assert_allclose(losses(result, "fitted_by_two"), losses(result, "fitted"), rtol=1e-3)
+    for mine, its in zip(result["fitted"]["weights"], result["fitted_by_two"]["weights"]):
+        np.testing.assert_allclose(its, mine, rtol=1e-3, atol=1e-3)
+
+
 def test_batch_norm_of_each_replica_alone_does_not(result):
     difference = np.abs(np.subtract(losses(result, "apart"), losses(result, "one")))
     assert difference.max() > 1e-3

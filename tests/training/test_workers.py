@@ -141,12 +141,24 @@ def one(alone):
 
 
 @pytest.fixture(scope="module")
-def two(base, settings, alone):
+def fitted(base):
+    """Settings of a run that ends with the head fitted on the features of some body."""
+    body = network.build_model("tiny", 4, (32, 32)).get_layer("body")
+    body.save_weights(str(base / "body.weights.h5"))
+    return {
+        "weights": str(base / "body.weights.h5"), "head": "features", "head_epochs": None,
+        "feature_views": 2, "epochs": 0,
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def two(base, settings, alone, fitted):
     """What two workers print. Their runs:
 
     two: the same batches as `one`; `halves`: stopped at its fifth step by a signal to the second
     worker, then gone on with; `whole`: the same never stopped; `from_one`: begun by one process;
-    `few`: the PR-AUC of a single training example, of which one worker has none.
+    `few`: the PR-AUC of a single training example, of which one worker has none; `fitted`: the head
+    on features.
     """
     with pytest.raises(Interrupted):
         alone("from_one", max_minutes=0.0)
@@ -165,6 +177,7 @@ def two(base, settings, alone):
             ["whole", settings("whole", **EXACT), {}],
             ["from_one", settings("from_one"), {}],
             ["few", settings("few", epochs=1, train_metric_examples=1), {}],
+            ["fitted", settings("fitted", **fitted), {}],
         ],
         workers=2,
     )
@@ -190,6 +203,16 @@ def test_workers_train_as_one_on_the_same_batches(base, one, name, workers, requ
     weights = network_weights(base / name), network_weights(base / "one")
     for its, mine in zip(*weights):
         np.testing.assert_allclose(its, mine, rtol=2e-2, atol=2e-3)
+
+
+def test_workers_fit_the_head_on_the_features_of_all(base, two, alone, fitted):
+    (mine,) = alone("fitted_alone", **fitted)
+    for worker in (0, 1):
+        (its,) = result(base, "fitted", worker)["history"]
+        assert (its["stage"], its["loss"]) == ("features", pytest.approx(mine["loss"], rel=1e-4))
+    for pair in zip(network_weights(base / "fitted"), network_weights(base / "fitted_alone")):
+        np.testing.assert_allclose(*pair, rtol=1e-3, atol=1e-3)
+    assert not (base / "fitted" / "checkpoints" / "features").exists()
 
 
 def network_weights(run_dir):
