@@ -112,7 +112,7 @@ class RidgeLogistic:
         """Regressions on all examples.
 
         Args:
-          strengths: of each class, float [C].
+          strengths: the strength of the ridge of each class, float [C]; 0 or more.
         """
         at_once = max(1, _AT_ONCE // len(self._rotated))
         kernels = []

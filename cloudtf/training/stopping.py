@@ -34,7 +34,7 @@ class Watched:
     Args:
       batches: what is gone through, as often as wanted.
       requests: the run's stop requests, looked at before each batch.
-      may_leave: whether to look.
+      may_leave: false where others would wait for this process: it then goes through all batches.
     """
 
     def __init__(self, batches: Any, requests: StopRequests, may_leave: bool = True) -> None:
