@@ -32,6 +32,10 @@ Conversion: images to shards, on one machine or many, continued after a kill.
   orientation     which way up a photograph is stored
   pixels          limits of size, 16-bit values to 8 bits, memory used again
   recipe          one image file to one record
+  likeness        whether one photograph is a copy of another, turned, flipped or cropped
+  near_duplicates finds the copies among many photographs
+  copies          keeps copies in one split
+  summary         what is said in the end
   progress        what of a conversion is in place, and whether another may go on from it
   tasks           shards as tasks that other machines carry out
   beam            the same by an Apache Beam job

@@ -14,20 +14,28 @@ import dataclasses
 import hashlib
 import json
 import os
-from typing import TYPE_CHECKING, Any, Callable, Iterator, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Optional, Sequence
 
 import numpy as np
 
 from cloudtf import bars, files, machine, settings
-from cloudtf.data import imagefolder, label_frame, records, selection, shards, tasks
+from cloudtf.data import (
+    copies,
+    imagefolder,
+    label_frame,
+    records,
+    selection,
+    shards,
+    summary,
+    tasks,
+)
 from cloudtf.data.convert_config import ConvertConfig
 from cloudtf.data.labels import FOLDERS, UNKNOWN, LabelTable, combination, escaped
-from cloudtf.data.progress import PHOTOGRAPHS, Journal, is_shard
+from cloudtf.data.progress import LEFT_OUT, PHOTOGRAPHS, Journal, is_shard
 from cloudtf.data.recipe import Recipe, one_thread_an_image
 from cloudtf.errors import UsageError, UserError, param
 from cloudtf.locks import FolderLock
 from cloudtf.reporter import report
-from cloudtf.text import extremes, listed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,29 +93,29 @@ def convert(config: ConvertConfig, labels: Optional[pd.DataFrame] = None) -> rec
     _check_inputs(config, given is not None)
     write = _beam_writer(config) if config.engine == "beam" else _write
     table = selection.examples(config, given)
-    plans = [
-        shard
-        for name, indices in selection.divide(config, table).items()
-        for shard in shards.plan(name, indices, config.num_shards, _record_size(config))
-    ]
+    first = _plans(config, table)
     files.make_dirs(config.output_dir)
     with FolderLock(config.output_dir, "conversion", "output_dir", keep=False):
-        journal = Journal(config.output_dir, _settings(config, table, plans), config.overwrite)
+        known = None if config.overwrite else copies.known(config.output_dir, table.names)
+        plans = _plans(config, table, known) if known else first
+        common = _settings(config, table, first, plans)
+        journal = Journal(config.output_dir, common, config.overwrite)
         if journal.complete:
             report(
                 f"{config.output_dir} is complete already; {param(overwrite=True)} makes it anew."
             )
             manifest = records.read_manifest(config.output_dir)
         else:
+            searches = known is None and config.near_duplicates != "ignore"
             write(config, table, plans, journal)
-            manifest = _manifest(config, table, plans, journal)
+            if searches:
+                known = copies.find(config.output_dir, plans, journal.written, table.names)
+                plans = _keep_together(config, table, plans, known, journal)
+            manifest = _manifest(config, table, plans, journal, known or ())
             journal.finish(manifest)
-    report("\n".join(_summary(manifest)))
-    missing = list(_classes_missing(manifest))
-    for note in missing[: selection.SHOWN]:
+    report("\n".join(summary.tables(manifest)))
+    for note in summary.classes_missing(manifest):
         report(note)
-    if len(missing) > selection.SHOWN:
-        report(f"{len(missing) - selection.SHOWN} more splits have no image of some class.")
     return _verify(config) if config.verify else manifest
 
 
@@ -134,23 +142,75 @@ def _check_inputs(config: ConvertConfig, has_frame: bool) -> None:
             )
 
 
+def _plans(
+    config: ConvertConfig, table: LabelTable, together: Sequence[Sequence[int]] = ()
+) -> list[shards.ShardPlan]:
+    return [
+        shard
+        for name, indices in selection.divide(config, table, together).items()
+        for shard in shards.plan(name, indices, config.num_shards, _record_size(config))
+    ]
+
+
+def _keep_together(
+    config: ConvertConfig,
+    table: LabelTable,
+    plans: list[shards.ShardPlan],
+    groups: list[list[int]],
+    journal: Journal,
+) -> list[shards.ShardPlan]:
+    """Says which photographs are copies, and deals out the records again if some are divided.
+
+    Returns:
+      The plan of the shards as they are in the end.
+    """
+    if not groups:
+        return plans
+    report(copies.found(table.names, groups))
+    after = _plans(config, table, groups) if config.near_duplicates == "together" else plans
+    if after != plans:
+        written = copies.deal_again(config.output_dir, plans, after, journal.written, table.names)
+        journal.written = {one.shard.name: one for one in written}
+        assert config.images_dir is not None
+        journal.settings[PHOTOGRAPHS] = _photographs(config.images_dir, table, after)
+        report("Some were in two splits: dealt out again, so that each is with its copies.")
+    split_of = {index: plan.split for plan in after for index in plan.examples}
+    may_help = config.near_duplicates == "report" and config.split_column is None
+    for note in copies.divided(
+        [[(table.names[index], split_of[index]) for index in group] for group in groups],
+        f"{param(near_duplicates='together')} keeps copies in one split." if may_help else "",
+    ):
+        report(note)
+    return after
+
+
 def _record_size(config: ConvertConfig) -> int:
     """About how many bytes a record has; half a byte a pixel is much for a photograph."""
     return config.image_height * config.image_width // 2 + 300
 
 
 def _settings(
-    config: ConvertConfig, table: LabelTable, plans: list[shards.ShardPlan]
+    config: ConvertConfig,
+    table: LabelTable,
+    first: list[shards.ShardPlan],
+    plans: list[shards.ShardPlan],
 ) -> dict[str, Any]:
-    """What another conversion must have in common to go on from this one, by name."""
+    """What another conversion must have in common to go on from this one, by name.
+
+    `first` is the plan before anything is known of copies, `plans` that of the shards.
+    """
     assert config.images_dir is not None
     common = settings.lasting(config)
+    defaults = {field.name: field.default for field in dataclasses.fields(config)}
+    for name in LEFT_OUT:
+        if common[name] == defaults[name]:
+            del common[name]
     # Not the whole path, so that a set can be moved and is the same on every machine.
     common["images_dir"] = escaped(files.basename(_normal(config.images_dir)))
     common[PHOTOGRAPHS] = _photographs(config.images_dir, table, plans)
     digest = hashlib.sha256(json.dumps([table.classes, table.names]).encode())
     digest.update(table.labels.tobytes())
-    digest.update(json.dumps([dataclasses.astuple(plan) for plan in plans]).encode())
+    digest.update(json.dumps([dataclasses.astuple(plan) for plan in first]).encode())
     common["examples_sha256"] = digest.hexdigest()
     return common
 
@@ -187,6 +247,7 @@ def _recipe(config: ConvertConfig) -> Recipe:
         config.jpeg_quality,
         skip=config.on_error == "skip",
         aspect=config.aspect,
+        sketches=config.near_duplicates != "ignore",
     )
 
 
@@ -240,7 +301,11 @@ def _beam_writer(config: ConvertConfig) -> Callable[..., None]:
 
 
 def _manifest(
-    config: ConvertConfig, table: LabelTable, plans: list[shards.ShardPlan], journal: Journal
+    config: ConvertConfig,
+    table: LabelTable,
+    plans: list[shards.ShardPlan],
+    journal: Journal,
+    groups: Sequence[Sequence[int]],
 ) -> records.Manifest:
     skipped = [{"file": p.file, "reason": p.reason} for p in table.problems]
     plans_of: dict[str, list[shards.ShardPlan]] = collections.defaultdict(list)
@@ -284,75 +349,13 @@ def _manifest(
         skipped=tuple(skipped),
         settings=journal.settings,
         aspect=config.aspect,
+        near_duplicates=tuple(tuple(table.names[index] for index in group) for group in groups),
     )
 
 
 def _counts(classes: Sequence[str], which: np.ndarray) -> dict[str, int]:
     """For how many rows each class has True: bool [images, classes]."""
     return {name: int(count) for name, count in zip(classes, which.sum(axis=0))}
-
-
-def _summary(manifest: records.Manifest) -> Iterator[str]:
-    """Tables, narrow enough for 40 columns: the splits, the classes of each, what is unknown."""
-    yield f"{'split':<10}{'examples':>10}{'shards':>8}{'MB':>9}"
-    for split in manifest.splits.values():
-        megabytes = sum(shard.num_bytes for shard in split.shards) / 1e6
-        yield (
-            f"{split.name:<10}{split.num_examples:>10,}{len(split.shards):>8,}{megabytes:>9,.1f}"
-        )
-    if manifest.classes:
-        yield from _class_table(manifest, "class", lambda split: split.class_counts)
-    if manifest.has_unknown:
-        yield from _class_table(manifest, "unknown", lambda split: split.unknown_counts)
-    depths = records.added(split.depths for split in manifest.splits.values())
-    for bits, count in sorted(depths.items(), key=lambda item: int(item[0])):
-        if bits != "8":
-            yield (
-                f"{count:,} photograph{'s have' if count > 1 else ' has'} values of {bits} bits, "
-                "of which the records have the upper 8."
-            )
-    unreadable = [entry for entry in manifest.skipped if "shard" in entry]
-    if unreadable:
-        shown = "; ".join(f"{e['file']!r}: {e['reason']}" for e in unreadable[: selection.SHOWN])
-        more = len(unreadable) - selection.SHOWN
-        yield (
-            f"Skipped {len(unreadable)} images that cannot be used: {shown}"
-            f"{f'; and {more} more' if more > 0 else ''}."
-        )
-    if manifest.skipped:
-        yield f"{records.MANIFEST_NAME} lists all {len(manifest.skipped)} that were skipped."
-
-
-def _classes_missing(manifest: records.Manifest) -> Iterator[str]:
-    """A sentence for each split without any image of a class that another split has."""
-    for split in manifest.splits.values():
-        missing = {
-            name: sum(other.class_counts[name] for other in manifest.splits.values())
-            for name in manifest.classes
-            if not split.class_counts[name]
-        }
-        missing = {name: count for name, count in missing.items() if count}
-        if missing:
-            each = listed(f"{name} ({count:,} in all)" for name, count in missing.items())
-            yield f"No image of {split.name} shows {each}: nothing can be said of it there."
-
-
-def _class_table(
-    manifest: records.Manifest, heading: str, counts_of: Callable[[records.Split], dict[str, int]]
-) -> Iterator[str]:
-    counts = {
-        name: [counts_of(split).get(name, 0) for split in manifest.splits.values()]
-        for name in manifest.classes
-    }
-    rarest, commonest = extremes({name: sum(each) for name, each in counts.items()})
-    width = max(10, *(len(name) + 1 for name in [*rarest, *commonest]))
-    yield f"{heading:<{width}}" + "".join(f"{name:>9}" for name in manifest.splits)
-    for names in (rarest, commonest):
-        for name in names:
-            yield f"{name:<{width}}" + "".join(f"{count:>9,}" for count in counts[name])
-        if names is rarest and commonest:
-            more = len(counts) - len(rarest) - len(commonest)
-            yield f"... {more:,} more classes, all of them in {records.MANIFEST_NAME} ..."
 
 
 def _verify(config: ConvertConfig) -> records.Manifest:

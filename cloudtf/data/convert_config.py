@@ -179,6 +179,14 @@ class ConvertConfig(Settings):
         "CSV column whose equal values (photographs of one scene) stay in one split.",
         topic="splits",
     )
+    near_duplicates: str = setting(
+        "together",
+        "Photographs that are copies of others (encoded anew, resized, cropped by up to 5% of a "
+        "side, flipped, turned by 90 degrees): keep each in one split with its copies, only report "
+        "them, or do not look for them.",
+        choices=("together", "report", "ignore"),
+        topic="splits",
+    )
     max_examples: Optional[int] = setting(
         None,
         "Convert only so many images, chosen at random by the seed.",

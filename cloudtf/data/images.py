@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import simplejpeg
 
-from cloudtf.data import jpeg, kinds, orientation, other_kinds, pixels, png, tiff
+from cloudtf.data import jpeg, kinds, likeness, orientation, other_kinds, pixels, png, tiff
 from cloudtf.data.aspect import ASPECTS, fitted, resized
 
 # Shrinking by between these, two steps are as good as one area mean; see `resize`.
@@ -28,14 +28,21 @@ class Converted(NamedTuple):
     Attributes:
       encoded: the bytes of a 4:2:0 JPEG.
       depth: bits of a value as the photograph had it, 8 for fewer; see `pixels.depth_of`.
+      sketch: the bytes of its sketch, uint8 [32, 32] (see `likeness.sketch`), if it was asked for.
     """
 
     encoded: bytes
     depth: int
+    sketch: bytes
 
 
 def convert_image(
-    data: bytes, height: int, width: int, quality: int, aspect: str = ASPECTS[0]
+    data: bytes,
+    height: int,
+    width: int,
+    quality: int,
+    aspect: str = ASPECTS[0],
+    with_sketch: bool = False,
 ) -> Converted:
     """A photograph as an RGB JPEG of the given size.
 
@@ -45,13 +52,14 @@ def convert_image(
       width: columns of the result.
       quality: JPEG quality of the result, 1 to 100.
       aspect: how it gets the ratio of sides of the result, one of `ASPECTS`.
+      with_sketch: whether to make the sketch too, by which copies of the photograph are found.
 
     Raises:
       ValueError: one phrase on what is wrong with `data`; see `decode`.
     """
     image, depth = _load(data, height, width, aspect)
     encoded = simplejpeg.encode_jpeg(image, quality=quality, colorsubsampling="420")
-    return Converted(encoded, depth)
+    return Converted(encoded, depth, likeness.sketch(image).tobytes() if with_sketch else b"")
 
 
 def load(data: bytes, height: int, width: int, aspect: str = ASPECTS[0]) -> np.ndarray:

@@ -31,6 +31,9 @@ _LEFTOVER = (
 _SAME_LABELS = "examples_sha256"
 # In the settings: shard -> a digest of its photographs; null where they are remote.
 PHOTOGRAPHS = "photographs_sha256"
+# Settings that are not noted where they have their defaults: newer than sets that are to stay as
+# they are to the byte.
+LEFT_OUT = ("near_duplicates",)
 
 
 class Journal:
@@ -60,7 +63,7 @@ class Journal:
         if self.complete:
             # Left by a run that was killed just before it removed them.
             files.remove(self._path(JOURNAL_NAME))
-            tasks.clear(self.data_dir)
+            self._clear_working_files()
         else:
             self._save()
             files.remove(self._path(records.MANIFEST_NAME))
@@ -75,7 +78,13 @@ class Journal:
         """Writes `dataset.json`, then removes the journal and the files of tasks."""
         records.write_manifest(self.data_dir, manifest)
         files.remove(self._path(JOURNAL_NAME))
+        self._clear_working_files()
+
+    def _clear_working_files(self) -> None:
         tasks.clear(self.data_dir)
+        for folder in (shards.SKETCHES, shards.DEALT_AGAIN):
+            if files.is_dir(self._path(folder)):
+                files.remove_tree(self._path(folder))
 
     def _path(self, name: str) -> str:
         return files.join(self.data_dir, name)
@@ -117,7 +126,7 @@ class Journal:
         """Takes over the shards of a killed conversion, each compared with its checksum."""
         if not files.exists(self._path(JOURNAL_NAME)):
             self._refuse_undescribed()
-            tasks.clear(self.data_dir)  # Nothing says what settings they are of.
+            self._clear_working_files()  # Nothing says what settings they are of.
             return
         raw = files.read_json(self._path(JOURNAL_NAME))
         try:
@@ -151,12 +160,12 @@ class Journal:
 
     def _refuse_others(self, settings: Optional[dict[str, Any]]) -> None:
         # What a set made before a setting existed is like, its default says.
-        before = {field.name: field.default for field in dataclasses.fields(ConvertConfig)}
-        before.update(settings or {})
+        defaults = {field.name: field.default for field in dataclasses.fields(ConvertConfig)}
+        before, now = {**defaults, **(settings or {})}, {**defaults, **self.settings}
         names = [
             name
-            for name, value in self.settings.items()
-            if name != PHOTOGRAPHS and before.get(name) != value
+            for name in (*self.settings, *LEFT_OUT)
+            if name != PHOTOGRAPHS and before.get(name) != now[name]
         ]
         if not names:
             return
@@ -164,7 +173,7 @@ class Journal:
         if name is None:
             difference = "other labels or images"
         else:
-            difference = f"{param(**{name: before[name]})}, not {self.settings[name]}"
+            difference = f"{param(**{name: before[name]})}, not {now[name]}"
         raise UserError(
             f"{self.data_dir} holds a set made with {difference}; choose another "
             f"{param('output_dir')}, or replace that set with {param(overwrite=True)}."
@@ -192,7 +201,7 @@ class Journal:
         """Removes the set that is there: manifest, journal, tasks and shards."""
         files.remove(self._path(records.MANIFEST_NAME))
         files.remove(self._path(JOURNAL_NAME))
-        tasks.clear(self.data_dir)
+        self._clear_working_files()
         for name in files.list_dir(self.data_dir):
             if is_shard(name):
                 files.remove(self._path(name))

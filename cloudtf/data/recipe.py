@@ -27,6 +27,7 @@ class Recipe:
       quality: JPEG quality of the images in the records, 1 to 100.
       skip: leave out photographs that cannot be used, in place of an error.
       aspect: how photographs get the ratio of sides of the records, one of `ASPECTS`.
+      sketches: make a sketch of each photograph too, by which its copies are found.
     """
 
     images_dir: str
@@ -35,6 +36,7 @@ class Recipe:
     quality: int
     skip: bool
     aspect: str = ASPECTS[0]
+    sketches: bool = False
 
     def outcome(self, name: str, label: Optional[np.ndarray]) -> shards.Outcome:
         """The record of one photograph, or why it was left out.
@@ -50,9 +52,8 @@ class Recipe:
         path = files.join(self.images_dir, *name.split("/"))
         try:
             data = files.read_bytes(path)
-            return make_record(
-                data, name, label, self.height, self.width, self.quality, self.aspect
-            )
+            size = self.height, self.width
+            return make_record(data, name, label, *size, self.quality, self.aspect, self.sketches)
         except (ValueError, UserError) as error:
             if self.skip and (isinstance(error, ValueError) or files.is_lasting(error)):
                 return shards.Outcome(None, str(error).rstrip("."))
@@ -83,6 +84,7 @@ def make_record(
     width: int,
     quality: int,
     aspect: str = ASPECTS[0],
+    with_sketch: bool = False,
 ) -> shards.Outcome:
     """The record of one photograph: a serialised `tf.train.Example`, and what it was made from.
 
@@ -94,11 +96,12 @@ def make_record(
       width: W, columns of the image in the record.
       quality: JPEG quality of the image in the record, 1 to 100.
       aspect: how the photograph gets the ratio of sides of the record, one of `ASPECTS`.
+      with_sketch: whether to make a sketch too, by which copies of the photograph are found.
 
     Raises:
       ValueError: one phrase on what is wrong with `data`.
     """
-    encoded, depth = images.convert_image(data, height, width, quality, aspect)
+    encoded, depth, sketch = images.convert_image(data, height, width, quality, aspect, with_sketch)
     features: dict[str, tfrecord.Feature] = {
         records.ENCODED: encoded,
         records.FORMAT: b"jpeg",
@@ -109,4 +112,4 @@ def make_record(
     }
     if label is not None:
         features[records.LABEL] = label.tolist()
-    return shards.Outcome(tfrecord.encode_example(features), depth=depth)
+    return shards.Outcome(tfrecord.encode_example(features), depth=depth, sketch=sketch)

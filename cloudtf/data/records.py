@@ -107,6 +107,9 @@ class Manifest:
       jpeg_quality: the quality at which the images were encoded, 1 to 100.
       seed: keyed the division into splits and the order of examples in them.
       splits: split name -> what it holds.
+      near_duplicates: the files of each group of photographs that are copies of one (encoded anew,
+        resized, cropped, flipped or turned), as far as they were looked for; in `dataset.json`
+        only where there are any.
       skipped: one `{"file": ..., "reason": ...}` for each row and image left out, with `"shard"`
         where it was an image that could not be used.
       settings: the settings of the conversion and digests of its input; another run of the
@@ -125,6 +128,7 @@ class Manifest:
     settings: Optional[dict[str, Any]] = None
     aspect: str = ASPECTS[0]
     format_version: int = FORMAT_VERSION
+    near_duplicates: tuple[tuple[str, ...], ...] = ()
 
     @property
     def has_unknown(self) -> bool:
@@ -229,7 +233,20 @@ def _manifest(raw: dict[str, Any]) -> Manifest:
         skipped=skipped,
         settings=None if raw.get("settings") is None else dict(raw["settings"]),
         aspect=_aspect(raw.get("aspect", ASPECTS[0])),
+        near_duplicates=_groups(raw.get("near_duplicates", [])),
     )
+
+
+def _groups(raw: Any) -> tuple[tuple[str, ...], ...]:
+    if not isinstance(raw, list) or not all(isinstance(group, list) for group in raw):
+        raise ValueError("near_duplicates is no list of lists")
+    groups = tuple(
+        tuple(_text(name, "a file of near_duplicates") for name in group) for group in raw
+    )
+    names = [name for group in groups for name in group]
+    if any(len(group) < 2 for group in groups) or len(set(names)) < len(names):
+        raise ValueError("near_duplicates has a group of one file, or a file twice")
+    return groups
 
 
 def _split(name: str, raw: dict[str, Any], classes: tuple[str, ...]) -> Split:
@@ -317,6 +334,8 @@ def write_manifest(data_dir: str, manifest: Manifest) -> None:
         del split["name"]
         if not split["unknown_counts"]:
             del split["unknown_counts"]
+    if not manifest.near_duplicates:
+        del raw["near_duplicates"]
     files.write_json(files.join(data_dir, MANIFEST_NAME), raw)
 
 

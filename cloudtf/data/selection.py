@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from typing import Optional
+from typing import Optional, Sequence
 
 import numpy as np
 
@@ -163,8 +163,17 @@ def _report_problems(config: ConvertConfig, table: LabelTable, source: str) -> N
         raise UserError(f"No image of {source} can be used.")
 
 
-def divide(config: ConvertConfig, table: LabelTable) -> dict[str, np.ndarray]:
-    """Indices of the examples of each split, in the order in which they are stored."""
+def divide(
+    config: ConvertConfig, table: LabelTable, together: Sequence[Sequence[int]] = ()
+) -> dict[str, np.ndarray]:
+    """Indices of the examples of each split, in the order in which they are stored.
+
+    Args:
+      config: the settings of the converter; the splits' are under `splits`.
+      table: the images and their labels.
+      together: groups of indices, each of which stays in one split, unless a column of the table
+        decides the splits.
+    """
     everything = np.arange(len(table.names))
     if not table.classes:
         return {"test": everything}
@@ -173,7 +182,7 @@ def divide(config: ConvertConfig, table: LabelTable) -> dict[str, np.ndarray]:
         parts = {str(name): everything[column == name] for name in np.unique(column)}
     else:
         names = [f"fold{i}" for i in range(config.folds)] or ["train", "val"]
-        part = _parts(config, table)
+        part = _parts(config, table, together)
         parts = {name: everything[part == i] for i, name in enumerate(names)}
         if not config.folds and config.val_fraction == 0:
             del parts["val"]
@@ -190,13 +199,31 @@ def divide(config: ConvertConfig, table: LabelTable) -> dict[str, np.ndarray]:
     }
 
 
-def _parts(config: ConvertConfig, table: LabelTable) -> np.ndarray:
+def _parts(
+    config: ConvertConfig, table: LabelTable, together: Sequence[Sequence[int]]
+) -> np.ndarray:
+    part = _parts_of_labels(config, table, table.columns.get(config.group_column or ""))
+    if all(len(set(part[list(group)])) == 1 for group in together):
+        return part
+    sizes = np.bincount(part)
+    if config.group_column is None:
+        if len(table.names) - sum(len(group) - 1 for group in together) < len(sizes):
+            return part  # So few photographs are different that a split would have none.
+        return splits.one_by_one(table.labels, sizes, config.seed, together)
+    groups = splits.joined(table.columns[config.group_column], together)
+    if len(set(groups)) < len(sizes):
+        return part
+    return _parts_of_labels(config, table, groups)
+
+
+def _parts_of_labels(
+    config: ConvertConfig, table: LabelTable, groups: Optional[Sequence[str]]
+) -> np.ndarray:
     labels, val = table.labels, config.val_fraction
-    if config.group_column is not None:
+    if groups is not None:
         if not config.folds and val == 0:
             return np.zeros(len(labels), np.int64)
         shares = [1 / config.folds] * config.folds if config.folds else [1 - val, val]
-        groups = table.columns[config.group_column]
         return splits.grouped(labels, groups, shares, config.seed)
     if config.folds:
         part = splits.stratified_folds(labels, config.folds, config.seed)

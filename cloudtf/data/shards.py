@@ -13,6 +13,11 @@ from cloudtf import files, machine
 from cloudtf.data import records, tfrecord
 
 MAX_SHARD_BYTES = 100_000_000
+# The folder, beside the shards while a conversion runs, of a file a shard: for each of its records
+# the depth of the photograph, a byte, and its sketch. It is there where sketches are made.
+SKETCHES = ".convert_sketches"
+# The folder for shards that are dealt out again, until all of them are whole.
+DEALT_AGAIN = ".convert_dealt_again"
 # Eight readers or workers find a shard each, if that leaves a shard as many examples.
 USUAL_SHARDS = 8
 # Shards that a training pipeline reads at once, where there are so many.
@@ -43,11 +48,13 @@ class Outcome:
       record: the serialised example; None if it was left out.
       reason: one phrase why it was.
       depth: bits of a value in the photograph, at least 8.
+      sketch: the photograph in 32 x 32 grey bytes, where its copies are looked for.
     """
 
     record: Optional[bytes]
     reason: str = ""
     depth: int = 8
+    sketch: bytes = b""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,7 +133,7 @@ def write(
         outcomes = itertools.chain.from_iterable(made)
         try:
             for shard_plan in plans:
-                yield _write_one(data_dir, shard_plan, outcomes, progress)
+                yield write_one(data_dir, shard_plan, outcomes, progress)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
@@ -139,14 +146,23 @@ def _chunks(indices: list[int], workers: int) -> Iterator[list[int]]:
         done += length
 
 
-def _write_one(
+def write_one(
     data_dir: str,
     shard_plan: ShardPlan,
     outcomes: Iterator[Outcome],
     progress: Callable[[int], object],
 ) -> Written:
+    """Writes one shard, whole, from the outcomes of its examples, whose records are framed.
+
+    Args:
+      data_dir: the folder of the shard.
+      shard_plan: its name and its examples.
+      outcomes: what came of each of them, in order; may go on with others'.
+      progress: called with 1 after each example.
+    """
     digest, length, skipped = hashlib.sha256(), 0, {}
     depths: collections.Counter[str] = collections.Counter()
+    notes = []
     target = files.join(data_dir, shard_plan.name)
     with files.replacing(target) as temporary, open(temporary, "w+b") as file:
         for index in shard_plan.examples:
@@ -159,6 +175,11 @@ def _write_one(
             digest.update(outcome.record)
             length += len(outcome.record)
             depths[str(outcome.depth)] += 1
+            notes.append(bytes([outcome.depth]) + outcome.sketch)
+        if any(len(note) > 1 for note in notes):
+            # Before the shard is in place, so that none is there without its sketches.
+            files.make_dirs(files.join(data_dir, SKETCHES))
+            files.write_bytes(files.join(data_dir, SKETCHES, shard_plan.name), b"".join(notes))
         crcs = tfrecord.edge_crcs(file, length)
     kept = len(shard_plan.examples) - len(skipped)
     shard = records.Shard(shard_plan.name, kept, length, digest.hexdigest(), crcs, dict(depths))

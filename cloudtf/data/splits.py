@@ -134,6 +134,33 @@ def one_by_one(
     return _deal(features, order, shares, (counts, np.asarray(sizes)))[member]
 
 
+def joined(groups: Sequence[str], together: Sequence[Sequence[int]]) -> list[str]:
+    """Groups of images, with those made one that have images in common with one of `together`.
+
+    Args:
+      groups: the group of each image; an empty name is a group of its own.
+      together: lists of indices of images.
+
+    Returns:
+      A name for each image, the same for all of a group, none of them empty.
+
+    >>> joined(["", "a", "a", "b", ""], [[0, 2]])
+    ['1', '1', '1', '3', '4']
+    """
+    first: dict[str, int] = {}
+    leader = [first.setdefault(name, i) if name else i for i, name in enumerate(groups)]
+
+    def find(i: int) -> int:
+        while leader[i] != i:
+            i = leader[i]
+        return i
+
+    for group in together:
+        for one, other in zip(group, group[1:]):
+            leader[find(one)] = find(other)
+    return [str(find(i)) for i in range(len(groups))]
+
+
 def is_balanced(labels: np.ndarray, part: np.ndarray) -> bool:
     """Whether each part has its share of each class: to within one image or a twentieth of it.
 

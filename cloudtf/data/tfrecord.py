@@ -49,6 +49,25 @@ def encode_example(features: Mapping[str, Feature]) -> bytes:
     return _field(1, b"".join(entries))
 
 
+def bytes_of(record: bytes, name: str) -> bytes:
+    """The bytes of one feature of a serialised `tf.train.Example`.
+
+    >>> bytes_of(encode_example({"image/format": b"jpeg", "image/height": [64]}), "image/format")
+    b'jpeg'
+
+    Raises:
+      ValueError: there is no such feature, or it holds no bytes.
+    """
+    try:
+        for features in _values(record, 1):
+            for entry in _values(features, 1):
+                if next(_values(entry, 1)) == name.encode():
+                    return next(_values(next(_values(next(_values(entry, 2)), 1)), 1))
+    except (StopIteration, IndexError) as error:
+        raise ValueError(f"it holds no bytes in {name}") from error
+    raise ValueError(f"it has no {name}")
+
+
 def frame(record: bytes) -> bytes:
     """One record as it stands in a TFRecord file: length, its checksum, bytes, their checksum."""
     length = struct.pack("<Q", len(record))
@@ -192,6 +211,28 @@ def _block_tables() -> tuple[np.ndarray, list[list[int]]]:
             states = after_zero(states)
         shift.append(states.tolist())
     return places.ravel(), shift
+
+
+def _values(message: bytes, number: int) -> Iterator[bytes]:
+    """The contents of a message's length-delimited fields of one number; it has no others."""
+    at = 0
+    while at < len(message):
+        tag, at = _number(message, at)
+        length, at = _number(message, at)
+        if tag == number << 3 | 2:
+            yield message[at : at + length]
+        at += length
+
+
+def _number(message: bytes, at: int) -> tuple[int, int]:
+    """The varint at a place, and the place after it."""
+    value = shift = 0
+    while True:
+        byte = message[at]
+        value |= (byte & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 0x80:
+            return value, at
 
 
 def _field(number: int, content: bytes) -> bytes:

@@ -6,7 +6,7 @@ import re
 from typing import Collection, Iterator, Optional, Sequence
 
 from cloudtf import files, machine
-from cloudtf.data import records, shards, verify
+from cloudtf.data import copies, records, shards, verify
 from cloudtf.diagnosis.findings import Sheet
 from cloudtf.errors import param
 from cloudtf.pipeline.cache import WORDS, Cache, room_for
@@ -95,6 +95,44 @@ def evenly(all_shards: Sequence[records.Shard], how_many: Optional[int]) -> list
     if how_many is None or how_many >= len(all_shards):
         return list(all_shards)
     return [all_shards[i * len(all_shards) // how_many] for i in range(how_many)]
+
+
+def check_copies(
+    sheet: Sheet, data_dir: str, manifest: records.Manifest, how_many: Optional[int]
+) -> None:
+    """Whether photographs have copies (turned, cropped, encoded anew) in another split.
+
+    Args:
+      sheet: the report, to which the findings are added.
+      data_dir: the folder of the records.
+      manifest: the content of `dataset.json` in that folder.
+      how_many: the number of shards that are read; None: all.
+    """
+    if len(manifest.splits) < 2:
+        return
+    chosen = evenly(
+        [shard for split in manifest.splits.values() for shard in split.shards], how_many
+    )
+    names = {shard.name for shard in chosen}
+    groups = sheet.attempt(
+        lambda: copies.find_in_records(
+            data_dir,
+            {
+                split.name: [shard for shard in split.shards if shard.name in names]
+                for split in manifest.splits.values()
+            },
+        )
+    )
+    if groups is None:
+        return
+    fix = (
+        f"Convert again with {param(near_duplicates='together')}, which keeps copies in one split."
+    )
+    told = copies.divided(groups, fix)
+    for sentence in told:
+        sheet.note(sentence)
+    if chosen and not told:
+        sheet.ok("No photograph that was read has a copy in another split")
 
 
 def _check_strays(sheet: Sheet, data_dir: str, known: Collection[str]) -> None:

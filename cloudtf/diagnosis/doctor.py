@@ -53,6 +53,8 @@ def doctor(config: DoctorConfig, environment: Mapping[str, str]) -> Diagnosis:
     if manifest is not None:
         before = sheet.wrong_count
         data_checks.check_shards(sheet, config.data_dir, manifest, config.check_shards, usable)
+        if usable and sheet.wrong_count == before:
+            data_checks.check_copies(sheet, config.data_dir, manifest, config.check_shards)
         if config.on_bad_record == "skip" and sheet.wrong_count > before:
             sheet.note(
                 f"{param(on_bad_record='skip')} leaves out damaged records, up to 1% of a split."
