@@ -43,7 +43,8 @@ def config(source, output, **options):
 
 
 def content(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    """The files, and nothing for a folder, which a whole set has none of."""
+    return {p.name: p.read_bytes() if p.is_file() else None for p in folder.iterdir()}
 
 
 @pytest.fixture(scope="module")
