@@ -21,6 +21,7 @@ Labels and splits: which image has which classes, and goes to which split.
 Conversion: images to shards, on one machine or many, continued after a kill.
   convert_config  the settings
   convert         the converter itself
+  first_look      what will happen to the photographs, in sentences
   images          reads one image file, turns it upright, resizes and encodes it
   jpeg            JPEG files to pixels
   jpeg_picture    what of a JPEG makes its picture, without what is odd beside it

@@ -21,6 +21,7 @@ import numpy as np
 from cloudtf import bars, files, machine, settings
 from cloudtf.data import (
     copies,
+    first_look,
     imagefolder,
     label_frame,
     records,
@@ -87,12 +88,12 @@ def convert(config: ConvertConfig, labels: Optional[pd.DataFrame] = None) -> rec
     """
     if config.images_dir is None:
         return _verify(config)
-    given = None if labels is None else label_frame.table(labels)
-    if given is None and config.labels_csv is None and config.label_format != FOLDERS:
-        given = imagefolder.table(config.images_dir, config.labels_encoding)
-    _check_inputs(config, given is not None)
+    found = None
+    if labels is None and config.labels_csv is None and config.label_format != FOLDERS:
+        found = imagefolder.table(config.images_dir, config.labels_encoding)
+    _check_inputs(config, labels is not None or found is not None)
     write = _beam_writer(config) if config.engine == "beam" else _write
-    table = selection.examples(config, given)
+    table = selection.examples(config, found if labels is None else label_frame.table(labels))
     first = _plans(config, table)
     files.make_dirs(config.output_dir)
     with FolderLock(config.output_dir, "conversion", "output_dir", keep=False):
@@ -106,6 +107,9 @@ def convert(config: ConvertConfig, labels: Optional[pd.DataFrame] = None) -> rec
             )
             manifest = records.read_manifest(config.output_dir)
         else:
+            size = config.image_height, config.image_width
+            for note in first_look.notes(config.images_dir, table.names, *size, config.aspect):
+                report(note)
             searches = known is None and config.near_duplicates != "ignore"
             write(config, table, plans, journal)
             if searches:

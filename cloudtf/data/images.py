@@ -101,6 +101,19 @@ def upright_size(data: bytes) -> tuple[int, int]:
     return (size[1], size[0]) if turned >= 5 else size
 
 
+def is_grey(data: bytes) -> bool:
+    """Whether a photograph has one band (beside alpha); of a JPEG or PNG from its header.
+
+    Raises:
+      ValueError: one phrase on what is wrong with `data`; see `decode`.
+    """
+    if data[:2] == b"\xff\xd8":
+        return data[jpeg.read_header(data).frame + 5] == 1
+    if data[:8] == png.SIGNATURE:
+        return data[25:26] in (b"\0", b"\4")
+    return _read_other(data).bands == 1
+
+
 def decode(data: bytes, min_height: int = 0, min_width: int = 0) -> np.ndarray:
     """The pixels of a photograph, upright.
 
@@ -202,11 +215,15 @@ def _read(data: bytes, min_height: int, min_width: int, memory: pixels.Memory) -
     if data[:8] == png.SIGNATURE:
         image, turned, depth = png.decode(data)
         return _Photograph(image, turned, image.shape[:2], depth)
+    other = _read_other(data)
+    return _Photograph(other.image, other.orientation, other.image.shape[:2], other.depth)
+
+
+def _read_other(data: bytes) -> other_kinds.Decoded:
     kind = kinds.kind_of(data)
     if kind not in kinds.READABLE:
         raise ValueError(kinds.refusal(data))
-    other = tiff.decode(data) if kind == "TIFF" else other_kinds.decode(kind, data)
-    return _Photograph(other.image, other.orientation, other.image.shape[:2], other.depth)
+    return tiff.decode(data) if kind == "TIFF" else other_kinds.decode(kind, data)
 
 
 def _scratch(shape: tuple[int, int, int]) -> np.ndarray:
