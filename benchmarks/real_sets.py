@@ -3,9 +3,10 @@
     python benchmarks/real_sets.py --sets=emoji,earth --sizes=64,96
 
 Each set becomes a folder of pictures and `labels.csv` with a column a class (0 or 1), `group` (what
-must not cross a split) and `split`: some 2,100 images to train on, 525 in val and 525 in test, with
-groups kept whole. Choose epochs and settings on val, report test. Nothing of the sets is part of
-this project, and nothing is handed on:
+must not cross a split), `split` (some 2,100 images to train on, 525 in val and 525 in test, groups
+kept whole) and `fold`, which deals those of train and val out to five folds. Choose epochs and
+settings on val, or over the folds, and report test. Nothing of the sets is part of this project,
+and nothing is handed on:
 
 - emoji: 64-pixel pictures of emoji by two vendors, from the npm packages emoji-datasource-google
   and -twitter, on white. Labels: the category, women, men, and the tone of skin. Group: the emoji,
@@ -34,7 +35,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
-from typing import Any, Callable, Iterator, NamedTuple
+from typing import Callable, Iterator, NamedTuple
 
 import cv2
 import harness
@@ -54,6 +55,7 @@ SIZE = 64
 NUM_IMAGES = 3150
 # The share of the images that each split gets, whole groups dealt out.
 SPLITS = {"train": 4 / 6, "val": 1 / 6, "test": 1 / 6}
+NUM_FOLDS = 5
 SEED = 2019
 
 
@@ -248,26 +250,29 @@ def prepared(name: str, work_dir: str) -> str:
     labels = np.array([[label in picture.labels for label in classes] for picture in pictures], int)
     groups = [picture.group for picture in pictures]
     parts = grouped(labels, groups, tuple(SPLITS.values()), SEED)
+    splits = np.array(list(SPLITS), object)[parts]
+    folds = splits.copy()
+    ours = np.flatnonzero(splits != "test")
+    shares = [1 / NUM_FOLDS] * NUM_FOLDS
+    for index, fold in zip(ours, grouped(labels[ours], [groups[i] for i in ours], shares, SEED)):
+        folds[index] = f"fold{fold}"
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(("image", "group", "split", *classes))
-    for picture, row, part in zip(pictures, labels, parts):
+    rows.writerow(("image", "group", "split", "fold", *classes))
+    for picture, row, split, fold in zip(pictures, labels, splits, folds):
         cv2.imwrite(os.path.join(folder, "images", picture.name), picture.pixels[..., ::-1])
-        rows.writerow((picture.name, picture.group, list(SPLITS)[part], *row))
+        rows.writerow((picture.name, picture.group, split, fold, *row))
     with open(table + ".part", "w", encoding="utf-8") as file:
         file.write(text.getvalue())
     os.replace(table + ".part", table)  # Last, so that a set that has it is whole.
     return folder
 
 
-def converted(name: str, work_dir: str, size: int, folds: int = 0) -> str:
-    """Records of a set at `size` x `size`: train, val and test, or folds of all its images."""
+def converted(name: str, work_dir: str, size: int, folds: bool = False) -> str:
+    """Records of a set at `size` x `size`: train, val and test, or fold0 to fold4 and test."""
     folder = prepared(name, work_dir)
-    path = f"{folder}-{size}{f'-{folds}folds' if folds else ''}"
+    path = f"{folder}-{size}{'-folds' if folds else ''}"
     if not os.path.exists(os.path.join(path, records.MANIFEST_NAME)):
-        how: dict[str, Any] = {"split_column": "split"}
-        if folds:
-            how = {"group_column": "group", "folds": folds}
         with timing.quiet():
             convert(
                 ConvertConfig(
@@ -278,8 +283,8 @@ def converted(name: str, work_dir: str, size: int, folds: int = 0) -> str:
                     image_width=size,
                     image_column="image",
                     classes=SETS[name][1],
+                    split_column="fold" if folds else "split",
                     overwrite=True,
-                    **how,
                 )
             )
     return path
@@ -322,7 +327,7 @@ def describe(folder: str) -> str:
     with open(os.path.join(folder, "labels.csv"), encoding="utf-8", newline="") as file:
         text = file.read()
     rows = list(csv.DictReader(io.StringIO(text)))
-    classes = [name for name in rows[0] if name not in ("image", "group", "split")]
+    classes = [name for name in rows[0] if name not in ("image", "group", "split", "fold")]
     table = []
     for split in SPLITS:
         part = [row for row in rows if row["split"] == split]
@@ -346,5 +351,5 @@ def main() -> None:
 if __name__ == "__main__":
     flags.DEFINE_list("sets", list(SETS), "Sets to prepare.")
     flags.DEFINE_list("sizes", ["64", "96", "128"], "Rows and columns of the records.")
-    flags.DEFINE_integer("folds", 0, "Records in so many folds, in place of train, val and test.")
+    flags.DEFINE_bool("folds", False, "Records of fold0 to fold4 and test.")
     harness.run(main)
