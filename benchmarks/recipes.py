@@ -42,7 +42,6 @@ from cloudtf.diagnosis import timing
 from cloudtf.synthetic.synthesize import KAGGLE_COUNTS, SynthesizeConfig, synthesize
 
 FLAGS = flags.FLAGS
-SEEDS = (0, 1, 2)
 CLOUDS = 1200
 _BEGIN, _END = "<!-- written by benchmarks/recipes.py -->", "<!-- end -->"
 
@@ -183,7 +182,7 @@ def _with_splits(folder: str, folds: bool) -> str:
 
 def wanted() -> Iterator[Run]:
     """The runs of all studies, or of those of --only: all rows with the first seed, and so on."""
-    for seed in SEEDS:
+    for seed in map(int, FLAGS.seeds):
         for study_name, study in STUDIES.items():
             for row, changes in {"": "", **study.rows}.items():
                 if FLAGS.only and not {study_name, f"{study_name}/{row}"} & set(FLAGS.only):
@@ -358,6 +357,7 @@ if __name__ == "__main__":
     flags.DEFINE_string("results", "recipes.jsonl", "File of the runs, a line each.")
     flags.DEFINE_string("until", None, "Time of day, HH:MM, after which no run begins.")
     flags.DEFINE_list("sets", ["clouds", "earth", "emoji"], "Sets to run on.")
+    flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds of the training.")
     flags.DEFINE_list("only", [], "Studies, or STUDY/ROW, to run.")
     flags.DEFINE_string("write", None, "Measure nothing; write the tables into this document.")
     harness.run(main)
