@@ -13,6 +13,7 @@ from cloudtf.model import network
 from cloudtf.pipeline.batching import Batch
 from cloudtf.training import building, hardware, inputs
 from cloudtf.training.config import TrainConfig
+from cloudtf.training.own_parts import OwnParts
 from cloudtf.training.step import TrainStep
 
 
@@ -31,14 +32,16 @@ def prepare(config: TrainConfig, strategy: tf.distribute.Strategy, model: tf.ker
         optimizer,
         building.settings_loss(config, [1.0] * model.output_shape[-1] if weighted else None, False),
         strategy,
-        config.batch_size,
+        config.images_per_step,
         seed=0,
         device_augmentations=config if on_device else None,
         jit_compile=hardware.jit_compiles(config, strategy),
+        unsettled=building.unsettled_batch_norm(config, OwnParts(), model),
+        accumulate_steps=hardware.accumulates(config, strategy),
     )
     batches = _batches(config, strategy, model)
     count = config.steps_per_execution
-    images = config.batch_size * count
+    images = config.images_per_step * count
 
     def measure(wanted: int) -> Turn:
         calls = max(1, round(wanted / images))
@@ -55,7 +58,7 @@ def _batches(
     config: TrainConfig, strategy: tf.distribute.Strategy, model: tf.keras.Model
 ) -> Iterator[Any]:
     """One random batch again and again, as each replica takes it."""
-    share = hardware.per_replica_batch(strategy, config.batch_size)
+    share = hardware.per_replica_batch(strategy, config.batch_size) * config.accumulate_steps
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (share, *model.input_shape[1:]), np.uint8)
     labels = random.integers(0, 2, (share, model.output_shape[-1])).astype(np.float32)

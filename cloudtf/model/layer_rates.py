@@ -137,5 +137,7 @@ class LayerRates:
 
 def _key(variable: Any) -> str:
     """The same for a variable and each replica's copy of it."""
-    container = getattr(variable, "_distributed_container", None)
-    return (container() if container else variable)._unique_id
+    if not isinstance(variable, tf.distribute.DistributedValues):
+        container = getattr(variable.handle, "_distributed_container", None)
+        variable = container() if container else variable
+    return variable._unique_id

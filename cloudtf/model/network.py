@@ -72,8 +72,9 @@ def build_model(
         `cloudtf.model.weights.load`).
       dropout: share of the body's features dropped before the head, from 0 to under 1.
       batch_norm_momentum: how slowly all batch-norm averages follow, from 0 to under 1; None leaves
-        the network's own: 0.99, or 0.9 in EfficientNetV2. A run of a few hundred steps needs about
-        0.9, or the averages lag behind the weights. (ConvNeXt has no batch norm.)
+        the network's own: 0.99, or 0.9 in EfficientNetV2. `cloudtf.train` lets them follow faster
+        at first; in `model.fit` a training of a few hundred steps needs about 0.9, or they lag
+        behind the weights. (ConvNeXt has no batch norm.)
       sync_batch_norm: average batch statistics over replicas.
       num_channels: 3, or another number with random weights.
 

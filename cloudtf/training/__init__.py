@@ -20,6 +20,7 @@ What is decided before the first step:
 What is kept:
   checkpoints      all that a resumed run restores
   judge, patience  scores an epoch, keeps the best model, decides what follows
+  weight_average   the average of the weights over steps; soup, over epochs
   results          best model and history in the run folder; summaries for TensorBoard
   pr_auc_callback  the same for `model.fit`; fit_checks says early what cannot be
 
@@ -27,6 +28,6 @@ What may go wrong on the way:
   stopping         signals and the time limit
   sanity           numbers that are not finite
 
-And batch_norm (averages over replicas), epoch_line (what is said of an epoch), malloc (keeps freed
-memory), profiling (a trace of some steps).
+And accumulation (a batch in parts), batch_norm (its averages), epoch_line (what is said of an
+epoch), malloc (keeps freed memory), profiling (a trace of some steps).
 """

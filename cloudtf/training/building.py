@@ -11,9 +11,10 @@ from cloudtf.data import records
 from cloudtf.errors import UsageError, param
 from cloudtf.evaluation import scoring
 from cloudtf.model import class_weights, layer_rates, losses, network, optimizers
-from cloudtf.training import hardware, inputs
+from cloudtf.training import batch_norm, hardware, inputs
 from cloudtf.training.config import TrainConfig
 from cloudtf.training.judge import Judge
+from cloudtf.training.own_parts import OwnParts
 from cloudtf.training.patience import Patience
 from cloudtf.training.run import Run
 
@@ -48,6 +49,21 @@ def build_model(
             batch_norm_momentum=config.batch_norm_momentum,
             sync_batch_norm=config.sync_batch_norm,
         )
+
+
+def unsettled_batch_norm(
+    config: TrainConfig, own: OwnParts, model: tf.keras.Model
+) -> list[tf.keras.layers.Layer]:
+    """The batch-norm layers whose averages must forget their first values.
+
+    Args:
+      config: the settings of the run.
+      own: where the network may come from.
+      model: as a new run begins with it.
+    """
+    if own.model_fn is not None:
+        return batch_norm.unsettled(model)
+    return batch_norm.layers_of(model) if config.weights == "none" else []
 
 
 def make_optimizer(

@@ -72,8 +72,8 @@ class TrainConfig(Augmentations):
     )  # fmt: skip
     batch_norm_momentum: Optional[float] = setting(
         None,
-        "Momentum of the batch-norm averages. The network's own, 0.99, needs some 500 steps to "
-        "settle: runs of a few hundred steps want 0.9.",
+        "Momentum of the batch-norm averages; the network's own is 0.99 or 0.9. From random "
+        "weights it is less in the first steps, so that the averages of short runs are right too.",
         minimum=0,
         maximum=0.9999,
         topic="model",
@@ -84,6 +84,13 @@ class TrainConfig(Augmentations):
 
     batch_size: int = setting(
         32, "Images a step over all replicas.", minimum=1, topic="optimization"
+    )
+    accumulate_steps: int = setting(
+        1,
+        "Batches whose gradients are summed for one step: as one of so many times `batch_size` "
+        "images, in the memory of one. Batch norm takes its statistics from each.",
+        minimum=1,
+        topic="optimization",
     )
     head: Optional[str] = setting(
         None,
@@ -164,6 +171,20 @@ class TrainConfig(Augmentations):
         0.01, "The rate at a stage's end, as a share of its peak.", minimum=0, maximum=1,
         topic="optimization",
     )  # fmt: skip
+    ema: Optional[float] = setting(
+        None,
+        "Judge and keep an average of the weights, of which each step leaves this share: 0.999 is "
+        "over some 1000 steps, and at most over the last tenth of those so far.",
+        minimum=0,
+        maximum=0.999999,
+        topic="optimization",
+    )
+    soup: Optional[str] = setting(
+        None,
+        "At the end judge the average of the last so many epochs' weights, or (greedy) of those of "
+        "the five best that make it better, and keep it if it is better than the best epoch.",
+        topic="optimization",
+    )
     loss: str = setting("bce", "Loss.", choices=LOSSES, topic="loss")
     focal_gamma: float = setting(
         choices.FOCAL_GAMMA, "Exponent of `loss='focal'`.", minimum=0, maximum=20, topic="loss"
@@ -344,6 +365,10 @@ class TrainConfig(Augmentations):
             )
         self._check_loss()
         self._check_head()
+        if self.soup is not None and not re.fullmatch(r"greedy|[2-9]|[1-9]\d", self.soup):
+            raise UsageError(
+                f"{param(soup=self.soup)} must be a number of epochs from 2 to 99, or greedy."
+            )
         if self.stage_epochs == (0, 0):
             raise UsageError(
                 f"{param('head_epochs')} and {param('epochs')} are both 0: there is nothing to "
@@ -394,6 +419,11 @@ class TrainConfig(Augmentations):
         if self.head is not None:
             return self.head == "features"
         return self.weights != "none" and self.head_epochs is None
+
+    @property
+    def images_per_step(self) -> int:
+        """Images of one update, over all replicas."""
+        return self.batch_size * self.accumulate_steps
 
     @property
     def stage_epochs(self) -> tuple[int, int]:

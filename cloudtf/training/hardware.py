@@ -88,15 +88,32 @@ def jit_compiles(config: TrainConfig, strategy: tf.distribute.Strategy) -> bool:
     """
     if not config.jit_compile or accelerator(strategy) == "TPU":
         return False
+    _refuse_sums_over_replicas(config, strategy, param(jit_compile=True))
+    return True
+
+
+def accumulates(config: TrainConfig, strategy: tf.distribute.Strategy) -> int:
+    """The parts in which a step computes its batch, one after the other.
+
+    Raises:
+      UsageError: replicas would have to speak to each other within each part.
+    """
+    if config.accumulate_steps > 1:
+        named = param(accumulate_steps=config.accumulate_steps)
+        _refuse_sums_over_replicas(config, strategy, named)
+    return config.accumulate_steps
+
+
+def _refuse_sums_over_replicas(
+    config: TrainConfig, strategy: tf.distribute.Strategy, named: str
+) -> None:
     sums = param(sync_batch_norm=True) if config.sync_batch_norm else param(loss=config.loss)
     over_replicas = config.sync_batch_norm or config.loss in ("dice", "bce_dice")
     if over_replicas and strategy.num_replicas_in_sync > 1:
         raise UsageError(
-            f"{param(jit_compile=True)} cannot be had with {sums} on "
-            f"{strategy.num_replicas_in_sync} replicas, over which that takes sums; leave one of "
-            "the two out."
+            f"{named} cannot be had with {sums} on {strategy.num_replicas_in_sync} replicas, over "
+            "which that takes sums; leave one of the two out."
         )
-    return True
 
 
 def augments_on(config: TrainConfig, strategy: tf.distribute.Strategy) -> str:

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from cloudtf import machine
 from cloudtf.pipeline.order import Share
+from cloudtf.pipeline.service.client import DataService
 from cloudtf.training import compatibility, hardware, malloc
 from cloudtf.training.progress import Progress
 from cloudtf.training.run import Run
@@ -36,20 +37,30 @@ def settle_order(run: Run, progress: Progress) -> None:
 
 def training_batches(run: Run, progress: Progress) -> Iterator[Any]:
     """The batches from where the run stands, as each replica takes them, without end."""
-    start = progress.total_steps * run.config.batch_size
+    start = progress.total_steps * run.config.images_per_step
+    return _batches_from(run, start, run.augment_on, run.service)
 
+
+def plain_batches(run: Run) -> Iterator[Any]:
+    """The batches of a new run, as each replica takes them, without augmentation and end."""
+    return _batches_from(run, 0, "device", None)  # The device is left to do it, and does not.
+
+
+def _batches_from(
+    run: Run, start: int, augment_on: str, service: Optional[DataService]
+) -> Iterator[Any]:
     def make(context: tf.distribute.InputContext) -> tf.data.Dataset:
         replicas = context.num_replicas_in_sync // context.num_input_pipelines
         options: dict[str, Any] = {
-            "augment_on": run.augment_on,
+            "augment_on": augment_on,
             "augmentations": run.config,
             "seed": run.config.seed,
             "start": start,
             "share": Share(context.input_pipeline_id, context.num_input_pipelines, replicas),
         }
-        if run.service is not None:
+        if service is not None:
             maker = run.data.batch_maker(run.train_splits, run.replica_batch, **options)
-            return run.service.batches(maker)
+            return service.batches(maker)
         return run.data.training_batches(
             run.train_splits, run.replica_batch, cores=_training_cores(run.strategy), **options
         )

@@ -108,22 +108,44 @@ class Judge:
         self.rows.append(row)
         decision = self.patience.update(figures.mean_pr_auc)
         # Where the best model has been lost, the next one takes its place.
-        if decision.is_best or (self.best is None and math.isfinite(figures.mean_pr_auc)):
-            self.best = {
-                "epoch": number,
-                "stage": self.stage,
-                "pr_auc": {**figures.pr_auc, "mean": figures.mean_pr_auc},
-                "average_precision": {
-                    **figures.average_precision,
-                    "mean": figures.mean_average_precision,
-                },
-            }
-            self.keep_best()
+        if decision.is_best or self.best is None:
+            self.keep_if_better(number, self.stage, figures)
         if self._results is not None:
             self._results.write_history(self.rows)
         if not self._best_waits:
             self.publish()
         return decision
+
+    def keep_if_better(self, number: int, stage: str, figures: pr_auc.PrAuc) -> bool:
+        """Keeps the model as it is as the best one, unless the best so far is as good.
+
+        Args:
+          number: the number of the epoch that it is of.
+          stage: what made it, as a word.
+          figures: what it has on the validation data.
+        """
+        to_beat = -math.inf if self.best is None else self.best["pr_auc"]["mean"]
+        if not figures.mean_pr_auc > to_beat:
+            return False
+        self.best = {
+            "epoch": number,
+            "stage": stage,
+            "pr_auc": {**figures.pr_auc, "mean": figures.mean_pr_auc},
+            "average_precision": {
+                **figures.average_precision,
+                "mean": figures.mean_average_precision,
+            },
+        }
+        self.keep_best()
+        return True
+
+    def validated(self) -> pr_auc.PrAuc:
+        """What the model as it is has on the validation data; nothing is recorded.
+
+        Raises:
+          NotFinite: a probability is not.
+        """
+        return self.measure(self._validation)[1]
 
     def measure(self, batches: Iterable) -> tuple[scoring.Scores, pr_auc.PrAuc]:
         """Scores every example of some batches with the model as it is.

@@ -73,7 +73,7 @@ class Run:
     @property
     def steps_per_epoch(self) -> int:
         """As many as the settings say, or as the examples fill."""
-        filled = max(1, round(self.num_examples / self.config.batch_size))
+        filled = max(1, round(self.num_examples / self.config.images_per_step))
         return self.config.steps_per_epoch or filled
 
     @property
@@ -107,6 +107,7 @@ def open_run(config: TrainConfig, own: OwnParts) -> Iterator[Run]:
     strategy = hardware.make_strategy(config.strategy, config.tpu)
     replica_batch = hardware.per_replica_batch(strategy, config.batch_size)
     hardware.jit_compiles(config, strategy)
+    replica_batch *= hardware.accumulates(config, strategy)
     workers = Workers(strategy)
     with contextlib.ExitStack() as stack:
         stack.enter_context(workers.naming_losses())

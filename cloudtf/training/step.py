@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any, Callable, Iterator, Optional
+from typing import Any, Callable, Iterator, Optional, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -12,6 +12,8 @@ from cloudtf import errors
 from cloudtf.model import random_layers
 from cloudtf.pipeline import augment
 from cloudtf.pipeline.augmentations import Augmentations
+from cloudtf.training import accumulation, batch_norm
+from cloudtf.training.weight_average import WeightAverage
 
 
 class Sent:
@@ -48,6 +50,11 @@ class TrainStep:
       device_augmentations: applied here with `augment_seed`; None where the host has done it.
       augment_seed: the seed that the host would have used.
       jit_compile: compile the forward and backward pass with XLA.
+      unsettled: batch-norm layers whose averages have still to forget their first values, and
+        follow faster for as long (`batch_norm.early_momentum`).
+      accumulate_steps: the parts in which each replica's share of a batch is computed, one after
+        the other, before the one update.
+      average: follows the weights after each update.
 
     Attributes:
       replica_step: what each replica runs, and a TPU compiles as a whole: the four
@@ -65,16 +72,21 @@ class TrainStep:
         device_augmentations: Optional[Augmentations] = None,
         augment_seed: int = 0,
         jit_compile: bool = False,
+        unsettled: Sequence[tf.keras.layers.Layer] = (),
+        accumulate_steps: int = 1,
+        average: Optional[WeightAverage] = None,
     ) -> None:
         scaled = hasattr(optimizer, "get_scaled_loss")
+        num_parts = strategy.num_replicas_in_sync * accumulate_steps
 
         def gradients(images: tf.Tensor, labels: tf.Tensor, step: tf.Tensor) -> tuple:
             with tf.GradientTape() as tape:
-                with random_layers.stochastic_step(seed, step):
+                early = batch_norm.following(unsettled, batch_norm.early_momentum(step))
+                with random_layers.stochastic_step(seed, step), early:
                     probabilities = model(images, training=True)
                 value = tf.reduce_sum(loss(labels, probabilities)) / global_batch
                 if model.losses:  # Of the weights, as a regularizer gives them.
-                    value += tf.add_n(model.losses) / strategy.num_replicas_in_sync
+                    value += tf.add_n(model.losses) / num_parts
                 target = optimizer.get_scaled_loss(value) if scaled else value
             found = tape.gradient(target, model.trainable_variables)
             return value, (optimizer.get_unscaled_gradients(found) if scaled else found)
@@ -90,8 +102,19 @@ class TrainStep:
                 images = augment.augment(
                     images, keys, ops=device_augmentations, seed=augment_seed, whole_batch=True
                 )
-            value, found = gradients(images, labels, optimizer.iterations)
+            if accumulate_steps == 1:
+                value, found = gradients(images, labels, optimizer.iterations)
+            else:
+                value, found = accumulation.summed(
+                    gradients,
+                    (images, labels),
+                    optimizer.iterations,
+                    accumulate_steps,
+                    model.trainable_variables,
+                )
             optimizer.apply_gradients(zip(found, model.trainable_variables))
+            if average is not None:
+                average.update(optimizer.iterations.read_value())
             return value
 
         def step(iterator: Iterator) -> tf.Tensor:

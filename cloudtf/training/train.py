@@ -238,10 +238,15 @@ def _flags(run: Run) -> str:
     return comment + settings.to_flagfile(run.config)
 
 
+def _batch(config: TrainConfig) -> str:
+    accumulated = f" x {config.accumulate_steps}" if config.accumulate_steps > 1 else ""
+    return f"batch {config.batch_size}{accumulated}"
+
+
 def _describe(run: Run, progress: Progress, model_name: str) -> None:
     """Says what is trained, on what, and from where, before the first step."""
     config, workers, data = run.config, run.workers, run.data
-    report(f"{model_name} on {hardware.describe(run.strategy)}, batch {config.batch_size}")
+    report(f"{model_name} on {hardware.describe(run.strategy)}, {_batch(config)}")
     report(f"{run.num_examples} training examples, {run.steps_per_epoch} steps an epoch")
     report(f"Augmentation on the {run.augment_on}; {data.cache.describe()}")
     if run.service is not None:

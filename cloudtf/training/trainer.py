@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import time
@@ -30,9 +31,11 @@ from cloudtf.training.own_parts import has_body
 from cloudtf.training.profiling import StepProfiler
 from cloudtf.training.progress import Progress
 from cloudtf.training.run import Run
+from cloudtf.training.soup import Soup
 from cloudtf.training.stages import Stage
 from cloudtf.training.step import TrainStep
 from cloudtf.training.stopping import LeftEarly
+from cloudtf.training.weight_average import WeightAverage
 
 
 class Trainer:
@@ -51,6 +54,7 @@ class Trainer:
     _stage: Stage
     _optimizer: tf.keras.optimizers.Optimizer
     _checkpoint: tf.train.Checkpoint
+    _average: Optional[WeightAverage]
     _average_replicas: Callable[[], None]
     _step: TrainStep
     _batches: Iterator[Any]
@@ -69,6 +73,8 @@ class Trainer:
             None if config.weights == "none" or weights else config.weights,
             run.own.model_fn and run.own.build_model,
         )
+        # Before a checkpoint is read: those of a new network.
+        self._unsettled = building.unsettled_batch_norm(config, run.own, self._model)
         compatibility.check_model(config, run.own, progress, self._model)
         inputs.settle_order(run, progress)
         self._judge = building.make_judge(run, self._model, self._loss)
@@ -80,6 +86,7 @@ class Trainer:
         self._hooks = CallbackHooks(run.own.callbacks, self._model, epochs, run.steps_per_epoch)
         last_step = run.steps_per_epoch * epochs
         self._profiler = StepProfiler(config.profile_steps, run.output_dir, last_step)
+        self._soup = Soup(run, self._model) if config.soup is not None else None
         self._hooks_began = False
         self._every_steps, self._every_seconds = _checkpoint_interval(config.checkpoint_every)
 
@@ -114,21 +121,31 @@ class Trainer:
         )
         with run.strategy.scope():
             model.compile(optimizer=self._optimizer)
-        self._checkpoint = tf.train.Checkpoint(model=model, optimizer=self._optimizer)
+        parts = {"model": model, "optimizer": self._optimizer}
+        averaged = list(model.variables)
+        self._average = None
+        if config.ema is not None and not stage.fits_head:
+            self._average = WeightAverage(model, run.strategy, config.ema)
+            parts["average"] = self._average
+            averaged += self._average.variables
+        self._checkpoint = tf.train.Checkpoint(**parts)
         if self._weights is not None:
             self._restore(self._weights)
             self._weights = None
-        self._average_replicas = batch_norm.replica_averager(run.strategy, model)
+        self._average_replicas = batch_norm.replica_averager(run.strategy, averaged)
         self._step = TrainStep(
             model,
             self._optimizer,
             self._loss,
             run.strategy,
-            config.batch_size,
+            config.images_per_step,
             seed=2 * config.seed + stage.index,
             device_augmentations=config if run.augment_on == "device" else None,
             augment_seed=config.seed,
             jit_compile=hardware.jit_compiles(config, run.strategy),
+            unsettled=self._unsettled,
+            accumulate_steps=config.accumulate_steps,
+            average=self._average,
         )
         if not self._hooks_began:
             self._hooks.begin(progress.callbacks)
@@ -216,8 +233,8 @@ class Trainer:
                     run.requests.check(config.run_dir)
             flight.settle()
         seconds = time.perf_counter() - began
-        images = (progress.step - first_step) * config.batch_size
-        self._step_seconds = seconds / images * config.batch_size if images else math.nan
+        images = (progress.step - first_step) * config.images_per_step
+        self._step_seconds = seconds / images * config.images_per_step if images else math.nan
         return {
             "loss": progress.mean_loss,
             "images_per_second": images / seconds if images else math.nan,
@@ -238,7 +255,10 @@ class Trainer:
         if self._judge.best is not None and run.workers.chief_says(run.results.has_lost_best()):
             self._judge.forget_best()
         rate = 0.0 if self._stage.fits_head else None
-        decision = self._judge.judge(progress.total_epochs + 1, logs, rate)
+        with self._judged_weights():
+            decision = self._judge.judge(progress.total_epochs + 1, logs, rate)
+            if self._soup is not None:
+                self._soup.add(self._judge.rows)
         self._report_epoch(time.perf_counter() - began, decision.stop)
         if decision.lower_rate and not decision.stop:
             optimizers.lower_learning_rate(self._optimizer, run.config.plateau_factor)
@@ -256,11 +276,15 @@ class Trainer:
         self._judge.publish()
         if self._run.stages[0].fits_head and self._progress.total_epochs:
             features.forget(self._run)
+        if self._soup is not None and self._judge.rows:
+            self._soup.drop(self._judge.rows)
         self._run.workers.meet()
 
     def end(self) -> None:
-        """Ends the run: its callbacks, and its last checkpoint."""
+        """Ends the run: its callbacks, the average of its epochs, and its last checkpoint."""
         self._hooks.end()
+        if self._soup is not None:
+            self._soup.finish(self._judge)
         self.save()
 
     def rewind(self, what: str) -> None:
@@ -306,9 +330,11 @@ class Trainer:
         run, progress, best = self._run, self._progress, self._judge.best
         if best is None or not run.workers.chief_says(bool(run.results.lacks(best))):
             return False
-        if best["epoch"] != progress.total_epochs or progress.step:
+        is_of_now = best["epoch"] == progress.total_epochs and best["stage"] == self._stage.name
+        if not is_of_now or progress.step:
             return True
-        self._judge.keep_best()
+        with self._judged_weights():
+            self._judge.keep_best()
         self._judge.publish()
         report(
             f"{run.results.path('best.keras')} was gone or damaged, and is written again from the "
@@ -319,6 +345,10 @@ class Trainer:
     def forget_best(self) -> None:
         """Lets the next epoch's model be kept in the place of a best one that has been lost."""
         self._judge.forget_best()
+
+    def _judged_weights(self) -> contextlib.AbstractContextManager:
+        """Within it the network has the weights that are judged and kept."""
+        return contextlib.nullcontext() if self._average is None else self._average.in_place()
 
     def _later_epochs(self) -> int:
         """Epochs of the stages after the one under way."""

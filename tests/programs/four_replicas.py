@@ -180,7 +180,7 @@ def main(path: str) -> None:
     result["apart"], apart = trainer.train(mirrored, "bce", "sgd", 2, sync_batch_norm=False)
     result["together"], _ = trainer.train(alone, "bce", "sgd", 2, sync_batch_norm=False)
     result["averages_apart"] = own_averages(mirrored, apart)
-    replica_averager(mirrored, apart)()
+    replica_averager(mirrored, apart.variables)()
     result["averages_merged"] = own_averages(mirrored, apart)
 
     many = generator.integers(0, 256, (2 * BATCH, 32, 32, 3), dtype=np.uint8)

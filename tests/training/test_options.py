@@ -1,0 +1,30 @@
+"""The options of optimisation all at once, through whole runs: in parts, and on replicas."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests import programs
+
+
+@pytest.fixture(scope="module")
+def found(records_dir, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("options")
+    return programs.answer("train_with_options", records_dir, folder)
+
+
+def test_a_run_in_parts_ends_as_one_in_one_go_to_the_bit(found):
+    assert found["parts"] == found["whole"]
+    assert len(found["whole"]["history"]) == 3 and found["whole"]["said"]
+
+
+def test_on_two_replicas_it_is_the_same_within_rounding(found):
+    one, two = found["one"], found["two"]
+    for row, other in zip(one["history"], two["history"]):
+        assert row["learning_rate"] == other["learning_rate"]
+        np.testing.assert_allclose(other["loss"], row["loss"], rtol=1e-3)
+        np.testing.assert_allclose(other["val_loss"], row["val_loss"], rtol=2e-3)
+    if one["best"]["epoch"] == two["best"]["epoch"]:
+        for mine, its in zip(one["weights"], two["weights"]):
+            np.testing.assert_allclose(its, mine, rtol=2e-2, atol=2e-3)
