@@ -13,5 +13,6 @@ def run(config: EvaluateConfig) -> None:
     found = judge(config)
     metrics = found.metrics
     print(f"{metrics['examples']} examples of {metrics['split']}")
-    print(pr_auc.table(metrics["pr_auc"], metrics["average_precision"]))
+    intervals = metrics["intervals"]["average_precision"]
+    print(pr_auc.table(metrics["pr_auc"], metrics["average_precision"], intervals))
     print(f"Open {found.report}")

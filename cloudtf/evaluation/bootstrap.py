@@ -23,8 +23,8 @@ import numpy as np
 
 # Resamples that are drawn and scored together: their weights of an image fill a few cache lines.
 _BLOCK = 64
-# Of (images x classes x resamples), what is worth a wait: some 10 s on one core.
-_MOST_CELLS = 2_000_000_000
+# What a resample costs an image, and a positive; and what is worth a wait: some 10 s on one core.
+_COST, _COST_OF_POSITIVE, _MOST_COST = 1, 20, 1_000_000_000
 # Fewer make no 95% interval.
 _LEAST = 200
 RESAMPLES = 1000
@@ -80,9 +80,15 @@ class Areas:
     average_precision: np.ndarray
 
 
-def affordable(num_images: int, num_classes: int) -> int:
-    """How many resamples are worth their time: 1,000, or fewer of very many images and classes."""
-    return min(RESAMPLES, max(_LEAST, _MOST_CELLS // max(1, num_images * num_classes)))
+def affordable(labels: np.ndarray) -> int:
+    """How many resamples are worth their time: 1,000, or fewer (200 at least) of very many labels.
+
+    Args:
+      labels: [N, C], 0 or 1; -1 where it is not known.
+    """
+    labels = np.asarray(labels)
+    cost = _COST * labels.size + _COST_OF_POSITIVE * int((labels > 0).sum())
+    return min(RESAMPLES, max(_LEAST, _MOST_COST // max(1, cost)))
 
 
 def areas(labels: np.ndarray, scores: np.ndarray, resamples: Resamples) -> Areas:
@@ -111,6 +117,25 @@ def areas(labels: np.ndarray, scores: np.ndarray, resamples: Resamples) -> Areas
             trapezoid[rows, index], average[rows, index] = curve.areas(weights)
         first = rows.stop
     return Areas(trapezoid, average)
+
+
+def precisions(
+    labels: np.ndarray, scores: np.ndarray, recalls: np.ndarray, resamples: Resamples
+) -> np.ndarray:
+    """One class's curve on every resample: the precision where each recall is first reached.
+
+    Args:
+      labels: [N], 0 or 1; -1 where it is not known, which leaves the image out.
+      scores: [N], finite.
+      recalls: [G], the recalls to look at, over 0 and rising.
+      resamples: which images are drawn how often, [N, R] in all.
+
+    Returns:
+      float64 [R, G]; NaN in resamples that have no positive.
+    """
+    curve = _Curve(np.asarray(labels), np.asarray(scores))
+    parts = [curve.precisions(weights, np.asarray(recalls)) for weights in resamples.blocks()]
+    return np.concatenate(parts)
 
 
 def means(values: np.ndarray, resamples: Resamples) -> np.ndarray:
@@ -171,6 +196,21 @@ class _Curve:
             shape=(len(starts) - 1, int(known.max()) + 1 if len(known) else 0),
         )
         self._num_rows = self._sums.shape[1]
+
+    def precisions(self, weights: np.ndarray, recalls: np.ndarray) -> np.ndarray:
+        """[B, G], of weights [N, B]."""
+        if not self._num_steps:
+            return np.full((weights.shape[1], len(recalls)), math.nan)
+        added = self._sums @ weights[: self._num_rows]
+        above, positive, tied = (added[i : 3 * self._num_steps : 3] for i in range(3))
+        upto = np.cumsum(above + positive + tied, axis=0, dtype=np.float64)
+        found = np.cumsum(positive, axis=0, dtype=np.float64)
+        rows = []
+        for some, all_of_them in zip(found.T, upto.T):
+            # A little less, so that 0.3 of 10 is 3 of them.
+            first = np.searchsorted(some, recalls * some[-1] - 1e-9)
+            rows.append(some[first] / all_of_them[first] if some[-1] else recalls * math.nan)
+        return np.stack(rows)
 
     def areas(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Trapezoid and average precision of each resample [B], of weights [N, B]."""

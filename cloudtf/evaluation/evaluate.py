@@ -102,10 +102,11 @@ class Evaluation:
 def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     """Scores every example of a split and writes all that follows from it.
 
-    Writes `metrics.json`, `thresholds.json`, `predictions_val.csv`, `report.html` and a
-    `pr_curve_CLASS.png` for each class (of many, for the worst and the best) into the output
-    folder. What is found on another split than the one that the model was validated on stands
-    beside that, not over it: `metrics_train.json`, `thresholds_train.json` and so on.
+    Writes `metrics.json`, `thresholds.json`, `calibration.json`, `predictions_val.csv`,
+    `report.html`, and a `pr_curve_CLASS.png` and a `reliability_CLASS.png` for each class (of many,
+    for the worst and the best) into the output folder. What is found on another split than the one
+    that the model was validated on stands beside that, not over it: `metrics_train.json`,
+    `thresholds_train.json` and so on.
 
     Returns:
       The content of `metrics.json`.
@@ -185,6 +186,7 @@ def findings(
     scores: np.ndarray,
     source: Mapping[str, Any],
     more: Optional[Mapping[str, Any]] = None,
+    parts: Optional[np.ndarray] = None,
 ) -> results.Findings:
     """What follows from the scores of N examples: areas, thresholds, and where they are from.
 
@@ -198,11 +200,12 @@ def findings(
       scores: [N, C], probabilities.
       source: what `thresholds.json` says of the model and the data.
       more: what `metrics.json` says besides.
+      parts: [N], the fold of each example, where there are several.
 
     Raises:
       UserError: a score is not finite.
     """
-    from cloudtf.evaluation import pr_auc, results, thresholds
+    from cloudtf.evaluation import evidence, pr_auc, results, thresholds
 
     figures = pr_auc.score(labels, scores, classes)
     if figures.undefined:
@@ -214,7 +217,7 @@ def findings(
         names=names,
         labels=labels,
         scores=scores,
-        figures=figures,
+        evidence=evidence.gather(labels, scores, classes, figures, parts),
         chosen=thresholds.choose_thresholds(
             labels,
             scores,

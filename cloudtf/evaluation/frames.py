@@ -7,7 +7,7 @@ pandas is imported when a frame is asked for, and reads floats exactly
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Any, Sequence
+from typing import TYPE_CHECKING, Any, Mapping, Sequence
 
 from cloudtf import files
 from cloudtf.errors import UserError, reason
@@ -92,14 +92,16 @@ def scores_frame(run: str) -> pd.DataFrame:
 
     Returns:
       Indexed by `class`, the last of which is `mean`: float64 columns `pr_auc` and
-      `average_precision`, NaN where they are undefined.
+      `average_precision`, NaN where they are undefined, and then `pr_auc_low`, `pr_auc_high`,
+      `average_precision_low` and `average_precision_high`, the ends of their 95% intervals, where
+      the file has these.
 
     Raises:
       UserError: the file is missing or is not of an evaluation.
 
     >>> metrics = cloudtf.evaluate(cloudtf.EvaluateConfig(run_dir="runs/a", data_dir="records"))
     >>> frame = cloudtf.scores_frame("runs/a")
-    >>> list(frame.index), list(frame.columns)
+    >>> list(frame.index), list(frame.columns[:2])
     (['Fish', 'Flower', 'Gravel', 'Sugar', 'mean'], ['pr_auc', 'average_precision'])
     >>> bool(frame.loc["mean", "pr_auc"] == metrics["pr_auc"]["mean"])
     True
@@ -111,7 +113,12 @@ def scores_frame(run: str) -> pd.DataFrame:
     columns = ("pr_auc", "average_precision")
     try:
         found = {name: pd.Series(dict(metrics[name]), dtype="float64") for name in columns}
-    except (KeyError, TypeError, ValueError) as error:
+        for name in columns:
+            by_class = dict(metrics.get("intervals", {}).get(name, {}))
+            for end, place in (("low", 0), ("high", 1)) if by_class else ():
+                ends = {key: interval[place] for key, interval in by_class.items()}
+                found[f"{name}_{end}"] = pd.Series(ends, dtype="float64")
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise UserError(
             f"{path} is not of an evaluation ({reason(error)}); make it again with `cloudtf "
             "evaluate`."
@@ -128,8 +135,9 @@ def thresholds_frame(run: str) -> pd.DataFrame:
     Returns:
       Indexed by `class` and `kind` (`recall`, `recall_guaranteed`, `precision`,
       `precision_guaranteed`, and where they were asked for `f_beta` and `cost`): the columns
-      `target`, `threshold`, `precision`, `recall` and `confidence`, float64, NaN where the target
-      cannot be reached, and what else an entry of the file has.
+      `target`, `threshold`, `precision`, `recall`, `confidence`, and `precision_low`,
+      `precision_high`, `recall_low`, `recall_high` (the ends of the 95% intervals), float64, NaN
+      where the target cannot be reached, and what else an entry of the file has.
 
     Raises:
       UserError: the file is missing or damaged.
@@ -144,13 +152,23 @@ def thresholds_frame(run: str) -> pd.DataFrame:
     import pandas as pd
 
     entries = {
-        (name, kind): entry
+        (name, kind): _flat(entry)
         for name, by_kind in thresholds.read(_in_run(run, "thresholds.json")).classes.items()
         for kind, entry in by_kind.items()
     }
     frame = pd.DataFrame(list(entries.values()), dtype="float64")
     frame.index = pd.MultiIndex.from_tuples(entries, names=["class", "kind"])
     return frame
+
+
+def _flat(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """An entry of `thresholds.json` with a number a column."""
+    ends = {
+        f"{name}_{end}": value
+        for name, interval in (entry.get("intervals") or {}).items()
+        for end, value in zip(("low", "high"), interval)
+    }
+    return {**{key: value for key, value in entry.items() if key != "intervals"}, **ends}
 
 
 def _in_run(run: str, name: str) -> str:

@@ -99,6 +99,7 @@ def judge(config: EvaluateConfig) -> Evaluation:
         np.concatenate([of.scores for of in scored.values()]),
         source,
         _over_folds(scored, data.classes),
+        np.repeat(np.arange(len(scored)), [len(of.names) for of in scored.values()]),
     )
     facts = {
         "models": f"{len(folds)}, of {run_dir}",

@@ -1,26 +1,31 @@
-"""Pictures of a run: precision-recall curves, the PR-AUC history, and augmented examples.
-
-They are drawn on matplotlib's `Figure` objects, without pyplot: no window, no global state, and
-no trace of a style that a notebook may have set. Colours are those of Okabe and Ito, which
-colour-blind readers can tell apart; every mark differs in shape as well.
-"""
+"""Pictures of a run: precision-recall curves, the PR-AUC history, and augmented examples."""
 
 from __future__ import annotations
 
-import contextlib
+import dataclasses
 import hashlib
 import math
 import re
 import textwrap
-from typing import Any, Iterator, Mapping, Optional, Sequence
+from typing import Any, Mapping, Optional, Sequence
 
 import numpy as np
 
-from cloudtf import files
 from cloudtf.evaluation import fonts, pr_auc
+from cloudtf.evaluation.drawing import (
+    BLUE,
+    DPI,
+    GREEN,
+    GREY,
+    ORANGE,
+    RED,
+    dress,
+    head,
+    plain,
+    saved_figure,
+    say,
+)
 
-BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#5F6368"
-_DPI = 120
 # A curve is drawn 900 pixels wide: more points than this cannot be seen.
 _MAX_POINTS = 3000
 
@@ -40,6 +45,23 @@ def slug(name: str) -> str:
     return f"{kept or 'class'}-{hashlib.sha256(name.encode('utf-8')).hexdigest()[:8]}"
 
 
+@dataclasses.dataclass(frozen=True)
+class Band:
+    """How sure a precision-recall curve is.
+
+    Attributes:
+      recalls: [G], rising.
+      low: [G], the lower end of the 95% interval of the precision at each recall.
+      high: [G], its upper end.
+      average_precision: the ends of the 95% interval of the average precision.
+    """
+
+    recalls: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    average_precision: Sequence[float]
+
+
 def is_picture(content: bytes) -> bool:
     """Whether a file is a picture of this module, and not a photograph that happens to be a PNG."""
     return content.startswith(b"\x89PNG\r\n\x1a\n") and b"matplotlib" in content[:4096]
@@ -50,9 +72,10 @@ def pr_curve(
     class_name: str,
     labels: np.ndarray,
     scores: np.ndarray,
-    chosen_for_class: Mapping[str, Mapping[str, Optional[float]]],
+    chosen_for_class: Mapping[str, Mapping[str, Any]],
+    band: Optional[Band] = None,
 ) -> None:
-    """Draws the precision-recall curve of one class with both chosen thresholds.
+    """Draws the precision-recall curve of one class with the thresholds for recall and precision.
 
     Args:
       path: the PNG file to write, local or remote.
@@ -60,6 +83,7 @@ def pr_curve(
       labels: [N], 0 or 1, or -1 where unknown.
       scores: [N], finite.
       chosen_for_class: the class's entry of `choose_thresholds`.
+      band: how sure the curve is.
     """
     labels, scores = pr_auc.checked(
         np.asarray(labels)[:, None], np.asarray(scores)[:, None], [class_name]
@@ -74,31 +98,44 @@ def pr_curve(
             f"PR-AUC {result.mean_pr_auc:.3f}"
         )
     facts = f"{areas} · {positives:,} of {labels.size:,} examples positive"
-    with _saved_figure(path, 7.5, 7.2, f"Precision-recall curve: {class_name}") as figure:
-        axes = figure.add_axes((0.1, 0.25, 0.86, 0.61))
+    with saved_figure(path, 7.5, 7.2, f"Precision-recall curve: {class_name}") as figure:
+        axes = figure.add_axes((0.1, 0.265, 0.86, 0.595))
         # What no font here can draw is left to the report's caption, and is inside the file.
         named = fonts.families(class_name) is not None
-        head = f"Precision-recall curve: {class_name}" if named else "Precision-recall curve"
-        _head(axes, head, facts)
-        _dress(axes)
+        title = f"Precision-recall curve: {class_name}" if named else "Precision-recall curve"
+        head(axes, title, facts)
+        dress(axes)
         axes.set(xlim=(0, 1.01), ylim=(0, 1.03), xlabel="Recall", ylabel="Precision")
         handles = []
         if positives:
             precision, recall = _drawable(*pr_auc.curve(labels, scores)[:2])
-            axes.fill_between(recall, precision, step="post", color=BLUE, alpha=0.14, linewidth=0)
+            if band is None:
+                axes.fill_between(
+                    recall, precision, step="post", color=BLUE, alpha=0.14, linewidth=0
+                )
+            else:
+                handles.append(
+                    axes.fill_between(
+                        band.recalls, band.low, band.high, color=BLUE, alpha=0.2, linewidth=0
+                    )
+                )
+                low, high = band.average_precision
+                handles[-1].set_label(
+                    f"where 95 of 100 samples lie; average precision {low:.3f} to {high:.3f}"
+                )
             handles += axes.step(recall, precision, where="post", color=BLUE, linewidth=2)
             handles[-1].set_label("precision-recall curve")
             prevalence = positives / labels.size
             handles.append(axes.axhline(prevalence, color=GREY, linestyle=(0, (5, 3))))
             handles[-1].set_label(f"prevalence {prevalence:.3f}: what chance gives")
         else:
-            _say(axes, "no positive examples: there is no curve")
+            say(axes, "no positive examples: there is no curve")
         handles.append(_mark(axes, "recall", chosen_for_class["recall"], RED, "o"))
         handles.append(_mark(axes, "precision", chosen_for_class["precision"], GREEN, "D"))
         figure.legend(
             handles=handles,
             loc="upper left",
-            bbox_to_anchor=(0.085, 0.173),
+            bbox_to_anchor=(0.085, 0.187),
             frameon=False,
             fontsize=11,
             labelspacing=0.55,
@@ -121,14 +158,14 @@ def pr_auc_history(path: str, history_rows: Sequence[Mapping[str, Any]]) -> None
         epochs = np.arange(1.0, len(history_rows) + 1)  # Epochs that begin anew in each stage.
     val = np.array([_number(row.get("val_pr_auc_mean")) for row in history_rows])
     train = np.array([_number(row.get("train_pr_auc_mean")) for row in history_rows])
-    with _saved_figure(path, 8.5, 5.2, "Mean PR-AUC by epoch") as figure:
+    with saved_figure(path, 8.5, 5.2, "Mean PR-AUC by epoch") as figure:
         axes = figure.add_axes((0.09, 0.12, 0.875, 0.7))
         best = np.nanargmax(val) if np.isfinite(val).any() else None
         fact = "no validation score yet"
         if best is not None:
             fact = f"best validation {val[best]:.4f} at epoch {epochs[best]:g}"
-        _head(axes, "Mean PR-AUC by epoch", fact, lift=26)
-        _dress(axes)
+        head(axes, "Mean PR-AUC by epoch", fact, lift=26)
+        dress(axes)
         axes.set(xlabel="Epoch", ylabel="Mean PR-AUC")
         for values, label, color, marker in (
             (train, "training", ORANGE, "s"),
@@ -184,7 +221,7 @@ def preview(
             f"Originals {originals.shape}, augmented {augmented.shape} and {len(titles)} titles "
             "do not belong together."
         )
-    cell_width = min(max(width, 140), 280) / _DPI
+    cell_width = min(max(width, 140), 280) / DPI
     cell_height = cell_width * height / width
     gap, margin, text_height = 0.07, 0.2, 0.2
     sheet_width = 2 * margin + (versions + 1) * cell_width + versions * gap
@@ -197,7 +234,7 @@ def preview(
         wrapped.append(textwrap.wrap(title or "no class", characters, max_lines=4))
     row_heights = [cell_height + 0.16 + text_height * len(lines) for lines in wrapped]
     sheet_height = 2 * margin + 0.14 + sum(row_heights)
-    with _saved_figure(path, sheet_width, sheet_height, "Augmented images") as figure:
+    with saved_figure(path, sheet_width, sheet_height, "Augmented images", True) as figure:
         top = sheet_height - margin
         for column in range(min(versions + 1, 2)):
             left = margin + column * (cell_width + gap)
@@ -216,7 +253,7 @@ def preview(
             figure.text(
                 margin / sheet_width,
                 top / sheet_height,
-                _plain("\n".join(lines)),
+                plain("\n".join(lines)),
                 fontsize=10,
                 family=fonts.families(titles[row]),
                 va="top",
@@ -239,74 +276,6 @@ def preview(
     return captions
 
 
-@contextlib.contextmanager
-def _saved_figure(path: str, width: float, height: float, title: str) -> Iterator[Any]:
-    """A figure of so many inches in matplotlib's default style, written to `path` as PNG.
-
-    The title is kept in the file's metadata, as what a viewer can show.
-    """
-    # Here and not above: matplotlib takes half a second to import, and `--help` needs none of it.
-    from matplotlib import style
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    with style.context("default"):
-        figure = Figure(figsize=(width, height), dpi=_DPI, facecolor="white")
-        FigureCanvasAgg(figure)
-        yield figure
-        with files.replacing(path) as temporary:
-            # Text of a PNG is Latin-1.
-            metadata = {"Title": title.encode("latin-1", "backslashreplace").decode("latin-1")}
-            figure.savefig(temporary, format="png", dpi=_DPI, metadata=metadata)
-
-
-def _head(axes: Any, title: str, fact: str, lift: int = 9) -> None:
-    """Title and fact above the axes, `lift` points up to leave room for what else is there."""
-    lines = textwrap.wrap(title, 56, max_lines=2, placeholder=" …")
-    axes.annotate(
-        _plain(fact),
-        (0, 1),
-        (0, lift),
-        xycoords="axes fraction",
-        textcoords="offset points",
-        fontsize=11,
-        color=GREY,
-    )
-    axes.annotate(
-        _plain("\n".join(lines)),
-        (0, 1),
-        (0, lift + 19),
-        family=fonts.families(title),
-        xycoords="axes fraction",
-        textcoords="offset points",
-        fontsize=14,
-        weight="bold",
-        linespacing=1.15,
-    )
-
-
-def _dress(axes: Any) -> None:
-    axes.grid(color="#DADCE0", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.tick_params(labelsize=11, color=GREY)
-    for name, spine in axes.spines.items():
-        spine.set_visible(name in ("left", "bottom"))
-        spine.set_color(GREY)
-    axes.xaxis.label.set_size(12)
-    axes.yaxis.label.set_size(12)
-
-
-def _say(axes: Any, text: str) -> None:
-    axes.text(
-        0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", fontsize=13, color=GREY
-    )
-
-
-def _plain(text: str) -> str:
-    """Keeps a dollar sign in a class name from starting a formula."""
-    return text.replace("$", r"\$")
-
-
 def _drawable(precision: np.ndarray, recall: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The points of a curve that can be seen, and its last one without the jump to precision 1."""
     # scikit-learn ends every curve at (recall 0, precision 1), where nothing was predicted.
@@ -319,10 +288,8 @@ def _drawable(precision: np.ndarray, recall: np.ndarray) -> tuple[np.ndarray, np
     return precision[keep], recall[keep]
 
 
-def _mark(
-    axes: Any, kind: str, entry: Mapping[str, Optional[float]], color: str, marker: str
-) -> Any:
-    """Marks a chosen threshold on the curve; returns the mark for the legend."""
+def _mark(axes: Any, kind: str, entry: Mapping[str, Any], color: str, marker: str) -> Any:
+    """Marks a chosen threshold and its intervals; returns the mark for the legend."""
     target, threshold = entry["target"], entry["threshold"]
     name = f"{kind} at least {target:g}"
     guide = axes.axvline if kind == "recall" else axes.axhline
@@ -343,6 +310,11 @@ def _mark(
         f"{name}: threshold {threshold:.4g} "
         f"(precision {entry['precision']:.3f}, recall {entry['recall']:.3f})"
     )
+    sure = entry.get("intervals")
+    if sure:
+        line = {"color": color, "linewidth": 1.5, "alpha": 0.8, "clip_on": False, "zorder": 4}
+        axes.plot(sure["recall"], [entry["precision"]] * 2, **line)
+        axes.plot([entry["recall"]] * 2, sure["precision"], **line)
     return axes.plot(entry["recall"], entry["precision"], label=text, **style)[0]
 
 
@@ -354,7 +326,7 @@ def _limits(axes: Any, epochs: np.ndarray, values: np.ndarray) -> None:
     margin = max(0.05 * (high - low), 0.02)
     axes.set_ylim(max(0.0, low - margin), min(1.0, high + margin))
     if not finite.size:
-        _say(axes, "no score to draw")
+        say(axes, "no score to draw")
     if len(epochs):
         pad = max(0.5, 0.02 * (epochs[-1] - epochs[0]))
         axes.set_xlim(epochs[0] - pad, epochs[-1] + pad)
@@ -373,7 +345,7 @@ def _mark_stages(axes: Any, epochs: np.ndarray, stages: Sequence[str]) -> None:
         axes.axvline(place, color=GREY, linewidth=1.2, linestyle=(0, (5, 3)))
         for name, side, offset in ((f"← {before}", "right", -5), (f"{after} →", "left", 5)):
             axes.annotate(
-                _plain(name),
+                plain(name),
                 (place, 1),
                 (offset, 8),
                 ha=side,

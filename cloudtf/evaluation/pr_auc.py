@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Mapping, Sequence
+from typing import Mapping, Optional, Sequence
 
 import numpy as np
 
@@ -63,21 +63,30 @@ class PrAuc:
         )
 
 
-def table(pr_auc: Mapping[str, float], average_precision: Mapping[str, float]) -> str:
+def table(
+    pr_auc: Mapping[str, float],
+    average_precision: Mapping[str, float],
+    intervals: Optional[Mapping[str, Sequence[float]]] = None,
+) -> str:
     """Both areas of the classes (of the worst and the best, if there are many) and of the mean.
 
     Args:
       pr_auc: class, and `mean`, -> trapezoid area.
       average_precision: the same names -> average precision.
+      intervals: the same names -> the ends of its 95% interval, where they are known.
     """
     classes = {name: area for name, area in average_precision.items() if name != "mean"}
     worst, best = extremes(classes)
     width = max(len(name) for name in [*worst, *best, "mean"])
-    lines = [f"{'':<{width}}  PR-AUC  average precision"]
+    lines = [f"{'':<{width}}  PR-AUC  average precision{'  95% interval' if intervals else ''}"]
 
     def add(names: Sequence[str]) -> None:
         for name in names:
-            lines.append(f"{name:<{width}}  {pr_auc[name]:6.4f}  {average_precision[name]:6.4f}")
+            line = f"{name:<{width}}  {pr_auc[name]:6.4f}  {average_precision[name]:6.4f}"
+            if intervals:
+                low, high = intervals[name]
+                line += f"{'':11}  {low:.3f} to {high:.3f}"
+            lines.append(line)
 
     add(worst)
     left_out = len(classes) - len(worst) - len(best)

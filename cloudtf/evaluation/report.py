@@ -77,9 +77,9 @@ def write_report(
     Args:
       path: the HTML file to write, local or remote.
       title: the heading of the page, and of its window.
-      metrics: what `metrics.json` holds: `examples`, `unknown` where labels are, and `pr_auc` and
-        `average_precision`, each by class and with `mean`; a value that does not exist is None or
-        NaN.
+      metrics: what `metrics.json` holds: `examples`, `unknown` where labels are, and `pr_auc`,
+        `average_precision`, `brier`, `ece` and the latter two `_calibrated`, each by class and with
+        `mean`, and `intervals` of the same keys; a value that does not exist is None or NaN.
       chosen_thresholds: the content of `thresholds.json` (see `choose_thresholds`).
       history_rows: one mapping an epoch with the columns of `history.csv`; may be empty.
       images: caption -> path of a PNG file, in the order of the page.
@@ -93,6 +93,7 @@ def write_report(
         f'<p class="soft">{metrics["examples"]:,} examples</p>',
         _section("Scores", _scores(metrics)),
         _section("Pictures", _pictures(images)) if images else "",
+        _section("Calibration", _calibration(metrics)),
         _section("Thresholds", _thresholds(chosen_thresholds)),
         _section("History", _history(history_rows)) if history_rows else "",
         _section("Settings and facts", _facts(facts)) if facts else "",
@@ -113,11 +114,12 @@ def _section(heading: str, body: str) -> str:
 
 def _scores(metrics: Mapping[str, Any]) -> str:
     areas, averages = metrics["pr_auc"], metrics["average_precision"]
+    sure = metrics["intervals"]["average_precision"]
     rows = [
-        (name, _decimal(averages[name], 4), _decimal(areas[name], 4))
+        (name, _decimal(averages[name], 4), _interval(sure[name]), _decimal(areas[name], 4))
         for name in [*(n for n in areas if n != "mean"), "mean"]
     ]
-    undefined = [name for name, average, _ in rows if average == "–" and name != "mean"]
+    undefined = [row[0] for row in rows if row[1] == "–" and row[0] != "mean"]
     note = ""
     if undefined:
         note = (
@@ -131,9 +133,24 @@ def _scores(metrics: Mapping[str, Any]) -> str:
             f"<p>Examples left out of a class, since its label is unknown: {escape(listed)}.</p>"
         )
     return (
-        _table(("Class", "Average precision", "PR-AUC"), rows, last="total") + note + "<p class="
-        '"soft">PR-AUC is the trapezoid under the curve; average precision, its step function, '
-        "does not flatter.</p>"
+        _table(("Class", "Average precision", "95% interval", "PR-AUC"), rows, last="total")
+        + note
+        + '<p class="soft">PR-AUC is the trapezoid under the curve; average precision, its step '
+        "function, does not flatter. Other images of the same kind would give another score: the "
+        "interval holds the true one in 95 of 100 such samples.</p>"
+    )
+
+
+def _calibration(metrics: Mapping[str, Any]) -> str:
+    names = [*(name for name in metrics["ece"] if name != "mean"), "mean"]
+    columns = ("ece", "ece_calibrated", "brier", "brier_calibrated")
+    rows = [(name, *(_decimal(metrics[key][name], 4) for key in columns)) for name in names]
+    headings = ("Class", "Error", "calibrated", "Brier score", "calibrated")
+    return (
+        _table(headings, rows, last="total")
+        + '<p class="soft">The expected calibration error is the mean distance between a score and '
+        "the share of images with such scores that show the class; the Brier score is the mean "
+        "squared error of a score. Each image was calibrated by what the others gave.</p>"
     )
 
 
@@ -147,16 +164,17 @@ def _thresholds(chosen: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
                     name,
                     _wanted(kind, entry),
                     "not reachable" if threshold is None else f"{threshold:.6g}",
-                    _decimal(entry["precision"], 3),
-                    _decimal(entry["recall"], 3),
+                    _with_interval(entry, "precision"),
+                    _with_interval(entry, "recall"),
                     _confidence(entry),
                 )
             )
     headings = ("Class", "Wanted", "Threshold", "Precision there", "Recall there", "Sure on new")
     return (
         '<p class="soft">A class is present where its score is at least the threshold. What is '
-        "found there is of the examples that it was chosen on; the last column says how surely the "
-        "target holds on new images of the same kind.</p>" + _table(headings, rows, text=2)
+        "found there is of the examples that it was chosen on, with 95% intervals; the last column "
+        "says how surely the target holds on new images of the same kind.</p>"
+        + _table(headings, rows, text=2)
     )
 
 
@@ -167,6 +185,17 @@ def _wanted(kind: str, entry: Mapping[str, Any]) -> str:
         return f"least cost, {entry['miss']:g}:{entry['false_alarm']:g}"
     what, _, guaranteed = kind.partition("_")
     return f"{what} ≥ {entry['target']:g}{', guaranteed' if guaranteed else ''}"
+
+
+def _with_interval(entry: Mapping[str, Any], what: str) -> str:
+    sure = entry.get("intervals")
+    interval = f" ({_interval(sure[what])})" if sure else ""
+    return _decimal(entry[what], 3) + interval
+
+
+def _interval(ends: Sequence[Optional[float]]) -> str:
+    low, high = (_decimal(end, 3) for end in ends)
+    return "–" if low == "–" else f"{low} to {high}"
 
 
 def _confidence(entry: Mapping[str, Any]) -> str:

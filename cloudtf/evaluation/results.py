@@ -17,11 +17,26 @@ import numpy as np
 from cloudtf import files
 from cloudtf.data.labels import UNKNOWN
 from cloudtf.errors import UserError
-from cloudtf.evaluation import history, plots, pr_auc, report
+from cloudtf.evaluation import (
+    bootstrap,
+    calibration,
+    history,
+    plots,
+    reliability_plot,
+    report,
+)
+from cloudtf.evaluation.evidence import Evidence
 from cloudtf.locks import FolderLock
+from cloudtf.model import calibration as model_calibration
 from cloudtf.model import thresholds
 from cloudtf.submission import predictions
 from cloudtf.text import extremes
+
+# Of more classes than have all their pictures, so many are drawn whose calibration is worst.
+_MOST_RELIABILITY = 6
+# Where a curve's band is looked at, and by how many resamples: more cannot be seen.
+_RECALLS = np.linspace(0.01, 1, 100)
+_BAND_RESAMPLES = 200
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,9 +50,9 @@ class Findings:
       names: the N image names, in the order of the rows below.
       labels: float32 [N, C], 0, 1 or -1 (unknown).
       scores: float32 [N, C], probabilities.
-      figures: the areas of each class.
+      evidence: what was measured, and how sure it is.
       chosen: the thresholds of each class.
-      source: what `thresholds.json` says of where they are from.
+      source: what the files say of where they are from.
       more: what `metrics.json` says besides.
     """
 
@@ -47,7 +62,7 @@ class Findings:
     names: Sequence[str]
     labels: np.ndarray
     scores: np.ndarray
-    figures: pr_auc.PrAuc
+    evidence: Evidence
     chosen: thresholds.ByClass
     source: Mapping[str, Any]
     more: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -55,17 +70,16 @@ class Findings:
     @property
     def metrics(self) -> dict[str, Any]:
         """The content of `metrics.json`."""
-        figures = self.figures
+        resamples = self.evidence.resamples
         unknown = dict(zip(self.classes, (self.labels == UNKNOWN).sum(axis=0).tolist()))
         return {
             "split": self.split,
             "examples": len(self.labels),
+            **{key: self.source[key] for key in ("model", "data") if key in self.source},
             **({"unknown": unknown} if any(unknown.values()) else {}),
-            "pr_auc": {**figures.pr_auc, "mean": figures.mean_pr_auc},
-            "average_precision": {
-                **figures.average_precision,
-                "mean": figures.mean_average_precision,
-            },
+            **self.evidence.measures,
+            "intervals": self.evidence.intervals,
+            "resamples": {"count": resamples.count, "seed": resamples.seed},
             **self.more,
         }
 
@@ -73,18 +87,21 @@ class Findings:
         """The name of one of the files."""
         return _name(self.split, self.apart, stem, extension)
 
-    def picture(self, class_name: str) -> str:
-        """The name of the picture of one class."""
-        return _picture(self.split, self.apart, class_name)
+    def picture(self, kind: str, class_name: str) -> str:
+        """The name of one of the pictures of a class: of its `pr_curve` or its `reliability`."""
+        return _picture(self.split, self.apart, kind, class_name)
 
 
 def _name(split: str, apart: bool, stem: str, extension: str) -> str:
     return f"{stem}_{split}{extension}" if apart else f"{stem}{extension}"
 
 
-def _picture(split: str, apart: bool, class_name: str) -> str:
+def _picture(split: str, apart: bool, kind: str, class_name: str) -> str:
     # No split has a dot in its name: so no two of these are the same.
-    return f"pr_curve{f'.{split}.' if apart else '_'}{plots.slug(class_name)}.png"
+    return f"{kind}{f'.{split}.' if apart else '_'}{plots.slug(class_name)}.png"
+
+
+_PICTURES = ("pr_curve", "reliability")
 
 
 def check(folder: str, split: str, apart: bool, classes: Sequence[str]) -> None:
@@ -103,9 +120,14 @@ def check(folder: str, split: str, apart: bool, classes: Sequence[str]) -> None:
     kinds: dict[str, Callable[[bytes], bool]] = {
         name("metrics", ".json"): lambda content: b'"average_precision"' in content,
         name("thresholds", ".json"): lambda content: b'"threshold"' in content,
+        name("calibration", ".json"): lambda content: b'"method"' in content,
         f"predictions_{split}.csv": predictions.is_table,
         name("report", ".html"): lambda content: b"<title>cloudtf" in content,
-        **{_picture(split, apart, one): plots.is_picture for one in classes},
+        **{
+            _picture(split, apart, kind, one): plots.is_picture
+            for kind in _PICTURES
+            for one in classes
+        },
     }
     there = set(files.list_dir(folder)) if files.is_dir(folder) else set()
     for file in sorted(kinds.keys() & there):
@@ -148,6 +170,9 @@ def _write(
     files.write_json(os.path.join(work, findings.file("metrics", ".json")), metrics)
     path = os.path.join(work, findings.file("thresholds", ".json"))
     thresholds.write(path, chosen, findings.source)
+    path = os.path.join(work, findings.file("calibration", ".json"))
+    calibrated = findings.evidence.calibrated
+    model_calibration.write(path, calibrated.classes, findings.source)
     predictions.write(
         os.path.join(work, f"predictions_{findings.split}.csv"),
         findings.names,
@@ -162,15 +187,55 @@ def _write(
         plot = os.path.join(work, "pr_auc_history.png")
         plots.pr_auc_history(plot, rows)
         pictures["PR-AUC over the epochs"] = plot
-    worst, best = extremes(findings.figures.average_precision)
-    for name in [*worst, *best]:
-        index = findings.classes.index(name)
-        plot = os.path.join(work, findings.picture(name))
-        labels, scores = findings.labels[:, index], findings.scores[:, index]
-        plots.pr_curve(plot, name, labels, scores, chosen[name])
+    for name in _shown(findings, "average_precision"):
+        plot = os.path.join(work, findings.picture("pr_curve", name))
+        _draw_curve(plot, findings, name)
         pictures[f"Precision and recall of {name}"] = plot
+    by_error = _shown(findings, "ece")
+    if len(findings.classes) > len(by_error):
+        by_error = by_error[: -_MOST_RELIABILITY - 1 : -1]
+    for name in by_error:
+        plot = os.path.join(work, findings.picture("reliability", name))
+        _draw_reliability(plot, findings, name)
+        pictures[f"Reliability of {name}"] = plot
     path = os.path.join(work, findings.file("report", ".html"))
     report.write_report(path, title, metrics, chosen, rows, pictures, facts)
+
+
+def _shown(findings: Findings, measure: str) -> list[str]:
+    """The classes that are worth a picture: all, or the least and the greatest of many."""
+    values = findings.evidence.measures[measure]
+    least, greatest = extremes({name: values[name] for name in findings.classes})
+    return [*least, *greatest]
+
+
+def _draw_curve(path: str, findings: Findings, name: str) -> None:
+    index, evidence = findings.classes.index(name), findings.evidence
+    labels, scores = findings.labels[:, index], findings.scores[:, index]
+    resamples = dataclasses.replace(
+        evidence.resamples, count=min(_BAND_RESAMPLES, evidence.resamples.count)
+    )
+    drawn = bootstrap.precisions(labels, scores, _RECALLS, resamples)
+    drawn = drawn[np.isfinite(drawn).all(axis=1)]
+    band = None
+    if len(drawn) > 1:
+        low, high = np.quantile(drawn, (0.025, 0.975), axis=0)
+        band = plots.Band(_RECALLS, low, high, evidence.intervals["average_precision"][name])
+    plots.pr_curve(path, name, labels, scores, findings.chosen[name], band)
+
+
+def _draw_reliability(path: str, findings: Findings, name: str) -> None:
+    index, evidence = findings.classes.index(name), findings.evidence
+    labels = findings.labels[:, index]
+    reliability_plot.reliability(
+        path,
+        name,
+        calibration.reliability(labels, findings.scores[:, index]),
+        calibration.reliability(labels, evidence.calibrated.scores[:, index]),
+        [evidence.measures[key][name] for key in ("ece", "ece_calibrated")],
+        [evidence.measures[key][name] for key in ("brier", "brier_calibrated")],
+        evidence.calibrated.classes[name]["method"],
+    )
 
 
 def _former(folder: str, findings: Findings) -> list[str]:
@@ -183,7 +248,8 @@ def _former(folder: str, findings: Findings) -> list[str]:
     return [
         findings.file("metrics", ".json"),
         findings.file("thresholds", ".json"),
+        findings.file("calibration", ".json"),
         f"predictions_{findings.split}.csv",
         findings.file("report", ".html"),
-        *(findings.picture(name) for name in classes),
+        *(findings.picture(kind, name) for kind in _PICTURES for name in classes),
     ]

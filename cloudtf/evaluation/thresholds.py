@@ -30,7 +30,7 @@ from typing import Any, Optional, Sequence
 import numpy as np
 
 from cloudtf.errors import UserError
-from cloudtf.evaluation import guarantees, pr_auc
+from cloudtf.evaluation import guarantees, intervals, pr_auc
 from cloudtf.evaluation.evaluate import EvaluateConfig
 
 # Neighbouring scores closer than this are not told apart: a float32 network computed elsewhere may
@@ -65,12 +65,13 @@ def choose_thresholds(
 
     Returns:
       For each class `recall`, `precision`, `recall_guaranteed` and `precision_guaranteed`, each
-      with `target`, `threshold`, the `precision` and `recall` found there, and the `confidence`
-      that the target holds on new examples. All but the target are None where no threshold reaches
+      with `target`, `threshold`, the `precision` and `recall` found there, their 95% `intervals`
+      ([low, high], Clopper and Pearson's), and the `confidence` that the target holds on new
+      examples. All but the target are None where no threshold reaches
       it (for `recall`: only where the class has no positives), and then the guaranteed ones have
-      `needs`: how many positives would do, None where no number would. `f_beta` has `beta`,
-      `threshold`, `precision`, `recall` and the `f_beta` there; `cost` has `miss`, `false_alarm`,
-      and the `cost` an example.
+      `needs`: how many positives would do, None where no number would. `f_beta` has `beta` and the
+      `f_beta` found, `cost` has `miss`, `false_alarm` and the `cost` an example, in the place of
+      target and confidence.
 
     Raises:
       UserError: a score is not finite, a label is another number, or -1 stands for absent.
@@ -138,11 +139,16 @@ class _Cuts:
     def entry(self, index: Optional[int], confidence: Optional[float]) -> dict[str, Any]:
         """What is found at one of them; None: at none."""
         if index is None:
-            return dict.fromkeys(("threshold", "precision", "recall", "confidence"))
+            return dict.fromkeys(("threshold", "precision", "recall", "intervals", "confidence"))
+        right, present = int(self.right[index]), int(self.present[index])
         return {
             "threshold": float(self.thresholds[index]),
-            "precision": float(self.right[index] / self.present[index]),
-            "recall": float(self.right[index] / self.positives),
+            "precision": right / present,
+            "recall": right / self.positives,
+            "intervals": {
+                "precision": list(intervals.of_proportion(right, present)),
+                "recall": list(intervals.of_proportion(right, self.positives)),
+            },
             "confidence": confidence,
         }
 
@@ -235,4 +241,4 @@ def _cost(cuts: _Cuts, miss: float, false_alarm: float) -> dict[str, Any]:
 
 
 def _found(entry: dict[str, Any]) -> dict[str, Any]:
-    return {key: entry[key] for key in ("threshold", "precision", "recall")}
+    return {key: entry[key] for key in ("threshold", "precision", "recall", "intervals")}

@@ -14,13 +14,18 @@ import sys
 
 import numpy as np
 import pytest
-from sklearn.metrics import auc, average_precision_score, precision_recall_curve
+from sklearn.metrics import (
+    auc,
+    average_precision_score,
+    brier_score_loss,
+    precision_recall_curve,
+)
 
 from cloudtf import files
 from cloudtf.commands import app
 from cloudtf.data.convert import ConvertConfig, convert
 from cloudtf.errors import UserError
-from cloudtf.evaluation import plots, pr_auc, results, thresholds
+from cloudtf.evaluation import evidence, plots, pr_auc, reliability_plot, results, thresholds
 from cloudtf.evaluation.evaluate import EvaluateConfig, evaluate
 from cloudtf.evaluation.preview import PreviewConfig, preview
 from cloudtf.model import thresholds as model_thresholds
@@ -51,7 +56,8 @@ def test_all_promised_files_are_written(output):
     folder, _ = output
     assert set(os.listdir(folder)) == {
         "metrics.json", "thresholds.json", "predictions_val.csv", "pr_auc_history.png",
-        "report.html", *(f"pr_curve_{name}.png" for name in CLASSES),
+        "report.html", *(f"pr_curve_{name}.png" for name in CLASSES), "calibration.json",
+        *(f"reliability_{name}.png" for name in CLASSES),
     }  # fmt: skip
 
 
@@ -60,6 +66,7 @@ def test_the_metrics_are_those_of_the_written_predictions(output, records_dir):
     metrics = read_json(folder, "metrics.json")
     assert metrics == returned
     assert metrics["examples"] == 12 and metrics["split"] == "val"
+    assert metrics["data"] == records_dir and metrics["model"].endswith("best.keras")
     names, scores, classes = predictions.read(f"{folder}/predictions_val.csv")
     assert classes == CLASSES
     truth = labels_by_name(records_dir)
@@ -74,6 +81,22 @@ def test_the_metrics_are_those_of_the_written_predictions(output, records_dir):
         assert metrics["average_precision"][name] == pytest.approx(averages[-1], abs=1e-12)
     assert metrics["pr_auc"]["mean"] == pytest.approx(np.mean(areas), abs=1e-12)
     assert metrics["average_precision"]["mean"] == pytest.approx(np.mean(averages), abs=1e-12)
+    for index, name in enumerate(CLASSES):
+        expected = brier_score_loss(labels[:, index], scores[:, index])
+        assert metrics["brier"][name] == pytest.approx(expected, abs=1e-12)
+
+
+def test_every_score_has_an_interval_around_it(output):
+    metrics = read_json(output[0], "metrics.json")
+    measures = {"pr_auc", "average_precision", "brier", "ece", "brier_calibrated", "ece_calibrated"}
+    assert set(metrics["intervals"]) == measures
+    for measure in measures:
+        assert set(metrics["intervals"][measure]) == {*CLASSES, "mean"}
+        for name, (low, high) in metrics["intervals"][measure].items():
+            assert 0 <= low <= metrics[measure][name] <= high
+    assert metrics["resamples"] == {"count": 1000, "seed": 0}
+    low, high = metrics["intervals"]["average_precision"]["mean"]
+    assert 0.01 < high - low < 0.9, "of 12 images"
 
 
 def test_the_metrics_are_those_of_the_best_epoch(output, trained_run):
@@ -93,7 +116,8 @@ def test_the_thresholds_hold_on_the_written_predictions(output, records_dir):
     for index, name in enumerate(CLASSES):
         for kind, target in (("recall", 0.94), ("precision", 0.90)):
             entry = chosen[name][kind]
-            assert set(entry) == {"target", "threshold", "precision", "recall", "confidence"}
+            assert set(entry) == {"target", "threshold", "precision", "recall", "intervals",
+                                  "confidence"}  # fmt: skip
             assert entry["target"] == target
             if entry["threshold"] is None:
                 assert kind == "precision"
@@ -137,17 +161,18 @@ def test_the_run_folder_is_the_default_and_a_model_may_be_named(
     assert app.main(["evaluate", f"--run_dir={run_dir}", f"--data_dir={records_dir}"]) == 0
     out = capsys.readouterr().out
     assert out.startswith("12 examples of val\n")
-    assert re.search(r"^mean +[01]\.\d{4} +[01]\.\d{4}$", out, re.M)
+    number = r"[01]\.\d{3}"
+    assert re.search(rf"^mean +{number}\d +{number}\d +{number} to {number}$", out, re.M)
     assert out.endswith(f"Open {run_dir}/report.html\n")
     assert ">--learning_rate<" in (run_dir / "report.html").read_text(), "a command's are flags"
-    first = (run_dir / "metrics.json").read_bytes()
+    first = read_json(run_dir, "metrics.json")
     # A model on its own: no history beside it.
     alone = tmp_path / "alone"
     alone.mkdir()
     shutil.copy(run_dir / "best.keras", alone)
     arguments = [f"--model={alone}/best.keras", f"--data_dir={records_dir}"]
     assert app.main(["evaluate", *arguments]) == 0
-    assert (alone / "metrics.json").read_bytes() == first
+    assert read_json(alone, "metrics.json") == {**first, "model": f"{alone}/best.keras"}
     assert not (alone / "pr_auc_history.png").exists()
 
 
@@ -201,6 +226,7 @@ def test_another_split_is_judged_beside_and_not_over_the_validation(judged, reco
     assert after.keys() - before.keys() == {
         "metrics_train.json", "thresholds_train.json", "predictions_train.csv",
         "report_train.html", *(f"pr_curve.train.{name}.png" for name in CLASSES),
+        "calibration_train.json", *(f"reliability.train.{name}.png" for name in CLASSES),
     }  # fmt: skip
 
 
@@ -381,7 +407,8 @@ def test_of_many_classes_the_worst_and_best_are_drawn_and_all_are_in_the_files(
     picture = base64.b64decode(
         "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
     )
-    monkeypatch.setattr(plots, "pr_curve", lambda path, *_: files.write_bytes(path, picture))
+    for module, kind in ((plots, "pr_curve"), (reliability_plot, "reliability")):
+        monkeypatch.setattr(module, kind, lambda path, *_: files.write_bytes(path, picture))
     generator, names = np.random.default_rng(0), [f"class {i:03d}" for i in range(300)]
     labels = (generator.random((40, 300)) < 0.3).astype(np.float32)
     scores = (0.7 * generator.random((40, 300)) + 0.3 * labels).astype(np.float32)
@@ -393,20 +420,25 @@ def test_of_many_classes_the_worst_and_best_are_drawn_and_all_are_in_the_files(
         names=[f"{i}.jpg" for i in range(40)],
         labels=labels,
         scores=scores,
-        figures=figures,
+        evidence=evidence.gather(labels, scores, names, figures),
         chosen=thresholds.choose_thresholds(labels, scores, class_names=names),
         source={"split": "val", "examples": 40},
     )
     results.write(str(tmp_path), found, "cloudtf", {}, str(tmp_path / "history.csv"))
     order = sorted(names, key=figures.average_precision.get)
     drawn = {name for name in os.listdir(tmp_path) if name.startswith("pr_curve")}
-    assert drawn == {found.picture(name) for name in [*order[:24], *order[-24:]]}
+    assert drawn == {found.picture("pr_curve", name) for name in [*order[:24], *order[-24:]]}
+    errors = found.evidence.measures["ece"]
+    worst = sorted(names, key=lambda name: (errors[name], name))[-6:]
+    drawn = {name for name in os.listdir(tmp_path) if name.startswith("reliability")}
+    assert drawn == {found.picture("reliability", name) for name in worst}
     assert list(read_json(tmp_path, "thresholds.json")["classes"]) == names
     assert set(read_json(tmp_path, "metrics.json")["pr_auc"]) == {*names, "mean"}
     page = (tmp_path / "report.html").read_text()
     assert all(name in page for name in names) and len(page) < 10e6
     metrics = found.metrics
-    lines = pr_auc.table(metrics["pr_auc"], metrics["average_precision"]).splitlines()
+    sure = metrics["intervals"]["average_precision"]
+    lines = pr_auc.table(metrics["pr_auc"], metrics["average_precision"], sure).splitlines()
     assert len(lines) == 1 + 24 + 1 + 24 + 1 and "252 more classes" in lines[25]
     assert [line.split("  ")[0] for line in lines[1:25]] == order[:24]
 

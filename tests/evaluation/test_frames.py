@@ -78,12 +78,17 @@ def test_scores_and_thresholds_are_those_of_the_files(run_dir):
     frame = cloudtf.scores_frame(run_dir)
     for name in ("pr_auc", "average_precision"):
         assert frame[name].to_dict() == metrics[name]
+        ends = zip(frame[f"{name}_low"], frame[f"{name}_high"])
+        assert dict(zip(frame.index, map(list, ends))) == metrics["intervals"][name]
     frame = cloudtf.thresholds_frame(f"{run_dir}/thresholds.json")
     assert frame.index.names == ["class", "kind"]
     for class_name, kinds in thresholds.read(f"{run_dir}/thresholds.json").classes.items():
         for kind, entry in kinds.items():
-            row = frame.loc[(class_name, kind)]
-            assert row.fillna(-1).to_dict() == {k: -1 if v is None else v for k, v in entry.items()}
+            row = frame.loc[(class_name, kind)].fillna(-1).to_dict()
+            for what, ends in (entry.pop("intervals") or {}).items():
+                assert [row.pop(f"{what}_low"), row.pop(f"{what}_high")] == ends
+            left = {name: value for name, value in row.items() if value != -1}
+            assert left == {name: value for name, value in entry.items() if value is not None}
 
 
 def test_what_is_undefined_is_nan(tmp_path):

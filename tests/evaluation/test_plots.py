@@ -16,7 +16,7 @@ from matplotlib.text import Text
 from sklearn.metrics import average_precision_score
 
 from cloudtf.errors import UserError
-from cloudtf.evaluation import fonts, plots, thresholds
+from cloudtf.evaluation import calibration, fonts, plots, reliability_plot, thresholds
 from tests import programs
 
 # Scripts that matplotlib's own font has, and one that is in no font.
@@ -127,6 +127,44 @@ def test_the_area_under_the_drawn_curve_is_the_average_precision(tmp_path, drawn
     (filled,) = drawn[0].axes[0].collections[0].get_paths()
     x, y = filled.vertices.T
     assert abs(np.sum(x * np.roll(y, -1) - y * np.roll(x, -1))) / 2 == pytest.approx(area)
+
+
+def test_a_band_shows_how_sure_a_curve_is_and_lines_how_sure_the_thresholds_are(tmp_path, drawn):
+    labels, scores = some_examples()
+    chosen = thresholds.choose_thresholds(labels[:, None], scores[:, None])[0]
+    recalls = np.array([0.5, 1.0])
+    band = plots.Band(recalls, np.array([0.6, 0.4]), np.array([0.9, 0.5]), [0.711, 0.822])
+    plots.pr_curve(str(tmp_path / "c.png"), "Fish", labels, scores, chosen, band)
+    assert "where 95 of 100 samples lie; average precision 0.711 to 0.822" in words(drawn[0])
+    (filled,) = drawn[0].axes[0].collections[0].get_paths()
+    assert {(0.5, 0.6), (1.0, 0.4), (0.5, 0.9), (1.0, 0.5)} <= set(map(tuple, filled.vertices))
+    lines = [tuple(map(tuple, line.get_xydata())) for line in drawn[0].axes[0].lines]
+    for kind in ("recall", "precision"):
+        entry = chosen[kind]
+        low, high = entry["intervals"]["recall"]
+        assert ((low, entry["precision"]), (high, entry["precision"])) in lines
+        low, high = entry["intervals"]["precision"]
+        assert ((entry["recall"], low), (entry["recall"], high)) in lines
+    assert_texts_fit(drawn[0])
+
+
+@pytest.mark.parametrize("method", ["none", "temperature", "isotonic"])
+def test_a_reliability_diagram_shows_what_was_said_and_what_is_true(tmp_path, drawn, method):
+    labels, scores = some_examples(600)
+    before = calibration.reliability(labels, scores)
+    after = calibration.reliability(labels, scores**2)
+    path = tmp_path / "r.png"
+    reliability_plot.reliability(str(path), LONG, before, after, [0.05, 0.01], [0.12, 0.11], method)
+    said = words(drawn[0])
+    assert "calibration error 0.050" in said and ("0.010" in said) == (method != "none")
+    points = [line.get_xydata().tolist() for line in drawn[0].axes[0].lines]
+    assert np.stack([before.said, before.true], axis=1).tolist() in points
+    assert (np.stack([after.said, after.true], axis=1).tolist() in points) == (method != "none")
+    assert pixels(path, rgb(plots.ORANGE)) > 100
+    assert_texts_fit(drawn[0])
+    empty = calibration.reliability(np.zeros(0), np.zeros(0))
+    reliability_plot.reliability(str(path), "a", empty, empty, [0.0] * 2, [0.0] * 2, method)
+    assert "no examples" in words(drawn[1])
 
 
 def test_an_unreachable_target_is_said_and_not_marked_on_the_curve(tmp_path, drawn):

@@ -56,6 +56,18 @@ def made(tmp_path):
                 "examples": 12345,
                 "pr_auc": {"Fish": 0.87654, NASTY: None, "mean": 0.87654},
                 "average_precision": {"Fish": 0.81234, NASTY: float("nan"), "mean": 0.81234},
+                **{
+                    measure + suffix: {"Fish": value + len(suffix) / 1e4, NASTY: None, "mean": 0.5}
+                    for measure, value in (("brier", 0.12), ("ece", 0.03))
+                    for suffix in ("", "_calibrated")
+                },
+                "intervals": {
+                    "average_precision": {
+                        "Fish": [0.79, 0.85],
+                        NASTY: [None, float("nan")],
+                        "mean": [0.8, 0.9],
+                    }
+                },
             },
             "chosen_thresholds": thresholds.choose_thresholds(
                 labels, scores, class_names=["Fish", NASTY]
@@ -89,19 +101,20 @@ def test_the_page_refers_to_nothing_outside_itself(made, tmp_path):
 def test_names_from_the_data_are_escaped_everywhere(made):
     text = made(title=NASTY, history_rows=[{"epoch": NASTY, "stage": NASTY}])
     assert "<script" not in text
-    # Heading, title, score, note, caption, alternative text, four thresholds, epoch, stage, fact.
-    assert "".join(Page(text).text).count(NASTY) == 12
+    # Heading, title, score, note, caption, calibration, four thresholds, epoch, stage, fact.
+    assert "".join(Page(text).text).count(NASTY) == 13
     assert 'alt="&lt;script&gt;alert(&quot;x&quot;)&lt;/script&gt;"' in text
 
 
 def test_the_page_says_the_scores_thresholds_history_and_facts(made):
     said = " ".join(" ".join(Page(made()).text).split())
     assert "12,345 examples" in said
-    assert "Fish 0.8123 0.8765" in said
-    assert "mean 0.8123 0.8765" in said
-    assert f"{NASTY} – –" in said
+    assert "Fish 0.8123 0.790 to 0.850 0.8765" in said
+    assert "mean 0.8123 0.800 to 0.900 0.8765" in said
+    assert f"{NASTY} – – –" in said
+    assert "Fish 0.0300 0.0311 0.1200 0.1211" in said
     assert f"left out of the mean: {NASTY}." in said
-    assert "Fish recall ≥ 0.94 0.5 1.000 1.000 6%" in said
+    assert "Fish recall ≥ 0.94 0.5 1.000 (0.025 to 1.000) 1.000 (0.025 to 1.000) 6%" in said
     assert f"{NASTY} precision ≥ 0.9 not reachable – – –" in said
     assert "Fish recall ≥ 0.94, guaranteed not reachable – – from 49 positives" in said
     assert "2 epochs" in said
@@ -113,7 +126,7 @@ def test_the_page_fits_narrow_screens_and_dark_mode(made):
     text = made()
     assert '<meta name="viewport" content="width=device-width' in text
     assert "prefers-color-scheme: dark" in text
-    assert text.count("<table") == text.count('<div class="wide"><table') == 4
+    assert text.count("<table") == text.count('<div class="wide"><table') == 5
     assert "overflow-x: auto" in text and "max-width: 100%" in text
 
 

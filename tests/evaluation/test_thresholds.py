@@ -151,6 +151,7 @@ def test_a_precision_out_of_reach_is_null_rather_than_an_error():
         "threshold": None,
         "precision": None,
         "recall": None,
+        "intervals": None,
         "confidence": None,
     }
     assert chosen["recall"]["threshold"] == pytest.approx(0.3)
@@ -208,7 +209,7 @@ def test_a_guarantee_steps_over_gaps_that_are_too_narrow_to_the_side_that_keeps_
 
 def test_a_guarantee_out_of_reach_is_null_and_says_how_many_positives_would_do():
     few = one_class(np.ones(48), np.linspace(0.1, 0.9, 48))["recall_guaranteed"]
-    nothing = {"threshold": None, "precision": None, "recall": None, "confidence": None}
+    nothing = dict.fromkeys(["threshold", "precision", "recall", "intervals", "confidence"])
     assert few == {"target": 0.94, **nothing, "needs": 49}
     assert one_class(np.ones(49), np.linspace(0.1, 0.9, 49))["recall_guaranteed"]["recall"] == 1
     none = one_class(np.zeros(9), np.linspace(0.1, 0.9, 9))

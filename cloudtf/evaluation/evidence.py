@@ -1,0 +1,98 @@
+"""What an evaluation can say of a model beyond its scores: how sure each is, and how calibrated."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Optional, Sequence
+
+import numpy as np
+
+from cloudtf.evaluation import bootstrap, calibration, intervals, pr_auc
+
+SEED = 0
+
+# Measure -> class, and `mean`, -> value.
+Measures = dict[str, dict[str, float]]
+Intervals = dict[str, dict[str, list[float]]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Evidence:
+    """What was measured on N images of C classes, and how sure that is.
+
+    Attributes:
+      measures: `pr_auc`, `average_precision`, `brier`, `ece`, and the latter two after calibration,
+        `brier_calibrated` and `ece_calibrated`: each by class, and their `mean`; NaN where a class
+        cannot be scored, which leaves it out of the mean.
+      intervals: the same keys -> [low, high], which hold the truth in 95% of all samples.
+      resamples: what the intervals were drawn with.
+      calibrated: the calibration of each class, and the scores after it.
+    """
+
+    measures: Measures
+    intervals: Intervals
+    resamples: bootstrap.Resamples
+    calibrated: calibration.Calibrated
+
+
+def gather(
+    labels: np.ndarray,
+    scores: np.ndarray,
+    class_names: Sequence[str],
+    figures: pr_auc.PrAuc,
+    parts: Optional[np.ndarray] = None,
+    groups: Optional[Sequence] = None,
+) -> Evidence:
+    """Measures a model's scores, calibrates them, and draws intervals for everything.
+
+    Args:
+      labels: [N, C], 0 or 1; -1 where it is not known.
+      scores: [N, C], probabilities.
+      class_names: C distinct names, in the order of the columns.
+      figures: the areas of each class.
+      parts: [N], the fold of each image where there are folds, see `calibration.fit`.
+      groups: the group of each image where images belong together, see `bootstrap.Resamples`.
+    """
+    labels, scores = np.asarray(labels), np.asarray(scores, np.float64)
+    count = bootstrap.affordable(labels)
+    resamples = bootstrap.Resamples(len(labels), SEED, count, groups)
+    if parts is None and groups is not None:
+        # Images of a group are alike: none is judged by what the others gave.
+        parts = np.unique(np.asarray(groups), return_inverse=True)[1].reshape(-1) % 5
+    calibrated = calibration.fit(labels, scores, class_names, parts, SEED)
+    measures: Measures = {
+        "pr_auc": dict(figures.pr_auc),
+        "average_precision": dict(figures.average_precision),
+    }
+    drawn = bootstrap.areas(labels, scores, resamples)
+    draws = {"pr_auc": drawn.pr_auc, "average_precision": drawn.average_precision}
+    for suffix, values in (("", scores), ("_calibrated", calibrated.scores)):
+        for measure, of_class in (("brier", calibration.brier), ("ece", calibration.ece)):
+            measures[measure + suffix] = {
+                name: of_class(labels[:, i], values[:, i]) for i, name in enumerate(class_names)
+            }
+        errors = np.where(labels >= 0, (values - labels) ** 2, np.nan)
+        draws["brier" + suffix] = bootstrap.means(errors, resamples)
+        draws["ece" + suffix] = calibration.ece_draws(labels, values, resamples)
+    positives = (labels > 0).sum(axis=0)
+    found: Intervals = {}
+    for measure, by_class in measures.items():
+        found[measure] = {
+            name: _interval(measure, by_class[name], draws[measure][:, i], int(positives[i]))
+            for i, name in enumerate(class_names)
+        }
+        known = [value for value in by_class.values() if math.isfinite(value)]
+        by_class["mean"] = sum(known) / len(known) if known else math.nan
+        mean_draws = bootstrap.mean_of_classes(draws[measure])
+        found[measure]["mean"] = _interval(
+            measure, by_class["mean"], mean_draws, int(positives.sum())
+        )
+    return Evidence(measures, found, resamples, calibrated)
+
+
+def _interval(measure: str, value: float, draws: np.ndarray, positives: int) -> list[float]:
+    if measure in ("pr_auc", "average_precision"):
+        return list(intervals.of_area(value, draws, positives))
+    low, high = intervals.of_mean(value, draws)
+    return [max(0.0, low), high] if math.isfinite(low) else [low, high]
