@@ -52,7 +52,7 @@ def saved_figure(
 def _in_few_colours(png: io.BytesIO) -> bytes:
     from PIL import Image, PngImagePlugin
 
-    image = Image.open(png)
+    image: Any = Image.open(png)
     texts = PngImagePlugin.PngInfo()
     for name, text in image.text.items():
         texts.add_text(name, text)
