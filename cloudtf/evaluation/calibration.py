@@ -61,7 +61,7 @@ def fit(
       class_names: C distinct names, in the order of the columns.
       parts: [N], which of some parts each image belongs to, such as its fold, or a part that keeps
         groups together: an image is judged by what the other parts gave. Drawn where not given.
-      seed: keys that draw.
+      seed: keys the draw of the parts; any whole number from 0.
 
     >>> random = np.random.default_rng(0)
     >>> truth = random.random((5000, 1))

@@ -77,7 +77,9 @@ def apply(entry: Mapping[str, Any], scores: np.ndarray) -> np.ndarray:
     if entry["method"] == "isotonic":
         return np.interp(scores, entry["from"], entry["to"])
     if entry["method"] == "temperature":
-        return 1 / (1 + np.exp(-logits(scores) / entry["temperature"]))
+        from scipy.special import expit
+
+        return expit(logits(scores) / entry["temperature"])
     return scores
 
 
