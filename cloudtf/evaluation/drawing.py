@@ -27,8 +27,8 @@ def saved_figure(
 
     Args:
       path: the PNG file to write, local or remote.
-      width: of the figure, in inches.
-      height: of the figure, in inches.
+      width: inches of the whole figure, left to right.
+      height: inches of the whole figure, top to bottom.
       title: kept in the file's metadata, as what a viewer can show.
       photographs: whether there are some in it. Without, 255 colours are enough: a third of the
         bytes.

@@ -192,14 +192,14 @@ def findings(
 
     Args:
       config: says what thresholds are wanted.
-      split: what the examples are, such as `val`.
+      split: the name of the split that the examples are, such as `val`.
       apart: whether the model was validated on others.
       classes: the C class names, in label order.
       names: the N image names.
       labels: [N, C], 0 or 1.
       scores: [N, C], probabilities.
       source: what `thresholds.json` says of the model and the data.
-      more: what `metrics.json` says besides.
+      more: further keys of `metrics.json`, such as the scores of each fold.
       parts: [N], the fold of each example, where there are several.
 
     Raises:

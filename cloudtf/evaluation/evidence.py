@@ -26,7 +26,7 @@ class Evidence:
         `brier_calibrated` and `ece_calibrated`: each by class, and their `mean`; NaN where a class
         cannot be scored, which leaves it out of the mean.
       intervals: the same keys -> [low, high], which hold the truth in 95% of all samples.
-      resamples: what the intervals were drawn with.
+      resamples: which images were drawn how often for the intervals, [N, R] in all.
       calibrated: the calibration of each class, and the scores after it.
     """
 

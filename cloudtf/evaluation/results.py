@@ -53,7 +53,7 @@ class Findings:
       evidence: what was measured, and how sure it is.
       chosen: the thresholds of each class.
       source: what the files say of where they are from.
-      more: what `metrics.json` says besides.
+      more: further keys of `metrics.json`, such as the scores of each fold.
     """
 
     split: str

@@ -57,7 +57,7 @@ class Calibration:
 
         Args:
           scores: [N, C], probabilities of the model.
-          class_names: the C classes of the columns.
+          class_names: the C classes, in the order of the columns.
         """
         columns = [apply(self.classes[name], scores[:, i]) for i, name in enumerate(class_names)]
         return np.stack(columns, axis=1) if columns else np.zeros(np.shape(scores))
@@ -163,8 +163,8 @@ def of_model(
     """The calibration that lies beside a model, and belongs to it.
 
     Args:
-      path: the model's file.
-      class_names: the model's classes.
+      path: the .keras file that the scores are of.
+      class_names: the C classes of the model, in any order.
       weights_sha256: its weights, see `saving.weights_sha256`.
       flips: whether scores are means over four flips (test-time augmentation).
 
