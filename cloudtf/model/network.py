@@ -141,6 +141,16 @@ def set_body_trainable(model: tf.keras.Model, trainable: bool) -> None:
     model.get_layer(BODY).trainable = trainable
 
 
+def freeze_batch_norm(model: tf.keras.Model) -> None:
+    """Freezes the batch norm of a body that is trained: its scales and offsets, and its averages.
+
+    It then runs as in inference, on the averages of the images that the body has learnt from.
+    """
+    for layer in model.get_layer(BODY)._flatten_layers():
+        if isinstance(layer, tf.keras.layers.BatchNormalization):
+            layer.trainable = False
+
+
 def num_blocks(name: str) -> int:
     """Residual blocks of a network: 16 in B0 and Lite0, 23 in B2, 55 in B7."""
     return sum(block.num_repeat for block in _blocks(name))

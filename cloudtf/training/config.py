@@ -78,6 +78,11 @@ class TrainConfig(Augmentations):
         maximum=0.9999,
         topic="model",
     )
+    freeze_batch_norm: bool = setting(
+        False,
+        "Keep the batch norm of a pretrained body as it is while the whole network is trained.",
+        topic="model",
+    )
     sync_batch_norm: bool = setting(
         False, "Average batch-norm statistics over all replicas of a step.", topic="model"
     )

@@ -110,6 +110,8 @@ class Trainer:
             report(_what_is_done(stage))
         if run.own.model_fn is None or has_body(model):
             network.set_body_trainable(model, stage.whole_network)
+            if stage.whole_network and config.freeze_batch_norm:
+                network.freeze_batch_norm(model)
         elif not (stage.whole_network or stage.fits_head):
             raise UserError(
                 f"{param(head_epochs=stage.epochs)} needs a model with a layer called "
