@@ -326,7 +326,7 @@ def test_augmented_bytes(whole_batch):
 # A conversion.
 
 # The shards in order, and dataset.json without what has been added to it since.
-ADDED = {"aspect", "depths"}
+ADDED = {"aspect", "depths", "mask_side"}
 CONVERSIONS: dict[str, tuple[dict, str, str]] = {
     "train and val": ({"num_shards": 4}, "1cac3cfb4cbeedd4", "fac93a6c517af418"),
     "groups": (

@@ -48,6 +48,35 @@ def resized(rows: int, columns: int, height: int, width: int, aspect: str) -> tu
     return height, width
 
 
+def frame(
+    rows: int, columns: int, height: int, width: int, aspect: str
+) -> tuple[float, float, float, float]:
+    """The part of a photograph that becomes the picture of a record, in the photograph's pixels.
+
+    Args:
+      rows: rows of the photograph, upright.
+      columns: columns of the photograph, upright.
+      height: rows of the record's picture.
+      width: columns of the record's picture.
+      aspect: `stretch`, `pad` or `crop`.
+
+    Returns:
+      Its first row and column, which lie before the photograph where it is padded, its height and
+      its width.
+
+    >>> frame(100, 200, 50, 50, "crop"), frame(100, 200, 50, 50, "pad")
+    ((0.0, 50.0, 100.0, 100.0), (-48.0, 0.0, 200.0, 200.0))
+    """
+    part = []
+    for whole, size, target in zip(
+        (rows, columns), resized(rows, columns, height, width, aspect), (height, width)
+    ):
+        before = max(0, size - target) // 2 - max(0, target - size) // 2
+        part.append((before * whole / size, target * whole / size))
+    (top, high), (left, wide) = part
+    return top, left, high, wide
+
+
 def fitted(image: np.ndarray, height: int, width: int) -> np.ndarray:
     """A photograph with borders of the mean colour, or without those that are too much.
 

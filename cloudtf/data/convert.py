@@ -24,6 +24,7 @@ from cloudtf.data import (
     first_look,
     imagefolder,
     label_frame,
+    masks,
     records,
     selection,
     shards,
@@ -215,6 +216,8 @@ def _settings(
     digest = hashlib.sha256(json.dumps([table.classes, table.names]).encode())
     digest.update(table.labels.tobytes())
     digest.update(json.dumps([dataclasses.astuple(plan) for plan in first]).encode())
+    if table.masks:
+        digest.update(json.dumps(table.masks).encode())
     common["examples_sha256"] = digest.hexdigest()
     return common
 
@@ -242,7 +245,7 @@ def _photographs(
     return digests
 
 
-def _recipe(config: ConvertConfig) -> Recipe:
+def _recipe(config: ConvertConfig, table: LabelTable) -> Recipe:
     assert config.images_dir is not None
     return Recipe(
         config.images_dir,
@@ -252,6 +255,7 @@ def _recipe(config: ConvertConfig) -> Recipe:
         skip=config.on_error == "skip",
         aspect=config.aspect,
         sketches=config.near_duplicates != "ignore",
+        with_masks=bool(table.masks),
     )
 
 
@@ -259,10 +263,11 @@ def _write(
     config: ConvertConfig, table: LabelTable, plans: list[shards.ShardPlan], journal: Journal
 ) -> None:
     """Makes the shards that are not in place yet."""
-    recipe = _recipe(config)
+    recipe = _recipe(config, table)
 
     def make(index: int) -> shards.Outcome:
-        return recipe.outcome(table.names[index], table.labels[index] if table.classes else None)
+        label = table.labels[index] if table.classes else None
+        return recipe.outcome(table.names[index], label, table.masks_of(index))
 
     if tasks.exist(config.output_dir):  # Left by an interrupted Beam job.
         for plan in plans:
@@ -298,7 +303,7 @@ def _beam_writer(config: ConvertConfig) -> Callable[..., None]:
     def write(
         config: ConvertConfig, table: LabelTable, plans: list[shards.ShardPlan], journal: Journal
     ) -> None:
-        recipe, threads = _recipe(config), config.workers or 1
+        recipe, threads = _recipe(config, table), config.workers or 1
         beam.write(config.output_dir, table, plans, recipe, threads, options, journal)
 
     return write
@@ -352,6 +357,7 @@ def _manifest(
         splits=result,
         skipped=tuple(skipped),
         settings=journal.settings,
+        mask_side=masks.SIDE if table.masks else 0,
         aspect=config.aspect,
         near_duplicates=tuple(tuple(table.names[index] for index in group) for group in groups),
     )

@@ -151,6 +151,8 @@ def _parse_masks(builder: TableBuilder, layout: Layout, columns: list[Column]) -
         try:
             if not empty:
                 rle.check(text, relative=layout.relative)
+                if not layout.relative:
+                    builder.masks[len(builder.mentions[0]) - 1] = text
         except ValueError as error:
             problem = f"({class_name}) has a malformed mask: {error}"
         # Python's hash of a text has 64 bits and a secret key: none can be made to clash.

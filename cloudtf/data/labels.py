@@ -59,6 +59,8 @@ class LabelTable:
       columns: the extra columns asked for: name -> one text an image.
       problems: in the order of the rows; images they drop are not in `names`.
       account: how the CSV was read, as lines of text.
+      masks: the masks of each image, each the number of its class and its runs; empty where the
+        labels have no masks.
     """
 
     names: tuple[str, ...]
@@ -68,6 +70,7 @@ class LabelTable:
     columns: dict[str, tuple[str, ...]]
     problems: tuple[Problem, ...] = ()
     account: tuple[str, ...] = ()
+    masks: tuple[tuple[tuple[int, str], ...], ...] = ()
 
     def take(self, indices: Sequence[int]) -> LabelTable:
         """The images at `indices`, in that order, and the same problems."""
@@ -78,7 +81,12 @@ class LabelTable:
             labels=self.labels[indices],
             rows=self.rows[indices],
             columns={k: tuple(v[i] for i in indices) for k, v in self.columns.items()},
+            masks=tuple(self.masks[i] for i in indices) if self.masks else (),
         )
+
+    def masks_of(self, index: int) -> tuple[tuple[int, str], ...]:
+        """The masks of one image."""
+        return self.masks[index] if self.masks else ()
 
 
 def check_name(name: str) -> None:

@@ -12,7 +12,9 @@ import numpy as np
 
 from cloudtf import files
 from cloudtf.data import images, records, shards, tfrecord
-from cloudtf.data.aspect import ASPECTS
+from cloudtf.data import masks as small_masks
+from cloudtf.data.aspect import ASPECTS, frame
+from cloudtf.data.masks import Masks
 from cloudtf.errors import UserError, param
 
 
@@ -28,6 +30,7 @@ class Recipe:
       skip: leave out photographs that cannot be used, in place of an error.
       aspect: how photographs get the ratio of sides of the records, one of `ASPECTS`.
       sketches: make a sketch of each photograph too, by which its copies are found.
+      with_masks: whether the records have small masks; see `masks`.
     """
 
     images_dir: str
@@ -37,13 +40,15 @@ class Recipe:
     skip: bool
     aspect: str = ASPECTS[0]
     sketches: bool = False
+    with_masks: bool = False
 
-    def outcome(self, name: str, label: Optional[np.ndarray]) -> shards.Outcome:
+    def outcome(self, name: str, label: Optional[np.ndarray], masks: Masks = ()) -> shards.Outcome:
         """The record of one photograph, or why it was left out.
 
         Args:
           name: the photograph's file, as a path inside `images_dir` with `/` between folders.
           label: 0, 1 or -1 (unknown), [C]; None for an unlabelled set.
+          masks: the class and the runs of each of its masks.
 
         Raises:
           UserError: naming the photograph: it cannot be used and `skip` is False, or it could not
@@ -53,7 +58,10 @@ class Recipe:
         try:
             data = files.read_bytes(path)
             size = self.height, self.width
-            return make_record(data, name, label, *size, self.quality, self.aspect, self.sketches)
+            kept = masks if self.with_masks else None
+            return make_record(
+                data, name, label, *size, self.quality, self.aspect, self.sketches, kept
+            )
         except (ValueError, UserError) as error:
             if self.skip and (isinstance(error, ValueError) or files.is_lasting(error)):
                 return shards.Outcome(None, str(error).rstrip("."))
@@ -85,6 +93,7 @@ def make_record(
     quality: int,
     aspect: str = ASPECTS[0],
     with_sketch: bool = False,
+    masks: Optional[Masks] = None,
 ) -> shards.Outcome:
     """The record of one photograph: a serialised `tf.train.Example`, and what it was made from.
 
@@ -97,6 +106,7 @@ def make_record(
       quality: JPEG quality of the image in the record, 1 to 100.
       aspect: how the photograph gets the ratio of sides of the record, one of `ASPECTS`.
       with_sketch: whether to make a sketch too, by which copies of the photograph are found.
+      masks: the class and the runs of each of its masks; None for a record without masks.
 
     Raises:
       ValueError: one phrase on what is wrong with `data`.
@@ -112,4 +122,9 @@ def make_record(
     }
     if label is not None:
         features[records.LABEL] = label.tolist()
+    if label is not None and masks is not None:
+        size = images.upright_size(data)
+        features[records.MASK] = small_masks.encode(
+            masks, label, size, frame(*size, height, width, aspect)
+        )
     return shards.Outcome(tfrecord.encode_example(features), depth=depth, sketch=sketch)

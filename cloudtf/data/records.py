@@ -17,6 +17,7 @@ from cloudtf import files
 from cloudtf.data import tfrecord
 from cloudtf.data.aspect import ASPECTS
 from cloudtf.data.labels import check_class, check_distinct, check_name
+from cloudtf.data.masks import SIDE
 from cloudtf.errors import UserError, reason
 from cloudtf.text import listed
 
@@ -33,6 +34,7 @@ FILENAME = "image/filename"
 HEIGHT = "image/height"
 WIDTH = "image/width"
 LABEL = "image/class/label"
+MASK = "image/mask"
 SHA256 = "image/sha256"
 
 
@@ -115,6 +117,7 @@ class Manifest:
       settings: the settings of the conversion and digests of its input; another run of the
         converter goes on from this set only if its own are equal.
       aspect: how photographs got the ratio of sides of the records, one of `ASPECTS`.
+      mask_side: 28 where records have small masks (see `masks`), else 0.
       format_version: the layout of records and manifest, `FORMAT_VERSION`.
     """
 
@@ -127,6 +130,7 @@ class Manifest:
     skipped: tuple[dict[str, str], ...] = ()
     settings: Optional[dict[str, Any]] = None
     aspect: str = ASPECTS[0]
+    mask_side: int = 0
     format_version: int = FORMAT_VERSION
     near_duplicates: tuple[tuple[str, ...], ...] = ()
 
@@ -234,6 +238,7 @@ def _manifest(raw: dict[str, Any]) -> Manifest:
         settings=None if raw.get("settings") is None else dict(raw["settings"]),
         aspect=_aspect(raw.get("aspect", ASPECTS[0])),
         near_duplicates=_groups(raw.get("near_duplicates", [])),
+        mask_side=_whole(raw.get("mask_side", 0), 0, SIDE),
     )
 
 

@@ -64,7 +64,7 @@ def decode(text: str, height: int, width: int) -> np.ndarray:
     """
     if height < 1 or width < 1:
         raise ValueError(f"an image of {height} x {width} pixels has no mask")
-    starts, ends = _runs(text, height * width)
+    starts, ends = runs(text, height * width)
     steps = np.zeros(height * width + 1, np.int8)
     # Starts are unique among themselves and so are ends, so each pixel is counted once; where one
     # run ends and the next begins at once, the two cancel.
@@ -92,7 +92,7 @@ def check(text: str, num_pixels: Optional[int] = None, relative: bool = False) -
         return
     # Only recognises sound masks; what is wrong with another is found in one place.
     if len(text) > _SHORT or not _is_sound(text, num_pixels):
-        _runs(text, num_pixels)
+        runs(text, num_pixels)
 
 
 def _is_sound(text: str, num_pixels: Optional[int]) -> bool:
@@ -109,8 +109,19 @@ def _is_sound(text: str, num_pixels: Optional[int]) -> bool:
     return num_pixels is None or end - 1 <= num_pixels
 
 
-def _runs(text: str, num_pixels: Optional[int]) -> tuple[np.ndarray, np.ndarray]:
-    """First pixels and one-past-last pixels of the runs, from 0: int64 [N] each."""
+def runs(text: str, num_pixels: Optional[int]) -> tuple[np.ndarray, np.ndarray]:
+    """The runs of a mask.
+
+    Args:
+      text: the mask; see `check`.
+      num_pixels: height times width of the image; None if unknown.
+
+    Returns:
+      First pixels and one-past-last pixels, from 0: int64 [N] each.
+
+    Raises:
+      ValueError: `text` is malformed or does not fit the image.
+    """
     numbers = _paired(text)
     starts, lengths = numbers[:, 0], numbers[:, 1]
     for name, values in (("start", starts), ("length", lengths)):

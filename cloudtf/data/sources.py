@@ -203,6 +203,7 @@ def with_unnamed(
         rows=np.concatenate([table.rows, added.rows]),
         columns={c: texts + added.columns[c] for c, texts in table.columns.items()},
         problems=table.problems + added.problems,
+        masks=table.masks + ((),) * len(added.names) if table.masks else (),
     )
 
 

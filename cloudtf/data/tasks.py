@@ -32,7 +32,8 @@ def hand_out(data_dir: str, plan: shards.ShardPlan, table: LabelTable) -> None:
     """
     rows = list(plan.examples)
     labels = table.labels[rows].tolist() if table.classes else None
-    task = {"names": [table.names[row] for row in rows], "labels": labels}
+    masks = [table.masks_of(row) for row in rows]
+    task = {"names": [table.names[row] for row in rows], "labels": labels, "masks": masks}
     files.write_json(_path(data_dir, plan.name, "task"), task)
 
 
@@ -58,11 +59,11 @@ def carry_out(
     if in_place(data_dir, name) is not None:
         return
     task = files.read_json(_path(data_dir, name, "task"))
-    names, labels = task["names"], task["labels"]
+    names, labels, masks = task["names"], task["labels"], task["masks"]
 
     def make(index: int) -> shards.Outcome:
         label = None if labels is None else np.array(labels[index], np.int8)
-        return recipe.outcome(names[index], label)
+        return recipe.outcome(names[index], label, masks[index])
 
     plan = shards.ShardPlan(name, "", tuple(range(len(names))))
     report: dict[str, Any]

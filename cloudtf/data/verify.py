@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Collection, Iterable, Iterator
 
 from cloudtf import bars, files, machine
-from cloudtf.data import images, records, tfrecord
+from cloudtf.data import images, masks, records, tfrecord
 from cloudtf.data.labels import UNKNOWN, classes_with, combination
 from cloudtf.errors import UserError, param, reason
 from cloudtf.reporter import report
@@ -267,6 +267,8 @@ def _check_features(
     if len(label) != len(manifest.classes) or not set(label) <= allowed:
         values = "0, 1 or -1" if manifest.has_unknown else "0 or 1"
         raise ValueError(f"its label {label[:20]} is not {len(manifest.classes)} times {values}")
+    if manifest.mask_side:
+        masks.decode(b"".join(features[records.MASK]), label)
     return features[records.FILENAME][0].decode(), label, digest.digest()
 
 
@@ -280,6 +282,7 @@ def _features(example: Any) -> dict[str, Any]:
         if len(features.get(name, ())) != 1:
             raise ValueError(f"it has no feature {name}")
     features.setdefault(records.LABEL, ())
+    features.setdefault(records.MASK, ())
     return features
 
 

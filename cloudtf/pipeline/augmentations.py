@@ -160,6 +160,15 @@ class Augmentations(Settings):
         topic="augmentation",
     )
 
+    label_share: float = setting(
+        0.25,
+        "Least share of its mask's area that must be left in an augmented picture for a label to "
+        "stay; of records with masks only. 0: labels always stay.",
+        minimum=0,
+        maximum=1,
+        topic="augmentation",
+    )
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if (self.augment_ops or 0) > len(self.augmentations):
@@ -172,6 +181,11 @@ class Augmentations(Settings):
     def mixes(self) -> bool:
         """Whether images are mixed."""
         return (self.mixup > 0 or self.cutmix > 0) and self.mix_probability > 0
+
+    @property
+    def cutmixes(self) -> bool:
+        """Whether parts of images are pasted over others."""
+        return self.cutmix > 0 and self.mix_probability > 0
 
     @property
     def change_images(self) -> bool:

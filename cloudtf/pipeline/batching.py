@@ -170,7 +170,8 @@ def _from_memory(
             images = reading.decode_batch(encoded, *source.image_shape)
         labels = tf.gather(table.labels, rows)
         if changes is not None:
-            labels = changes.labels(labels, keys, source.image_shape)
+            masks = tf.gather(table.masks, rows) if changes.need_masks else None
+            labels = changes.labels(labels, keys, masks, source.image_shape)
         return Batch(images, labels, mask, keys)
 
     return fetch
@@ -188,7 +189,7 @@ def _from_records(
         mask, keys = _mask_and_keys(part, packed)
         labels = parsed["label"]
         if changes is not None:
-            labels = changes.labels(labels, keys, source.image_shape)
+            labels = changes.labels(labels, keys, parsed["mask"], source.image_shape)
         return Batch(images, labels, mask, keys)
 
     return fetch

@@ -6,10 +6,11 @@ Labels are always changed here, on the host; images here or, by the same functio
 from __future__ import annotations
 
 import dataclasses
+from typing import Optional
 
 import tensorflow as tf
 
-from cloudtf.pipeline import augment, mixing
+from cloudtf.pipeline import areas, augment, mixing
 from cloudtf.pipeline.augmentations import Augmentations
 
 
@@ -21,11 +22,13 @@ class Changes:
       ops: the augmentations to apply, their probability and strengths.
       seed: keys them; any int64.
       on_host: whether images are changed in the pipeline; else it is left to who takes them.
+      has_masks: whether the records have small masks.
     """
 
     ops: Augmentations
     seed: int
     on_host: bool
+    has_masks: bool = False
 
     @property
     def of_images(self) -> bool:
@@ -43,32 +46,35 @@ class Changes:
             return images
         return augment.augment(images, keys, ops=self.ops, seed=self.seed)
 
-    def labels(self, labels: tf.Tensor, keys: tf.Tensor, image_shape: tuple[int, int]) -> tf.Tensor:
+    @property
+    def need_masks(self) -> bool:
+        """Whether labels depend on where in the picture they are."""
+        loses = bool(areas.LOSING & set(self.ops.augmentations))
+        return self.has_masks and (self.ops.cutmixes or (loses and self.ops.label_share > 0))
+
+    def labels(
+        self,
+        labels: tf.Tensor,
+        keys: tf.Tensor,
+        masks: Optional[tf.Tensor],
+        image_shape: tuple[int, int],
+    ) -> tf.Tensor:
         """The labels of a batch as its changed images show them: float32 [B, C].
 
         Args:
           labels: float32 [B, C], 0 or 1, or -1 where unknown.
           keys: int32 [B, 2], epoch and number of each example.
+          masks: string [B], the small masks; needed where `need_masks`.
           image_shape: (height, width) of the images.
         """
-        if not self.ops.mixes:
+        if not (self.ops.mixes or self.need_masks):
             return labels
         mix = mixing.compiled_sample(self.ops, self.seed, keys, *image_shape)
-        return mixed_labels(labels, mixing.partners(labels), mixing.own_share(mix, *image_shape))
-
-
-def mixed_labels(labels: tf.Tensor, others: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
-    """Labels of mixtures: each image's by its share; unknown where a part of it is.
-
-    Args:
-      labels: float32 [B, C], 0 or 1, or -1 where unknown.
-      others: those of the partners, likewise.
-      share: float32 [B], how much of each mixture is the image's own.
-
-    Returns:
-      float32 [B, C], from 0 to 1, or -1 where unknown.
-    """
-    own = share[:, None]
-    unknown = ((labels < 0) & (own > 0)) | ((others < 0) & (own < 1))
-    mixed = own * labels + (1.0 - own) * others
-    return tf.where(unknown, tf.constant(-1.0), mixed)
+        share = mixing.own_share(mix, *image_shape)
+        if not self.need_masks:
+            return mixing.labels(labels, mixing.partners(labels), share)
+        left = areas.values(
+            areas.dense(masks, labels), labels, keys, mix, self.ops, self.seed, image_shape,
+            image_shape,
+        )  # fmt: skip
+        return areas.mixed(left, mix, share) if self.ops.mixes else left.whole

@@ -243,7 +243,7 @@ class ImageDataset:
             batch_size=batch_size,
             num_classes=len(self.classes),
             image_shape=self.image_shape,
-            changes=Changes(augmentations, seed, on_host=augment_on == "host"),
+            changes=self._changes(augmentations, augment_on, seed),
             unknown=self.manifest.has_unknown,
         )
 
@@ -309,8 +309,12 @@ class ImageDataset:
         cores: Optional[int],
     ) -> tf.data.Dataset:
         stream = order.training_order(whole, seed, start, share)
-        changes = Changes(augmentations, seed, on_host=augment_on == "host")
+        changes = self._changes(augmentations, augment_on, seed)
         return batching.training(self._source, stream, batch_size, changes, cores)
+
+    def _changes(self, augmentations: Augmentations, augment_on: str, seed: int) -> Changes:
+        has_masks = self.manifest.mask_side > 0
+        return Changes(augmentations, seed, on_host=augment_on == "host", has_masks=has_masks)
 
     def _evaluation(
         self,

@@ -113,3 +113,20 @@ def own_share(mix: Mix, height: int, width: int) -> tf.Tensor:
     top, bottom, left, right = tf.unstack(mix.box, axis=1)
     pasted = tf.cast((bottom - top) * (right - left), tf.float32) / (height * width)
     return tf.cast(mix.weight, tf.float32) / ONE - pasted
+
+
+def labels(mine: tf.Tensor, others: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
+    """Labels of mixtures: each image's by its share; unknown where a part of it is.
+
+    Args:
+      mine: float32 [B, C], 0 or 1, or -1 where unknown.
+      others: those of the partners, likewise.
+      share: float32 [B], how much of each mixture is the image's own.
+
+    Returns:
+      float32 [B, C], from 0 to 1, or -1 where unknown.
+    """
+    own = share[:, None]
+    unknown = ((mine < 0) & (own > 0)) | ((others < 0) & (own < 1))
+    mixed = own * mine + (1.0 - own) * others
+    return tf.where(unknown, tf.constant(-1.0), mixed)

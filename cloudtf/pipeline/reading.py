@@ -31,12 +31,16 @@ def parse(
       unknown: whether labels may be -1, for unknown.
 
     Returns:
-      `name` string [B], `label` float32 [B, C] and, where wanted, `encoded` string [B].
+      `name` string [B], `label` float32 [B, C], `mask` string [B] (small masks, empty where there
+      are none) and, where wanted, `encoded` string [B].
 
     Raises:
       InvalidArgumentError: a record lacks something, or a label is another number.
     """
-    features = {records.FILENAME: tf.io.FixedLenFeature([], tf.string)}
+    features = {
+        records.FILENAME: tf.io.FixedLenFeature([], tf.string),
+        records.MASK: tf.io.FixedLenFeature([], tf.string, default_value=""),
+    }
     if images:
         features[records.ENCODED] = tf.io.FixedLenFeature([], tf.string)
     if num_classes:
@@ -49,7 +53,11 @@ def parse(
     checked = tf.debugging.Assert(in_range, ["a label is neither 0 nor 1"])
     with tf.control_dependencies([checked] if checked is not None else []):
         label = tf.cast(label, tf.float32)
-    result = {"name": parsed[records.FILENAME], "label": label}
+    result = {
+        "name": parsed[records.FILENAME],
+        "label": label,
+        "mask": parsed[records.MASK],
+    }
     if images:
         result["encoded"] = parsed[records.ENCODED]
     return result

@@ -29,6 +29,7 @@ class Table:
         where the images are decoded.
       labels: float32 [N + 1, C].
       names: the N image names.
+      masks: string [N + 1], the small masks of the images; empty texts where there are none.
       decoded: uint8 [N + 1, H, W, 3], or None where images are decoded as they are needed.
 
     Row N is what a batch is padded with: a black image without any class.
@@ -37,6 +38,7 @@ class Table:
     encoded: tf.Tensor
     labels: tf.Tensor
     names: tuple[str, ...]
+    masks: tf.Tensor
     decoded: Optional[tf.Tensor] = None
 
 
@@ -87,7 +89,7 @@ def load_table(
         except tf.errors.OpError as error:
             damage.find_in_shard(path, shard, num_classes, image_shape, error, unknown)
             raise damage.shard_error(path, error) from error
-        keys = ("encoded", "name", "label") if images else ("name", "label")
+        keys = ("name", "label", "mask", *(("encoded",) if images else ()))
         if not batches:
             return {}
         whole = {k: tf.concat([b[k] for b in batches], axis=0) for k in keys}
@@ -107,6 +109,7 @@ def load_table(
         encoded=tf.concat([*encoded, tf.constant(padding, tf.string)], axis=0),
         labels=tf.concat([*labels, tf.zeros([1, num_classes])], axis=0),
         names=tuple(name.decode("utf-8") for name in names),
+        masks=tf.concat([*(part["mask"] for part in parts), [""]], axis=0),
     )
 
 

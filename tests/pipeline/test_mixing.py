@@ -38,7 +38,7 @@ def mixed(images, **options):
 def labelled(labels, image_shape=(HEIGHT, WIDTH), **options):
     made = changes.Changes(Augmentations(augmentations=(), **options), SEED, on_host=True)
     keys = keys_of()[: len(labels)]
-    return made.labels(tf.constant(labels, tf.float32), keys, image_shape).numpy()
+    return made.labels(tf.constant(labels, tf.float32), keys, None, image_shape).numpy()
 
 
 def own_weight(u, parameter):
@@ -126,7 +126,7 @@ def test_the_loss_of_mixed_labels_is_the_mix_of_both_losses():
     bce, share = losses.get_loss("bce"), 0.75
     predictions = tf.constant([[0.2, 0.9, 0.6]])
     mine, theirs = tf.constant([[1.0, 0.0, 1.0]]), tf.constant([[0.0, 0.0, 1.0]])
-    mixture = changes.mixed_labels(mine, theirs, tf.constant([share]))
+    mixture = mixing.labels(mine, theirs, tf.constant([share]))
     expected = share * bce(mine, predictions) + (1 - share) * bce(theirs, predictions)
     np.testing.assert_allclose(bce(mixture, predictions), expected, rtol=1e-6)
 
@@ -185,4 +185,4 @@ def test_without_mixing_labels_are_the_same_tensor():
     labels = tf.constant(LABELS)
     for options in ({}, {"mixup": 0.4, "mix_probability": 0.0}):
         made = changes.Changes(Augmentations(**options), SEED, on_host=True)
-        assert made.labels(labels, tf.constant(keys_of()), (HEIGHT, WIDTH)) is labels
+        assert made.labels(labels, tf.constant(keys_of()), None, (HEIGHT, WIDTH)) is labels

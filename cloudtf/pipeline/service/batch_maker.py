@@ -124,7 +124,7 @@ class BatchMaker:
         parsed = reading.parse(serialized, self.num_classes, unknown=self.unknown)
         images = reading.decode_batch(parsed["encoded"], *self.image_shape)
         images = self.changes.images(images, keys)
-        labels = self.changes.labels(parsed["label"], keys, self.image_shape)
+        labels = self.changes.labels(parsed["label"], keys, parsed["mask"], self.image_shape)
         return Batch(images, labels, tf.ones([self.batch_size]), keys)
 
 

@@ -1,0 +1,106 @@
+"""Small masks: where in the picture of a record each of its classes is, in 28 x 28 bits.
+
+A bit is 1 where at least half of its cell is in the mask; of a mask that fills half of no cell, the
+bit of the cell with most of it. A class whose bits are all 0 is somewhere: there was no mask that
+fits the photograph.
+"""
+
+from __future__ import annotations
+
+from typing import Sequence
+
+import numpy as np
+
+from cloudtf.data import rle
+
+SIDE = 28
+# Of one class: rows of bits from the upper left, the first bit of a byte its highest.
+NUM_BYTES = SIDE * SIDE // 8
+
+# The class and the runs of each mask of a photograph.
+Masks = Sequence[tuple[int, str]]
+
+
+def encode(
+    masks: Masks,
+    label: np.ndarray,
+    size: tuple[int, int],
+    frame: tuple[float, float, float, float],
+) -> bytes:
+    """The small masks of the classes that a label has, one after the other.
+
+    Args:
+      masks: of the photograph, numbered by class; several of a class are taken together.
+      label: [C], 1 for the classes that are present.
+      size: rows and columns of the photograph, upright, which the masks are of.
+      frame: the part of it that is the record's picture; see `aspect.frame`.
+
+    Returns:
+      98 bytes for each class that is present.
+    """
+    found = []
+    for number in np.flatnonzero(label == 1).tolist():
+        areas = np.zeros((SIDE, SIDE))
+        for _, text in (mask for mask in masks if mask[0] == number):
+            try:
+                areas += _areas(text, size, frame)
+            except ValueError:  # It is not of this photograph, or not of its full size.
+                areas[:] = 0
+                break
+        bits = areas >= frame[2] * frame[3] / SIDE**2 / 2 - 1e-6
+        if areas.any() and not bits.any():
+            bits.flat[areas.argmax()] = True
+        found.append(np.packbits(bits).tobytes())
+    return b"".join(found)
+
+
+def decode(content: bytes, label: Sequence[int]) -> np.ndarray:
+    """The bits of `encode`: bool [C, 28, 28], False for classes that are not present.
+
+    Args:
+      content: the bytes of small masks, as `encode` gives them.
+      label: [C], 1 for the classes that are present.
+
+    Raises:
+      ValueError: there are more bytes, or fewer, than the label asks for.
+    """
+    present = np.flatnonzero(np.asarray(label) == 1)
+    if len(content) != NUM_BYTES * len(present):
+        raise ValueError(
+            f"its masks have {len(content)} bytes, {NUM_BYTES * len(present)} for "
+            f"{len(present)} classes are right"
+        )
+    result = np.zeros((len(label), SIDE * SIDE), bool)
+    bits = np.unpackbits(np.frombuffer(content, np.uint8))
+    result[present] = bits.reshape(len(present), SIDE * SIDE)
+    return result.reshape(-1, SIDE, SIDE)
+
+
+def _areas(
+    text: str, size: tuple[int, int], frame: tuple[float, float, float, float]
+) -> np.ndarray:
+    """How many of the photograph's pixels of a mask are in each cell: float64 [28, 28].
+
+    By its runs, of which a mask has about one a column, and not by its pixels: a tenth of a
+    millisecond, where decoding the photograph takes four.
+    """
+    rows, columns = size
+    starts, ends = rle.runs(text, rows * columns)
+    first, last = starts // rows, (ends - 1) // rows
+    # A run may go on in the next columns; each column's part is one of its own.
+    parts = last - first + 1
+    run = np.repeat(np.arange(len(starts)), parts)
+    column = np.arange(len(run)) - np.repeat(np.cumsum(parts) - parts, parts) + first[run]
+    top = np.maximum(starts[run] - column * rows, 0)
+    bottom = np.minimum(ends[run] - column * rows, rows)
+    y, x, height, width = frame
+    steps = np.arange(SIDE + 1) / SIDE
+    down = _overlaps(top, bottom, y + height * steps)
+    across = _overlaps(column, column + 1, x + width * steps)
+    return down.T @ across
+
+
+def _overlaps(begin: np.ndarray, end: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Lengths that N intervals have in common with those between edges: [N, len(edges) - 1]."""
+    low, high = edges[:-1], edges[1:]
+    return np.clip(end[:, None], low, high) - np.clip(begin[:, None], low, high)
