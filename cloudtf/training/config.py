@@ -78,9 +78,11 @@ class TrainConfig(Augmentations):
         maximum=0.9999,
         topic="model",
     )
-    freeze_batch_norm: bool = setting(
-        False,
-        "Keep the batch norm of a pretrained body as it is while the whole network is trained.",
+    freeze_batch_norm: Optional[bool] = setting(
+        None,
+        "Keep the batch norm of a pretrained body as it is while the whole network is trained. "
+        "Default: where the head was fitted on features (`head='features'`), which fits those of "
+        "no other averages.",
         topic="model",
     )
     sync_batch_norm: bool = setting(
@@ -395,6 +397,12 @@ class TrainConfig(Augmentations):
         if self.head == "features" and self.weights == "none":
             raise UsageError(
                 f"{param(head='features')} needs a body that has learnt something; give "
+                f"{param('weights')}, or leave it out."
+            )
+
+        if self.freeze_batch_norm and self.weights == "none":
+            raise UsageError(
+                f"{param(freeze_batch_norm=True)} is for a body that has learnt something; give "
                 f"{param('weights')}, or leave it out."
             )
 

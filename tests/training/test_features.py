@@ -163,6 +163,23 @@ def test_its_model_stays_the_best_where_no_epoch_beats_it(records_dir, weights, 
     assert result.best["stage"] == "features"
 
 
+@pytest.mark.parametrize("frozen", [None, False])
+def test_batch_norm_stays_as_the_head_knows_it_unless_asked(records_dir, weights, tmp_path, frozen):
+    train(config_of(records_dir, tmp_path / "run", weights=weights, head="features"))
+    before = cloudtf.load_model(f"{tmp_path}/run/best.keras").get_layer("body")
+    changes = {"weights": weights, "freeze_batch_norm": frozen, "epochs": 1}
+    networks = []
+
+    class Keep(tf.keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            networks.append({w.name: w.numpy() for w in self.model.get_layer("body").weights})
+
+    train(config_of(records_dir, tmp_path / "other", **changes), callbacks=[Keep()])
+    for weight in before.weights:
+        same = np.array_equal(weight.numpy(), networks[-1][weight.name])
+        assert same == ("_bn/" in weight.name and frozen is None), weight.name
+
+
 # Interruptions.
 
 
@@ -275,6 +292,7 @@ def test_what_the_settings_mean(weights):
     for changes, sentence in (
         ({"head": "features", "head_epochs": 2}, "head_epochs=2 is of head='epochs'"),
         ({"head": "features", "weights": "none"}, "needs a body that has learnt something"),
+        ({"freeze_batch_norm": True, "weights": "none"}, "freeze_batch_norm=True is for a body"),
         ({"feature_views": 3}, "feature_views=3 must be 1, 2 or 4"),
         ({"feature_views": 2, "head": "epochs"}, "feature_views=2 is of head='features'"),
     ):
