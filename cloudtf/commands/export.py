@@ -27,7 +27,10 @@ def run(config: ExportConfig) -> None:
         print("jpeg: string [B], JPEG or PNG files of any size; the model does all of that")
     else:
         print(f"To make them, and to check other code that does: {config.output}{SUFFIX}")
-    print(f"probabilities: float32 [B, {len(info['classes'])}], {listed(info['classes'])}")
+    calibrated = ", calibrated" if info["calibration"] else ""
+    print(
+        f"probabilities: float32 [B, {len(info['classes'])}]{calibrated}, {listed(info['classes'])}"
+    )
     if info["thresholds"] is None:
         print("There are no thresholds beside the model: make them with `cloudtf evaluate`.")
         return

@@ -39,6 +39,9 @@ class PredictConfig(Settings):
         None, "Folder of photographs to predict, or one photograph, in place of `data_dir`."
     )
     tta: bool = setting(False, "Average over the four flips of each image.")
+    calibrated: bool = setting(
+        False, "Calibrate the probabilities by the calibration.json beside the model."
+    )
     batch_size: int = setting(EvaluateConfig.batch_size, "Images a step.", minimum=1)
     recursive: bool = setting(
         False, "Take the folders inside `images_dir` too; Image is then folder/name.jpg."
@@ -87,7 +90,8 @@ def predict(config: PredictConfig) -> int:
 
     Raises:
       UserError: the records do not fit the model, there are no images, an image cannot be read
-        (with `on_error="skip"`: none can), or a file cannot be written. Nothing is written then.
+        (with `on_error="skip"`: none can), there is no calibration of this model where one is asked
+        for, or a file cannot be written. Nothing is written then.
 
     >>> predict(PredictConfig(model="runs/a", images_dir="photographs/images", output="all.csv"))
     60
@@ -105,7 +109,7 @@ def predict(config: PredictConfig) -> int:
     1
     """
     from cloudtf.evaluation import photographs, scoring
-    from cloudtf.model import classifier, saving
+    from cloudtf.model import calibration, classifier, saving
     from cloudtf.pipeline.dataset import open_dataset
     from cloudtf.submission import predictions
 
@@ -114,6 +118,10 @@ def predict(config: PredictConfig) -> int:
     photographs.check_skipped(config.output)
     trained = classifier.read(path)
     info = trained.info
+    calibrate = None
+    if config.calibrated:
+        weights = saving.weights_sha256(trained.model)
+        calibrate = calibration.of_model(path, info["classes"], weights, config.tta)
     scorer = scoring.Scorer(trained.model, flips=config.tta)
     shape = (info["image_height"], info["image_width"])
     skipped: list[Problem] = []
@@ -135,6 +143,8 @@ def predict(config: PredictConfig) -> int:
             names += batch_names
             parts.append(scorer.images(batch)[: len(batch_names)])
         scores = np.concatenate(parts)
+    if calibrate is not None:
+        scores = calibrate.apply(scores, info["classes"])
     table = predictions.text(config.output, names, scores, info["classes"])
     photographs.write(config.output, table, skipped)
     if skipped:

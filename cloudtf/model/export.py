@@ -21,7 +21,7 @@ from typing import Any, Optional
 
 from cloudtf import files
 from cloudtf.errors import UserError, param, reason
-from cloudtf.model import formats, preprocessing, thresholds
+from cloudtf.model import calibration, formats, preprocessing, thresholds
 from cloudtf.model.thresholds import KINDS
 from cloudtf.reporter import report
 from cloudtf.settings import REQUIRED, Settings, setting
@@ -55,6 +55,9 @@ class ExportConfig(Settings):
         "Which of its thresholds says that a class is present.",
         choices=KINDS,
     )
+    calibrated: bool = setting(
+        False, "Calibrate the probabilities by the calibration.json beside the model."
+    )
 
 
 def export(config: ExportConfig) -> dict[str, Any]:
@@ -67,7 +70,10 @@ def export(config: ExportConfig) -> dict[str, Any]:
       `preprocessing` (a sentence on what `predict` does to a photograph), `present_at` and
       `thresholds` (a map by class; both None where there are no thresholds, and then there is no
       `present`; a class whose threshold is None is never present), `thresholds_from` (the `split`
-      and the number of `examples` that they were chosen on), and what is known of the model.
+      and the number of `examples` that they were chosen on), `calibration` (of calibrated
+      probabilities: its `classes`, and the `thresholds` before it, by which the model decides; the
+      `thresholds` above are then those of calibrated ones; else None), and what is known of the
+      model.
 
     Raises:
       UserError: the model or its thresholds are missing, damaged or do not belong together; the
@@ -123,9 +129,13 @@ def export(config: ExportConfig) -> dict[str, Any]:
     trained = classifier.read(path, in_float32=True)
     source, chosen = _find_thresholds(path, trained.info, config)
     info = _describe(trained.info, config, chosen, source)
+    weights = saving.weights_sha256(trained.model)
     if chosen is not None:
-        weights, val_split = saving.weights_sha256(trained.model), trained.info.get("val_split")
+        val_split = trained.info.get("val_split")
         _check_source(path, source, chosen, weights, val_split or "val")
+    if config.calibrated:
+        found = calibration.of_model(path, info["classes"], weights, flips=False)
+        _calibrate(info, found)
     writers = {"saved_model": formats.saved_model, "tflite": formats.tflite, "onnx": formats.onnx}
     try:
         writers[config.format](trained.model, info, output)
@@ -185,6 +195,7 @@ def _describe(
         "classes": classes,
         "present_at": config.present_at if chosen else None,
         "thresholds": limits and {name: limits[name] for name in classes},
+        "calibration": None,
         "thresholds_from": chosen and {k: chosen.source.get(k) for k in ("split", "examples")},
         "image_height": info["image_height"],
         "image_width": info["image_width"],
@@ -194,6 +205,17 @@ def _describe(
         ),
         **{key: info[key] for key in _KEPT if key in info},
     }
+
+
+def _calibrate(info: dict[str, Any], found: calibration.Calibration) -> None:
+    """Adds a calibration, and brings the thresholds to its scale; those of the network stay too."""
+    entries = {name: found.classes[name] for name in info["classes"]}
+    info["calibration"] = {"classes": entries, "thresholds": info["thresholds"]}
+    if info["thresholds"] is not None:
+        info["thresholds"] = {
+            name: None if limit is None else float(calibration.apply(entries[name], limit))
+            for name, limit in info["thresholds"].items()
+        }
 
 
 def _check_new(path: str) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from cloudtf import files, temporary
 from cloudtf.errors import UserError, param, reason
-from cloudtf.model import preprocessing
+from cloudtf.model import calibration, preprocessing
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -44,15 +44,22 @@ def smallest_passing(threshold: Optional[float]) -> np.float32:
 def _classifier(
     model: tf.keras.Model, info: dict[str, Any]
 ) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
-    """uint8 [B, H, W, 3] to `probabilities` and, with thresholds, `present`."""
-    lowest = None
-    if info["thresholds"] is not None:
-        lowest = np.array([smallest_passing(info["thresholds"][name]) for name in info["classes"]])
+    """uint8 [B, H, W, 3] to `probabilities` and, with thresholds, `present`.
+
+    Decisions are made before calibration, where no rounding comes near.
+    """
+    lowest, calibrated = None, info["calibration"]
+    limits = info["thresholds"] if calibrated is None else calibrated["thresholds"]
+    if limits is not None:
+        lowest = np.array([smallest_passing(limits[name]) for name in info["classes"]])
 
     def classify(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        probabilities = model(images, training=False)
+        scores = probabilities = model(images, training=False)
+        if calibrated is not None:
+            entries = [calibrated["classes"][name] for name in info["classes"]]
+            probabilities = calibration.in_graph(scores, entries)
         found = {"probabilities": probabilities}
-        return found if lowest is None else {**found, "present": probabilities >= lowest}
+        return found if lowest is None else {**found, "present": scores >= lowest}
 
     return classify
 

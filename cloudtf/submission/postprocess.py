@@ -14,11 +14,13 @@ import textwrap
 from collections import Counter
 from typing import Optional
 
+import numpy as np
+
 from cloudtf import files
 from cloudtf.data import rle
 from cloudtf.data.image_names import ImageNames, Splitter
-from cloudtf.errors import UserError
-from cloudtf.model import thresholds
+from cloudtf.errors import UserError, param
+from cloudtf.model import calibration, thresholds
 from cloudtf.model.thresholds import KINDS
 from cloudtf.reporter import report
 from cloudtf.settings import REQUIRED, Settings, setting
@@ -51,6 +53,11 @@ class PostprocessConfig(Settings):
         "recall",
         "Which of its thresholds says that a class is present.",
         choices=KINDS,
+    )
+    calibrated: bool = setting(
+        False,
+        "The predictions were calibrated by `cloudtf predict`: so are the thresholds, by the "
+        "calibration.json beside `thresholds`.",
     )
     output: str = setting(REQUIRED, "Where the cleaned submission goes; not over an input.")
     dry_run: bool = setting(False, "Only print what would be removed; write nothing.")
@@ -210,7 +217,24 @@ def _thresholds(config: PostprocessConfig, class_names: list[str]) -> dict[str, 
             f"The classes of {config.predictions} ({listed(class_names)}) and of "
             f"{config.thresholds} ({listed(chosen)}) differ; take both from one model."
         )
-    return {name: chosen[name] for name in class_names}
+    if not config.calibrated:
+        return {name: chosen[name] for name in class_names}
+    path = files.join(files.dirname(config.thresholds), calibration.FILE)
+    if not files.exists(path):
+        raise UserError(
+            f"{param(calibrated=True)} needs {path}, which is not there; make it with `cloudtf "
+            "evaluate`."
+        )
+    calibrated = calibration.read(path)
+    lacking = [name for name in class_names if name not in calibrated.classes]
+    if lacking or calibrated.source.get("weights_sha256") != found.source.get("weights_sha256"):
+        raise UserError(f"{path} and {config.thresholds} are of different models; make both again.")
+    return {
+        name: None
+        if chosen[name] is None
+        else float(calibration.apply(calibrated.classes[name], np.float64(chosen[name])))
+        for name in class_names
+    }
 
 
 def _read_submission(path: str) -> list[tuple[int, str, str]]:

@@ -36,13 +36,13 @@ PROMISED = {
     "launch": "workers",
     "evaluate": "run_dir model data_dir split output_dir recall_target precision_target "
     "confidence beta costs tta",
-    "predict": "model data_dir split images_dir output",
-    "postprocess": "submission predictions thresholds output dry_run present_at",
+    "predict": "model data_dir split images_dir output calibrated",
+    "postprocess": "submission predictions thresholds output dry_run present_at calibrated",
     "preview": "data_dir output",
     "doctor": "data_dir run_dir model weights strategy batch_size cache augment_on mixed_precision "
     "check_shards timing seconds",
     "bench": "data_dir model strategy batch_size json images_dir step rounds seconds",
-    "export": "model format output thresholds present_at",
+    "export": "model format output thresholds present_at calibrated",
 }
 DEFAULTS = {
     "convert": {"image_height": 224, "image_width": 224, "jpeg_quality": 95, "val_fraction": 0.2,

@@ -17,7 +17,7 @@ from cloudtf.commands import app
 from cloudtf.errors import UsageError, UserError
 from cloudtf.evaluation.evaluate import EvaluateConfig, evaluate
 from cloudtf.evaluation.predict import PredictConfig, predict
-from cloudtf.model import network, saving, thresholds
+from cloudtf.model import calibration, network, saving, thresholds
 from cloudtf.submission import predictions
 from cloudtf.submission.postprocess import PostprocessConfig, postprocess
 
@@ -84,6 +84,34 @@ def test_records_predicted_are_what_evaluation_writes(trained_run, records_dir, 
     with open(output) as one, open(tmp_path / "predictions_val.csv") as other:
         for row, with_truth in zip(csv.reader(one), csv.reader(other)):
             assert len(row) == 1 + 4 and row == with_truth[:5]
+
+
+def test_calibrated_predictions_are_those_of_the_evaluation_of_this_model(
+    trained_run, records_dir, tmp_path, capsys
+):
+    run, output = str(tmp_path / "run"), str(tmp_path / "p.csv")
+    shutil.copytree(trained_run, run)
+    command = ["predict", f"--model={run}", f"--data_dir={records_dir}", "--split=val"]
+    command += [f"--output={output}", "--calibrated"]
+    assert app.main(command) == 1
+    assert "--calibrated needs" in capsys.readouterr().err
+    evaluate(EvaluateConfig(data_dir=records_dir, run_dir=run))
+    plain = predictions.read(f"{run}/predictions_val.csv")
+    path = f"{run}/calibration.json"
+    # Twelve images are too few for a calibration of their own.
+    entry = {"method": "temperature", "temperature": 3.0}
+    found = calibration.read(path)
+    calibration.write(path, dict.fromkeys(CLASSES, entry), found.source)
+    assert app.main(command) == 0
+    names, scores, classes = predictions.read(output)
+    assert (names, classes) == (plain[0], CLASSES)
+    np.testing.assert_allclose(scores, calibration.apply(entry, plain[1]), rtol=0, atol=1e-12)
+    assert np.abs(scores - plain[1]).max() > 0.01
+    capsys.readouterr()
+    assert app.main([*command, "--tta"]) == 0
+    assert "is for one view of each image, and these scores are the mean over four flips" in (
+        capsys.readouterr().out
+    )
 
 
 def test_unlabelled_records_are_predicted_by_default(

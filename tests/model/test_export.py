@@ -24,7 +24,7 @@ from cloudtf import files
 from cloudtf.commands import app
 from cloudtf.errors import UserError
 from cloudtf.evaluation.predict import PredictConfig, predict
-from cloudtf.model import network, saving, thresholds
+from cloudtf.model import calibration, network, saving, thresholds
 from cloudtf.model.export import ExportConfig, export
 from cloudtf.model.formats import smallest_passing
 from cloudtf.pipeline.dataset import open_dataset
@@ -382,6 +382,47 @@ def write_thresholds(path, **thresholds):
 def classify(folder, images=PIXELS):
     found = tf.saved_model.load(str(folder)).signatures["images"](images=tf.constant(images))
     return {name: value.numpy() for name, value in found.items()}
+
+
+@pytest.mark.parametrize("kind", ["saved_model", "tflite"])
+def test_calibrated_probabilities_come_from_the_graph_and_change_no_decision(
+    small, tmp_path, kind, capsys
+):
+    shutil.copytree(small, tmp_path / "run")
+    run, output = str(tmp_path / "run"), str(tmp_path / f"out.{kind}")
+    model = saving.load_model(f"{run}/best.keras")
+    plain = model(PIXELS).numpy().astype(float)
+    with pytest.raises(UserError, match="calibrated=True needs .*calibration.json, which is not"):
+        export(ExportConfig(model=run, output=output, format=kind, calibrated=True))
+    middle = float(np.sort(plain[:, 0])[:2].mean())
+    write_thresholds(f"{run}/thresholds.json", a=(middle, 0.0), b=(None, None))
+    source = {"weights_sha256": saving.weights_sha256(model)}
+    entries = {
+        "b": {"method": "temperature", "temperature": 0.2},
+        "a": {"method": "isotonic", "from": [0.0, middle, 1.0], "to": [0.1, 0.2, 0.9]},
+    }
+    calibration.write(f"{run}/calibration.json", entries, source)
+    command = ["export", f"--model={run}", f"--output={output}", f"--format={kind}"]
+    assert app.main([*command, "--calibrated"]) == 0
+    assert "probabilities: float32 [B, 2], calibrated, a, b" in capsys.readouterr().out
+    if kind == "tflite":
+        runner = tf.lite.Interpreter(output).get_signature_runner()
+        found = runner(images=PIXELS)
+        with zipfile.ZipFile(output) as archive:
+            info = json.loads(archive.read("cloudtf.json"))
+    else:
+        found = classify(output)
+        info = files.read_json(f"{output}/assets.extra/cloudtf.json")
+    expected = calibration.Calibration(entries).apply(plain, ["a", "b"])
+    assert np.abs(expected - plain).max() > 0.01
+    np.testing.assert_allclose(found["probabilities"], expected, rtol=0, atol=1e-5)
+    np.testing.assert_array_equal(found["present"][:, 0], plain[:, 0] >= middle)
+    assert not found["present"][:, 1].any()
+    assert info["thresholds"] == {"a": 0.2, "b": None}
+    assert info["calibration"] == {"classes": entries, "thresholds": {"a": middle, "b": None}}
+    calibration.write(f"{run}/calibration.json", entries, {"weights_sha256": "other"})
+    with pytest.raises(UserError, match="was made for other weights"):
+        export(ExportConfig(model=run, output=output + "2", format=kind, calibrated=True))
 
 
 def test_without_thresholds_there_is_no_present(small, tmp_path, capsys):

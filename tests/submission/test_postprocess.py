@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from cloudtf.commands import app
 from cloudtf.errors import UserError
-from cloudtf.model import thresholds
+from cloudtf.model import calibration, thresholds
 from cloudtf.submission import predictions
 from cloudtf.submission.postprocess import PostprocessConfig, PostprocessResult, describe
 from cloudtf.submission.postprocess import postprocess as run_postprocess
@@ -131,6 +131,31 @@ def test_a_threshold_that_the_file_does_not_have_is_refused(files, kind, how):
     with pytest.raises(UserError, match=f"thresholds.json has no '{kind}' thresholds for") as error:
         run_postprocess(files.config(present_at=kind))
     assert str(error.value).endswith(how) and not files.output.exists()
+
+
+BENT = {"method": "isotonic", "from": [0.0, 0.5, 1.0], "to": [0.0, 0.1, 1.0]}
+
+
+def test_calibrated_predictions_are_compared_with_calibrated_thresholds(files):
+    run_postprocess(files.config())
+    expected = files.output.read_bytes()
+    source = {"weights_sha256": "a"}
+    each = {"Fish": entry(0.4), "Sugar": entry(0.3)}
+    thresholds.write(str(files.thresholds), each, source)
+    path, classes = str(files.folder / "calibration.json"), {"Fish": BENT, "Sugar": BENT}
+    with pytest.raises(UserError, match="calibrated=True needs .*calibration.json"):
+        run_postprocess(files.config(calibrated=True))
+    calibration.write(path, classes, source)
+    names, scores, class_names = predictions.read(str(files.predictions))
+    after = calibration.read(path).apply(scores, class_names)
+    assert (after < 0.3).all(), "under every threshold as it was"
+    predictions.write(str(files.predictions), names, after, class_names)
+    run_postprocess(files.config(calibrated=True))
+    assert files.output.read_bytes() == expected
+    for others in ({"Fish": BENT}, classes):
+        calibration.write(path, others, source if others != classes else {"weights_sha256": "b"})
+        with pytest.raises(UserError, match="are of different models; make both again"):
+            run_postprocess(files.config(calibrated=True))
 
 
 def test_a_dry_run_prints_the_same_table_and_writes_nothing(files, capsys):
