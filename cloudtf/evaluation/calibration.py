@@ -29,8 +29,6 @@ _LEAST_IN_BIN = 10
 # Fewer positives or negatives make no calibration.
 _LEAST = 10
 _PARTS = 5
-# So much of the score itself is in an isotonic one, so that the order is kept where it is flat.
-_OWN_SHARE = 0.01
 
 
 @dataclasses.dataclass(frozen=True)
@@ -265,7 +263,7 @@ def _isotonic(truth: np.ndarray, scores: np.ndarray) -> dict[str, Any]:
     # It goes on flat beyond the first and the last.
     x, y = np.concatenate([[0], x[inside], [1]]), y[inside]
     y = np.concatenate([y[:1], y, y[-1:]]) if len(y) else np.full(2, fitted.mean())
-    y = (1 - _OWN_SHARE) * y + _OWN_SHARE * x
+    y = (1 - calibration.OWN_SHARE) * y + calibration.OWN_SHARE * x
     # Shorter in the file; points that have become one are one.
     points = [(float(f"{a:.9g}"), float(f"{b:.9g}")) for a, b in zip(x, y)]
     kept = points[:1]

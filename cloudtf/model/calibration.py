@@ -12,7 +12,8 @@
 Every method keeps the order of the scores, so no decision and no area under a curve changes: a
 calibrated score is at least the calibrated threshold where the score is at least the threshold.
 `isotonic` is piecewise linear through the points that it lists, strictly rising; `temperature`
-divides the logit. `cloudtf.evaluation.calibration` fits them.
+divides the logit. A hundredth of the score itself is in both, so that no two scores become one.
+`cloudtf.evaluation.calibration` fits them.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 METHODS = ("none", "temperature", "isotonic")
 FILE = "calibration.json"
+# So much of the score itself is in a calibrated one: the order is kept where the rest is flat.
+OWN_SHARE = 0.01
 # What float32 has next to 0 and 1, and what has a logit in it.
 _LEAST, _GREATEST = 1e-30, 1 - 2.0**-24
 _AGAIN = "make it again with `cloudtf evaluate`."
@@ -79,7 +82,7 @@ def apply(entry: Mapping[str, Any], scores: np.ndarray) -> np.ndarray:
     if entry["method"] == "temperature":
         from scipy.special import expit
 
-        return expit(logits(scores) / entry["temperature"])
+        return (1 - OWN_SHARE) * expit(logits(scores) / entry["temperature"]) + OWN_SHARE * scores
     return scores
 
 
@@ -109,7 +112,8 @@ def in_graph(probabilities: tf.Tensor, entries: Sequence[Mapping[str, Any]]) -> 
         inverse = np.array([1 / entry.get("temperature", 1.0) for entry in entries], np.float32)
         kept = tf.clip_by_value(found, _LEAST, _GREATEST)
         scaled = tf.sigmoid((tf.math.log(kept) - tf.math.log(1 - kept)) * inverse)
-        found = tf.where(by_method["temperature"], scaled, found)
+        mixed = (1 - OWN_SHARE) * scaled + OWN_SHARE * found
+        found = tf.where(by_method["temperature"], mixed, found)
     if by_method["isotonic"].any():
         # A sum of ramps, each from 0 to the rise of its piece: no piece, however steep, cancels
         # another one.
