@@ -1,9 +1,10 @@
 """Keeps out of a command's output what libraries in C++ write into it.
 
-TensorFlow, XLA and libpng write to the process's standard error by themselves: how TensorFlow was
-built, that XLA compiles for the first time, that a data service does not answer, what is odd about
-a PNG. What of it matters to a user reaches them as an exception. `TF_CPP_MIN_LOG_LEVEL` holds back
-most of it, but neither what is said while TensorFlow is imported nor all that goes through absl.
+TensorFlow, XLA, libpng and libtiff write to the process's standard error by themselves: how
+TensorFlow was built, that XLA compiles for the first time, that a data service does not answer,
+what is odd about a PNG or a TIFF. What of it matters to a user reaches them as an exception.
+`TF_CPP_MIN_LOG_LEVEL` holds back most of it, but neither what is said while TensorFlow is imported
+nor all that goes through absl.
 
 `keep_out` hands standard error to this file, run as a program of its own: what a process wrote last
 says why it crashed, and must arrive when the process is gone.
@@ -23,6 +24,7 @@ _NOISE = re.compile(
     rb"(?:[IWE]\d{4} [\d:.]+ +\d+|\d{4}-\d\d-\d\d [\d:.]+: [IWE]) [\w./-]+:\d+\] "
     rb"|WARNING: All log messages before absl::InitializeLog\(\)"
     rb"|libpng warning: "
+    rb"|(?:tempfile\.tif|JPEGLib|[A-Z]\w*Decode|TIFF\w+): "
 )
 # Seconds after which the beginning of a line is shown: it may be all that there is.
 _PATIENCE = 0.2

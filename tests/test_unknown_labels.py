@@ -172,6 +172,16 @@ def test_batches_have_minus_one_and_those_for_training_say_so(made, cache):
     assert (next(iter(batches))[1].numpy() == -1).any()
 
 
+def test_batches_made_elsewhere_have_minus_one_too(made):
+    data = open_dataset(f"{made}/records", cache="encoded")
+    ops = TrainConfig(data_dir="d", run_dir="r")
+    maker = data.batch_maker("train", 16, "device", ops, seed=3)
+    here = next(iter(data.training_batches("train", 16, "device", ops, seed=3)))
+    labels = maker.function()(tf.constant(0, tf.int64)).labels
+    np.testing.assert_array_equal(labels, here.labels)
+    assert (labels.numpy() == -1).any()
+
+
 def test_scores_and_thresholds_are_those_of_the_known_labels_class_by_class(made, trained):
     run_dir, metrics = trained
     frame = cloudtf.predictions_frame(run_dir)

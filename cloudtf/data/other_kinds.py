@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -87,6 +88,8 @@ def _check_readable(kind: str) -> None:
     """Loads what reads a kind; ValueError where it is not installed."""
     from PIL import Image
 
+    # What is wrong with a file is raised; what is odd about it changes no pixel.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     Image.init()
     if _FORMATS[kind] in Image.OPEN:
         return

@@ -75,6 +75,7 @@ def decode(data: bytes) -> other_kinds.Decoded:
 
 def _deep(header: _Header) -> other_kinds.Decoded:
     """A picture of 16-bit values, which Pillow does not read in colour."""
+    cv2.setLogLevel(0)  # What is wrong with a file is raised, not logged.
     try:
         image = cv2.imdecode(np.frombuffer(header.upright, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:
@@ -142,6 +143,6 @@ def _first_directory(data: bytes) -> tuple[dict[int, tuple[int, ...]], dict[int,
                 (place,) = struct.unpack_from(order + pointer, data, place)
             values[tag] = struct.unpack_from(f"{order}{number}{letter}", data, place)
             places[tag] = place
-    except struct.error:
+    except (struct.error, OverflowError):
         return {}, {}
     return values, places

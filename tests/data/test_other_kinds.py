@@ -7,6 +7,8 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image, ImageOps, features
 from sklearn.datasets import load_sample_image
 
@@ -193,6 +195,30 @@ def test_what_is_not_installed_is_said_how_to_install(monkeypatch):
     monkeypatch.setitem(other_kinds._PLUGINS, "HEIC", ("no_such_module", "pillow-heif", ""))
     with pytest.raises(ValueError, match="a HEIC, which Pillow here does not read: pip install p"):
         images.decode(heic)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(["WEBP", "GIF", "BMP", "TIFF", *EXACT]), st.data())
+def test_mutated_files_decode_or_are_refused_but_never_crash(name, draw):
+    data = EXACT[name]() if name in EXACT else saved(name)
+    mutated = bytearray(data)
+    for _ in range(draw.draw(st.integers(1, 8))):
+        last = draw.draw(st.sampled_from([min(len(data), 400), len(data)])) - 1
+        mutated[draw.draw(st.integers(0, last))] = draw.draw(st.integers(0, 255))
+    mutated = bytes(mutated[: draw.draw(st.integers(len(data) // 2, len(data)))])
+    try:
+        result = images.convert_image(mutated, 32, 32, 95).encoded
+    except ValueError as error:
+        assert str(error) and "\n" not in str(error)
+    else:
+        assert images.decode(result).shape == (32, 32, 3)
+
+
+def test_offsets_beyond_all_files_are_no_crash():
+    data = bytearray(EXACT["BigTIFF"]())
+    data[8:16] = b"\xff" * 8
+    with pytest.raises(ValueError, match="the TIFF is damaged"):
+        images.decode(bytes(data))
 
 
 def test_pillow_is_not_asked_what_a_file_is():

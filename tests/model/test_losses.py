@@ -219,6 +219,15 @@ def test_losses_are_float32_of_half_precision_outputs():
         np.testing.assert_allclose(loss, losses.get_loss(name)(TRUE, PREDICTED), rtol=2e-2)
 
 
+@pytest.mark.filterwarnings("ignore:categorical")
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_compiled_loss_is_the_same(name):
+    loss = losses.get_loss(name)
+    compiled = tf.function(loss, jit_compile=True, autograph=False)
+    found = compiled(tf.constant(PARTLY), tf.constant(PREDICTED))
+    np.testing.assert_allclose(found, loss(PARTLY, PREDICTED), rtol=1e-5)
+
+
 def test_what_has_no_term_for_presence_takes_no_weights_and_no_smoothing():
     for options in ({"positive_weights": WEIGHTS}, {"label_smoothing": 0.1}):
         with pytest.raises(UserError, match="dice takes no positive weights and no label smooth"):

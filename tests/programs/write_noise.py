@@ -19,6 +19,7 @@ LINES = (
     b"W0000 00:00:1795896470.186905    1168 data_service_client.cc:450] Failed to heartbeat\n",
     b"2023-12-04 08:52:42.642545: E ./tensorflow/compiler/xla/internal.h:124] SetPriority\n",
     b"libpng warning: iCCP: known incorrect sRGB profile\n",
+    b"tempfile.tif: Using code not yet in table.\nLZWDecode: Not enough data at scanline 3.\n",
     b"I am no log line.\nE1234 neither\n",
     b"a prompt without an end",
 )
