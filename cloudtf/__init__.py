@@ -25,6 +25,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 _PUBLIC = {
     "ConvertConfig": "cloudtf.data.convert_config",
     "EvaluateConfig": "cloudtf.evaluation.evaluate",
+    "FitConfig": "cloudtf.fitting.config",
     "PostprocessConfig": "cloudtf.submission.postprocess",
     "PrAucCallback": "cloudtf.training.pr_auc_callback",
     "PredictConfig": "cloudtf.evaluation.predict",
@@ -36,6 +37,7 @@ _PUBLIC = {
     "choose_thresholds": "cloudtf.evaluation.thresholds",
     "convert": "cloudtf.data.convert",
     "evaluate": "cloudtf.evaluation.evaluate",
+    "fit": "cloudtf.fitting.fit",
     "get_loss": "cloudtf.model.losses",
     "history_frame": "cloudtf.evaluation.frames",
     "load_model": "cloudtf.model.saving",
@@ -73,6 +75,8 @@ if TYPE_CHECKING:
     from cloudtf.evaluation.preview import PreviewConfig as PreviewConfig
     from cloudtf.evaluation.preview import preview as preview
     from cloudtf.evaluation.thresholds import choose_thresholds as choose_thresholds
+    from cloudtf.fitting.config import FitConfig as FitConfig
+    from cloudtf.fitting.fit import fit as fit
     from cloudtf.model.class_weights import positive_weights as positive_weights
     from cloudtf.model.losses import get_loss as get_loss
     from cloudtf.model.network import build_model as build_model

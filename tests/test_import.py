@@ -111,7 +111,7 @@ def test_both_errors_are_one_sentence_on_any_stack(monkeypatch):
 ENTRANCES = {"__init__", "__main__"}
 ORDER = (
     ("data",), ("synthetic",), ("pipeline",), ("model",), ("evaluation", "submission"),
-    ("training",), ("diagnosis",), ("commands",),
+    ("training",), ("diagnosis",), ("fitting",), ("commands",),
 )  # fmt: skip
 
 

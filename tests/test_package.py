@@ -166,7 +166,9 @@ def test_commands_in_the_documents_are_understood(path):
     for command, given in documented(path.read_text(encoding="utf-8")):
         module = importlib.import_module(f"cloudtf.commands.{command.replace('-', '_')}")
         fields = module.CONFIG.__dataclass_fields__
-        for word in (word for word in given if word != "..."):
+        words = [word for word in given if not word.startswith("-") and word != "..."]
+        assert not words or hasattr(module, "WORDS"), f"{path.name}: cloudtf {command}: {words}"
+        for word in (word for word in given if word.startswith("-")):
             found = re.fullmatch(r"--(\w+)(?:=(.*))?", word)
             assert found, f"{path.name}: cloudtf {command}: {word}"
             name, value = found.groups()

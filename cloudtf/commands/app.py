@@ -1,7 +1,8 @@
 """What every command shares: flags from settings, `--help`, and errors as one sentence.
 
 A command is a module in `cloudtf.commands` with a docstring, `CONFIG` (a `Settings` dataclass) and
-`run(config)`. One that says what comes after `--` (`AFTER_DASHES`) gets it as a second argument.
+`run(config)`. One that takes words beside its flags says which (`WORDS`), one that takes a command
+after `--` what that is (`AFTER_DASHES`); it gets them as a second argument.
 Nothing else in the package knows absl flags.
 """
 
@@ -26,6 +27,7 @@ Config = TypeVar("Config", bound=settings.Settings)
 
 # Command -> one line for `cloudtf --help`, in the order of use.
 COMMANDS = {
+    "fit": "from photographs to a trained, judged and exported model",
     "synthesize": "make a synthetic set of cloud photographs in Kaggle's format",
     "convert": "turn photographs and a label CSV into TFRecords",
     "preview": "draw originals beside their augmented versions",
@@ -88,7 +90,11 @@ def run_module(name: str, module: ModuleType, arguments: Sequence[str]) -> int:
         if any(a.startswith("-") and a.lstrip("-") in _HELP for a in arguments):
             print(_help(name, module))
             return 0
-        module.run(parse(module.CONFIG, arguments), *others)
+        if hasattr(module, "WORDS"):
+            config, words = parse_words(module.CONFIG, arguments)
+            module.run(config, words)
+        else:
+            module.run(parse(module.CONFIG, arguments), *others)
         return 0
     except UserError as error:
         print(f"{name}: {error}", file=sys.stderr)
@@ -113,20 +119,31 @@ def parse(config_class: type[Config], arguments: Sequence[str]) -> Config:
     Raises:
       UsageError: an unknown flag, a value of the wrong type or out of range, or a stray word.
     """
+    config, words = parse_words(config_class, arguments)
+    if words:
+        raise UsageError(f"{words[0]!r} is not a flag; flags are written --name=value.")
+    return config
+
+
+@errors.naming_flags()
+def parse_words(config_class: type[Config], arguments: Sequence[str]) -> tuple[Config, list[str]]:
+    """Flags to settings, and the words among them, in their order.
+
+    Raises:
+      UsageError: an unknown flag, or a value of the wrong type or out of range.
+    """
     values = _define(config_class)
     try:
-        rest = values(["cloudtf", *_expanded(arguments)])[1:]
+        words = values(["cloudtf", *_expanded(arguments)])[1:]
     except (flags.Error, OSError, UnicodeDecodeError) as error:
         raise UsageError(" ".join(str(error).split()).rstrip(".") + ".") from error
-    if rest:
-        raise UsageError(f"{rest[0]!r} is not a flag; flags are written --name=value.")
     known = dataclasses.fields(config_class)  # type: ignore[arg-type]
     fields = [f for f in known if "help" in f.metadata]
     given = {f.name: values[f.name].value for f in fields}
     for name, value in given.items():
         if isinstance(value, list):
             given[name] = tuple(word.strip() for word in value if word.strip())
-    return config_class(**given)
+    return config_class(**given), words
 
 
 def _expanded(arguments: Sequence[str], inside: tuple[str, ...] = ()) -> list[str]:
@@ -156,6 +173,7 @@ def _expanded(arguments: Sequence[str], inside: tuple[str, ...] = ()) -> list[st
 
 def _define(config_class: type) -> flags.FlagValues:
     values = flags.FlagValues()
+    values.set_gnu_getopt()  # Flags may stand behind words.
     for field in dataclasses.fields(config_class):
         if "help" not in field.metadata:
             continue
@@ -214,6 +232,8 @@ def _help(name: str, module: ModuleType) -> str:
     about = f"{name}: {(module.__doc__ or '').strip()}"
     paragraphs = [textwrap.fill(" ".join(p.split()), width) for p in about.split("\n\n")]
     lines = ["\n\n".join(paragraphs)]
+    if hasattr(module, "WORDS"):
+        lines += ["", f"{name} {module.WORDS} --flag=value ..."]
     topics: dict[str, list[dataclasses.Field]] = {"main": []}
     for field in dataclasses.fields(module.CONFIG):
         if "help" in field.metadata:

@@ -51,6 +51,11 @@ def examples(config: ConvertConfig, labels: Optional[Table] = None) -> LabelTabl
     return table
 
 
+def is_unlabelled(config: ConvertConfig) -> bool:
+    """Whether nothing named in the settings, nor a folder for each class, gives labels."""
+    return _labels_and_names(config, None)[0] is None
+
+
 def _labels_and_names(
     config: ConvertConfig, labels: Optional[Table]
 ) -> tuple[Optional[Table], ImageNames]:

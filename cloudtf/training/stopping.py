@@ -14,6 +14,8 @@ from cloudtf.training.workers import Workers
 
 # Beside the signals' numbers, and less than any: the time limit.
 _TIME = 1
+# The exit status of a run whose time is over: as EX_TEMPFAIL, try again.
+TIME_OVER = 75
 
 
 class Interrupted(UserError):
@@ -129,7 +131,7 @@ class StopRequests:
         reasons = {
             signal.SIGTERM: ("told to stop (SIGTERM)", 143),
             signal.SIGINT: ("interrupted", 130),
-            _TIME: (f"{param('max_minutes')} is over", 75),
+            _TIME: (f"{param('max_minutes')} is over", TIME_OVER),
         }
         reason, status = reasons[number]
         raise Interrupted(

@@ -1,0 +1,1 @@
+"""One command from photographs to a trained, judged and exported model."""

@@ -1,0 +1,143 @@
+"""What `fit` chooses: labels, network and image size by what is there, epochs by the time."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Optional, Sequence
+
+from cloudtf import files
+from cloudtf.data import sources
+from cloudtf.errors import UserError, reason
+from cloudtf.text import listed
+
+# Beside the photographs, or in the folder above them, these may be a label table.
+_TABLES = (".csv", ".tsv", ".jsonl")
+# On a CPU: the smallest network with weights that a package brings, at the size up to which
+# features gain most for their time (docs/RECIPE.md). On an accelerator time is not what lacks.
+_ON_CPU, _ON_ACCELERATOR = ("efficientnetlite0", 128), ("efficientnetb2", 224)
+# Without pretrained weights.
+_FROM_NOTHING = ("efficientnetb0", 64)
+
+# A training step takes about as long as so many forward passes of its images: forward, backward
+# (twice that), and what augmentation and a full cache cost.
+_PASSES_A_STEP = 4.0
+# An epoch is judged on some images at its end.
+_WITH_JUDGING = 1.2
+_MOST_EPOCHS = 30
+# The part of the time left that the epochs are planned to fill.
+_PLANNED = 0.8
+
+
+@dataclasses.dataclass
+class Plan:
+    """What is decided once, and kept in `fit.json` for the starts that follow.
+
+    Attributes:
+      model: the network, one of `MODELS`.
+      weights: `imagenet`, `none` or a file, as in `TrainConfig`.
+      size: height and width of the images in the records, in pixels.
+      epochs: epochs in which the whole network is trained; None until their time is known.
+      seconds: the time of all starts so far, in seconds.
+      exported: the epoch of the model that is exported; None before.
+    """
+
+    model: str
+    weights: str
+    size: int
+    epochs: Optional[int] = None
+    seconds: float = 0.0
+    exported: Optional[int] = None
+
+
+def read(path: str) -> Optional[Plan]:
+    """The plan of an earlier start; None if there is none.
+
+    Raises:
+      UserError: the file is damaged.
+    """
+    if not files.exists(path):
+        return None
+    raw = files.read_json(path)
+    try:
+        return Plan(**raw)
+    except TypeError as error:
+        raise UserError(
+            f"{path} is damaged ({reason(error)}); remove it, and what it planned is planned anew."
+        ) from error
+
+
+def choose(config: Any, has_accelerator: bool) -> tuple[Plan, Optional[str]]:
+    """The network and the image size, unless they were given.
+
+    Args:
+      config: the settings of the whole job, a `FitConfig`.
+      has_accelerator: whether there is a GPU or TPU.
+
+    Returns:
+      The plan, and a sentence where pretrained weights cannot be had.
+    """
+    from cloudtf.model import weights
+
+    usual = _ON_ACCELERATOR if has_accelerator else _ON_CPU
+    if config.weights is not None:
+        model = config.model or (_FROM_NOTHING if config.weights == "none" else usual)[0]
+        return Plan(model, config.weights, usual[1]), None
+    candidates = [usual, _ON_CPU] if config.model is None else [(config.model, usual[1])]
+    for model, size in candidates:
+        try:
+            weights.fetch(model, "imagenet")
+        except UserError as error:
+            why = str(error)
+        else:
+            return Plan(model, "imagenet", size), None
+    model, size = _FROM_NOTHING
+    note = f"It begins with random weights, which take far more photographs and time: {why}"
+    return Plan(config.model or model, "none", size), note
+
+
+def find_labels(images_dir: str) -> str:
+    """The one label table in a folder of photographs, or in the folder above it.
+
+    Raises:
+      UserError: there is none, or more than one.
+    """
+    for folder in (images_dir, files.dirname(images_dir.rstrip("/")) or "."):
+        tables = [name for name in sorted(files.list_dir(folder)) if _is_table(name)]
+        if len(tables) == 1:
+            return files.join(folder, tables[0])
+        if tables:
+            raise UserError(
+                f"{folder} has {listed(tables)}; say which of them has the labels, after "
+                f"{images_dir}."
+            )
+    raise UserError(
+        f"Nothing says what the photographs in {images_dir} show; give a table of labels after it, "
+        "or put the photographs into a folder for each class (docs/LABELS.md)."
+    )
+
+
+def _is_table(name: str) -> bool:
+    return name.lower().endswith(_TABLES) and not sources.is_hidden(name)
+
+
+def epochs_within(seconds: float, num_images: int, history: Sequence[dict[str, Any]]) -> int:
+    """Epochs of the whole network in all, so that those still to come fit into a time.
+
+    Args:
+      seconds: the time that is left for those still to come.
+      num_images: the number of training images in an epoch.
+      history: the one epoch so far: of the features, or of the whole network.
+
+    >>> epochs_within(600, 2000, [{"stage": "features", "images_per_second": 200.0}])
+    10
+    """
+    (row,) = history
+    speed, done = row["images_per_second"], 0
+    if row["stage"] == "features":
+        speed /= _PASSES_A_STEP
+    else:
+        done = 1
+    if not speed > 0:  # NaN: resumed where nothing was measured.
+        return _MOST_EPOCHS
+    an_epoch = _WITH_JUDGING * num_images / speed
+    return min(_MOST_EPOCHS, done + max(0, int(_PLANNED * seconds / an_epoch)))

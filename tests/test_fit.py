@@ -1,0 +1,182 @@
+"""`cloudtf fit`: one command from photographs to an exported model."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import cloudtf
+from cloudtf.commands import app
+from cloudtf.errors import UserError
+from cloudtf.fitting import plan as plans
+from cloudtf.fitting.config import FitConfig, part
+from cloudtf.training.config import TrainConfig
+
+SMALL = {"model": "tiny", "weights": "none", "image_height": 64, "image_width": 64}
+FLAGS = [f"--{name}={value}" for name, value in SMALL.items()]
+
+
+@pytest.fixture(scope="module")
+def folders(photographs_dir, tmp_path_factory):
+    """Photographs in a folder for each class; those of several classes in each of theirs."""
+    top = tmp_path_factory.mktemp("folders") / "photographs"
+    labels = pd.read_csv(f"{photographs_dir}/labels.csv")
+    for _, row in labels.iterrows():
+        for name in labels.columns[1:]:
+            if row[name]:
+                (top / name).mkdir(parents=True, exist_ok=True)
+                shutil.copy(f"{photographs_dir}/images/{row['Image']}", top / name)
+    return top
+
+
+@pytest.fixture(scope="module")
+def fitted(folders, tmp_path_factory):
+    """Lite0's weights, and no flag but that of the output."""
+    output = tmp_path_factory.mktemp("fitted") / "out"
+    done = subprocess.run(
+        [sys.executable, "-m", "cloudtf", "fit", str(folders), f"--output_dir={output}",
+         "--minutes=1.5"],
+        capture_output=True, encoding="utf-8", timeout=280,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return output, done.stdout
+
+
+def test_without_a_flag_folders_become_a_judged_and_exported_model(fitted, folders):
+    output, said = fitted
+    assert "Fish" in said and "photographs (train 45, val 11)" in " ".join(said.split())
+    assert "efficientnetlite0 from imagenet weights" in " ".join(said.split())
+    report = output / "run" / "report.html"
+    assert said.splitlines()[-1] == f"Open {report}" and report.stat().st_size > 10_000
+    metrics = json.loads((output / "run" / "metrics.json").read_text())
+    assert metrics["pr_auc"]["mean"] > 0.7
+    import tensorflow as tf
+
+    served = tf.saved_model.load(str(output / "exported")).signatures["jpeg"]
+    photograph = next((folders / "Fish").iterdir())
+    outputs = served(jpeg=tf.constant([photograph.read_bytes()]))
+    table = output / "all.csv"
+    cloudtf.predict(
+        cloudtf.PredictConfig(
+            model=str(output / "run"), images_dir=str(photograph), output=str(table)
+        )
+    )
+    expected = pd.read_csv(table).to_numpy()[0, 1:].astype(float)
+    np.testing.assert_allclose(outputs["probabilities"][0], expected, atol=2e-3)
+
+
+def test_a_first_score_comes_before_the_whole_network_is_trained(fitted):
+    rows = cloudtf.history_frame(str(fitted[0] / "run"))
+    assert rows["stage"].tolist()[0] == "features"
+
+
+def test_it_keeps_to_the_time(fitted):
+    plan = json.loads((fitted[0] / "fit.json").read_text())
+    assert plan["seconds"] <= 90 * 1.2  # Judging and exporting are estimated only.
+
+
+def test_again_it_trains_nothing_and_ends_with_the_same(fitted, folders, capfd):
+    output, said = fitted
+    before = (output / "run" / "best.keras").read_bytes()
+    history = (output / "run" / "history.csv").read_text()
+    assert app.main(["fit", str(folders), f"--output_dir={output}", "--minutes=1.5"]) == 0
+    assert capfd.readouterr().out.splitlines()[-1] == said.splitlines()[-1]
+    assert (output / "run" / "best.keras").read_bytes() == before
+    assert (output / "run" / "history.csv").read_text() == history
+
+
+@pytest.fixture(scope="module")
+def command(photographs_dir):
+    return [
+        sys.executable, "-m", "cloudtf", "fit", f"{photographs_dir}/images",
+        f"{photographs_dir}/labels.csv", *FLAGS, "--epochs=2", "--deterministic",
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def whole(command, tmp_path_factory):
+    """The output of a job that nobody has killed."""
+    output = tmp_path_factory.mktemp("whole") / "out"
+    subprocess.run([*command, f"--output_dir={output}"], check=True, capture_output=True)
+    return output
+
+
+@pytest.mark.parametrize(
+    "part_made",
+    [
+        pytest.param("records/.convert_progress.json", marks=pytest.mark.slow),
+        "run/checkpoints",
+        pytest.param("run/best.json", marks=pytest.mark.slow),
+        pytest.param("run/metrics.json", marks=pytest.mark.slow),
+    ],
+)
+def test_killed_in_any_part_it_goes_on_to_the_same_numbers(command, whole, part_made, tmp_path):
+    killed = tmp_path / "killed"
+    process = subprocess.Popen(
+        [*command, f"--output_dir={killed}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    with process:
+        while process.poll() is None and not (killed / part_made).exists():
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+    subprocess.run([*command, f"--output_dir={killed}"], check=True, capture_output=True)
+    for name in ("best.json", "metrics.json", "predictions_val.csv"):
+        found = (killed / "run" / name).read_text().replace(str(killed), str(whole))
+        assert found == (whole / "run" / name).read_text(), name
+
+
+def test_a_data_frame_has_the_labels(photographs_dir, tmp_path):
+    labels = pd.read_csv(f"{photographs_dir}/labels.csv")[["Image", "Sugar", "Fish"]]
+    found = cloudtf.fit(
+        f"{photographs_dir}/images", labels, output_dir=str(tmp_path / "out"), epochs=1, **SMALL
+    )
+    assert sorted(found.metrics["pr_auc"]) == ["Fish", "Sugar", "mean"]
+
+
+def test_the_one_table_beside_the_photographs_has_the_labels(photographs_dir, tmp_path):
+    assert plans.find_labels(f"{photographs_dir}/images") == f"{photographs_dir}/labels.csv"
+    (tmp_path / "photographs").mkdir()
+    with pytest.raises(UserError, match="Nothing says what the photographs in .* show; give a"):
+        plans.find_labels(str(tmp_path / "photographs"))
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / name).write_text("Image,Fish\n")
+    with pytest.raises(UserError, match="has a.csv, b.csv; say which of them has the labels"):
+        plans.find_labels(str(tmp_path / "photographs"))
+
+
+def test_every_flag_of_convert_and_train_is_taken_and_one_seed_is_for_both():
+    config = app.parse(
+        FitConfig, ["--output_dir=out", "--seed=7", "--val_fraction=0.3", "--optimizer=adam"]
+    )
+    training = part(TrainConfig, config, data_dir="records", run_dir="run")
+    assert (training.seed, training.optimizer) == (7, "adam")
+    converting = part(cloudtf.ConvertConfig, config, images_dir="photographs", output_dir="records")
+    assert (converting.seed, converting.val_fraction) == (7, 0.3)
+    plain = part(cloudtf.ConvertConfig, FitConfig(output_dir="out"), images_dir="p", output_dir="r")
+    assert plain.seed == cloudtf.ConvertConfig(images_dir="p", output_dir="r").seed == 2019
+
+
+def test_without_pretrained_weights_it_says_so_and_begins_with_random_ones(monkeypatch):
+    def fetch(name, weights, cache_dir=None):
+        raise UserError(f"The {weights} weights of {name} are not installed.")
+
+    monkeypatch.setattr("cloudtf.model.weights.fetch", fetch)
+    plan, note = plans.choose(FitConfig(output_dir="out"), has_accelerator=False)
+    assert (plan.weights, plan.size) == ("none", 64)
+    assert "efficientnetlite0 are not installed" in note
+
+
+@pytest.mark.parametrize("words", [[], ["a", "b", "c"]])
+def test_wrong_words_are_one_sentence(words, tmp_path, capsys):
+    assert app.main(["fit", *words, f"--output_dir={tmp_path}"]) == 2
+    error = capsys.readouterr().err
+    assert (
+        error.startswith("cloudtf fit: give the folder of the photographs")
+        and error.count("\n") == 1
+    )
