@@ -24,6 +24,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Public name -> module that defines it, imported at the first use.
 _PUBLIC = {
     "ConvertConfig": "cloudtf.data.convert_config",
+    "EnsembleConfig": "cloudtf.evaluation.ensemble",
     "EvaluateConfig": "cloudtf.evaluation.evaluate",
     "FitConfig": "cloudtf.fitting.config",
     "PostprocessConfig": "cloudtf.submission.postprocess",
@@ -36,6 +37,7 @@ _PUBLIC = {
     "build_model": "cloudtf.model.network",
     "choose_thresholds": "cloudtf.evaluation.thresholds",
     "convert": "cloudtf.data.convert",
+    "ensemble": "cloudtf.evaluation.ensemble",
     "evaluate": "cloudtf.evaluation.evaluate",
     "fit": "cloudtf.fitting.fit",
     "get_loss": "cloudtf.model.losses",
@@ -64,6 +66,8 @@ if TYPE_CHECKING:
     from cloudtf.data.convert import convert as convert
     from cloudtf.data.convert_config import ConvertConfig as ConvertConfig
     from cloudtf.errors import UserError as UserError
+    from cloudtf.evaluation.ensemble import EnsembleConfig as EnsembleConfig
+    from cloudtf.evaluation.ensemble import ensemble as ensemble
     from cloudtf.evaluation.evaluate import EvaluateConfig as EvaluateConfig
     from cloudtf.evaluation.evaluate import evaluate as evaluate
     from cloudtf.evaluation.frames import history_frame as history_frame

@@ -36,6 +36,7 @@ COMMANDS = {
     "data-worker": "make training batches for trainers on other machines",
     "evaluate": "metrics, thresholds and plots for a trained model",
     "predict": "probabilities for records, a folder of images or one image",
+    "ensemble": "average trained models into one",
     "postprocess": "empty the masks of a submission that the classifier disbelieves",
     "doctor": "check the set-up and the data, and name the bottleneck",
     "bench": "the speed of each part on this machine",

@@ -146,7 +146,15 @@ def judge(config: EvaluateConfig) -> Evaluation:
         )
     check_matches(path, info, config.data_dir, data.manifest)
     validated_on = info.get("val_split", "val")
+    if config.split is None and validated_on == out_of_fold.SPLIT:
+        raise UserError(
+            f"The model {path} is the mean of models that were validated on different splits, so "
+            "it has learnt from all of them; name a split of other photographs as "
+            f"{param('split')}."
+        )
     split = config.split or validated_on
+    if split in info.get("trained_on", ()):
+        report(f"Note: {path} has learnt from {split} too, so its scores there flatter it.")
     results.check(output, split, split != validated_on, data.classes)
     scorer = scoring.Scorer(judged.model, flips=config.tta)
     with data.naming_damage(split):

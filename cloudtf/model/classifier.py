@@ -130,6 +130,10 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str) and value.isprintable() and 0 < len(value) <= 4096
 
 
+def _are_names(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_text, value))
+
+
 def _are_scores(value: Any) -> bool:
     def is_score(score: Any) -> bool:
         number = isinstance(score, (int, float)) and not isinstance(score, bool)
@@ -160,4 +164,5 @@ _KNOWN: dict[str, tuple[Callable[[Any], bool], str]] = {
     "val_split": (_is_text, "the name of a split"),
     "data_dir": (lambda value: isinstance(value, str), "the name of a folder"),
     "best": (_is_best, "an epoch and its scores"),
+    "trained_on": (_are_names, "a list of splits"),
 }

@@ -53,9 +53,9 @@ def make_body(
     """A network without its top, with random weights: images [B, H, W, channels] to [B, features].
 
     Args:
-      name: one of `KERAS_MODELS`.
+      name: the network, one of `KERAS_MODELS`.
       shape: height, width and channels of the images, which are normalised already.
-      body_name: what the network is to be called.
+      body_name: the name that the layer `body` has in the classifier.
       drop_connect_rate: of the block after the last; it rises linearly from 0.
       batch_norm: the settings of batch norm that are not to be the network's own.
     """
@@ -79,7 +79,7 @@ def load_published(body: tf.keras.Model, name: str, path: str) -> None:
     """Fills a body with a weights file of the network as Keras has it, without its top.
 
     Args:
-      body: made by `make_body`.
+      body: a network that `make_body` has made.
       name: the network that it was made as.
       path: the `.h5` file, on this machine.
 
@@ -128,9 +128,9 @@ def _exchanged(
     """A layer for the place of one of Keras's network.
 
     Args:
-      layer: of the network.
+      layer: a layer of Keras's network that has been called once.
       block: what the names of the layers of its block begin with.
-      rate: at which the block is dropped.
+      rate: the probability that the block is dropped.
       batch_norm: the settings of batch norm that are not to be the network's own.
     """
     layers = tf.keras.layers

@@ -125,6 +125,30 @@ def read(path: str) -> tuple[list[str], np.ndarray, list[str]]:
     return names, scores, class_names
 
 
+def read_truth(path: str) -> np.ndarray:
+    """The columns of truth of a prediction table: int64 [N, C], 0, 1 or -1 (unknown).
+
+    Raises:
+      UserError: the table is missing or malformed, or has no truth for one of its classes.
+    """
+    header, rows = read_table(path)
+    columns = []
+    for name in header[1:]:
+        if not name.startswith(TRUTH):
+            if TRUTH + name not in header:
+                raise UserError(f"{path} has no column {TRUTH + name!r}; make it again.")
+            columns.append(header.index(TRUTH + name))
+    truth = np.empty((len(rows), len(columns)), np.int64)
+    for index, (line, cells) in enumerate(rows):
+        for column, cell in enumerate(cells[i] for i in columns):
+            if cell not in ("", "0", "1"):
+                raise UserError(
+                    f"Line {line} of {path} has {cell[:60]!r} as a truth, which is 0, 1 or blank."
+                )
+            truth[index, column] = int(cell or -1)
+    return truth
+
+
 def is_table(content: bytes) -> bool:
     """Whether a file seems to be a prediction table, and not a one-hot label CSV like it."""
     header, _, rows = content[: 1 << 20].lstrip(b"\xef\xbb\xbf").partition(b"\n")

@@ -37,6 +37,7 @@ PROMISED = {
     "evaluate": "run_dir model data_dir split output_dir recall_target precision_target "
     "confidence beta costs tta",
     "predict": "model data_dir split images_dir output calibrated",
+    "ensemble": "runs output_dir average",
     "postprocess": "submission predictions thresholds output dry_run present_at calibrated",
     "preview": "data_dir output",
     "doctor": "data_dir run_dir model weights strategy batch_size cache augment_on mixed_precision "

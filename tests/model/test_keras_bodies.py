@@ -206,9 +206,10 @@ def test_a_step_from_a_checkpoint_is_the_step_without_it_to_the_bit(name, tmp_pa
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", SMALL)
 def test_runs_resume_to_the_bit_and_replicas_agree(name, records_dir, tmp_path):
-    found = programs.answer("train_body", records_dir, tmp_path, name, timeout=1200)
+    found = programs.answer("train_body", records_dir, tmp_path, name, timeout=1700)
     assert found["parts"] == found["whole"]
     assert [row["stage"] for row in found["whole"]["history"]] == ["head", "whole"]
     for one, two in zip(found["one"]["history"], found["two"]["history"]):
