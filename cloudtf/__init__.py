@@ -34,6 +34,7 @@ _PUBLIC = {
     "SynthesizeConfig": "cloudtf.synthetic.synthesize",
     "TrainConfig": "cloudtf.training.config",
     "UserError": "cloudtf.errors",
+    "activation_maps": "cloudtf.evaluation.activation_maps",
     "build_model": "cloudtf.model.network",
     "choose_thresholds": "cloudtf.evaluation.thresholds",
     "convert": "cloudtf.data.convert",
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
     from cloudtf.data.convert import convert as convert
     from cloudtf.data.convert_config import ConvertConfig as ConvertConfig
     from cloudtf.errors import UserError as UserError
+    from cloudtf.evaluation.activation_maps import activation_maps as activation_maps
     from cloudtf.evaluation.ensemble import EnsembleConfig as EnsembleConfig
     from cloudtf.evaluation.ensemble import ensemble as ensemble
     from cloudtf.evaluation.evaluate import EvaluateConfig as EvaluateConfig
