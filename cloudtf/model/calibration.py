@@ -38,6 +38,7 @@ FILE = "calibration.json"
 OWN_SHARE = 0.01
 # What float32 has next to 0 and 1, and what has a logit in it.
 _LEAST, _GREATEST = 1e-30, 1 - 2.0**-24
+_MOST = 1e6  # No number of a file is greater, nor a temperature less than one by so much.
 _AGAIN = "make it again with `cloudtf evaluate`."
 
 ByClass = Mapping[str, Mapping[str, Any]]
@@ -208,7 +209,7 @@ def _problem(entry: Any) -> str:
     method = entry.get("method") if isinstance(entry, dict) else None
     if method not in METHODS:
         return f"a method that is not one of {', '.join(METHODS)}"
-    if method == "temperature" and not 0 < _number(entry.get("temperature")) < math.inf:
+    if method == "temperature" and not _number(entry.get("temperature")) > 1 / _MOST:
         return "a temperature that is not a number over 0"
     if method == "isotonic":
         points = [_numbers(entry.get(key)) for key in ("from", "to")]
@@ -230,4 +231,4 @@ def _numbers(values: Any) -> Optional[list[float]]:
 
 def _number(value: Any) -> float:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return value if number else math.nan
+    return value if number and -_MOST < value < _MOST else math.nan

@@ -45,7 +45,8 @@ class Thresholds:
         of it.
       source: what they were chosen from: `split`, `examples`, `model` (its path),
         `weights_sha256` (see `saving.weights_sha256`), `data` (the folder of the records),
-        `confidence` and `tta`; empty where the file does not say.
+        `folds` (a map of them, where each example was scored by the model of the fold that it was
+        not trained on), `confidence` and `tta`; empty where the file does not say.
     """
 
     classes: ByClass
@@ -57,6 +58,9 @@ class Thresholds:
         if not isinstance(split, str) or not isinstance(examples, int):
             return "of examples that the file does not name"
         views = ", averaged over four flips" if self.source.get("tta") else ""
+        folds = self.source.get("folds")
+        if isinstance(folds, dict) and folds:
+            return f"of {examples:,} examples out of {len(folds)} folds{views}"
         return f"of {examples:,} examples of {split[:100]}{views}"
 
     def at(self, kind: str, path: str) -> dict[str, Optional[float]]:

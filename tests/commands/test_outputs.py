@@ -84,7 +84,8 @@ def test_what_a_command_has_made_it_makes_again(folder, tmp_path, monkeypatch, c
 
 
 @pytest.mark.parametrize("name", ["metrics.json", "thresholds.json", "report.html",
-                                  "predictions_val.csv", "pr_curve_Fish.png"])  # fmt: skip
+                                  "predictions_val.csv", "pr_curve_Fish.png", "calibration.json",
+                                  "reliability_Fish.png"])  # fmt: skip
 def test_an_evaluation_leaves_other_files_of_its_names_alone(folder, tmp_path, capsys, name):
     (tmp_path / name).write_text("mine\n")
     command = ["evaluate", f"--run_dir={folder}/run", f"--data_dir={folder}/records"]

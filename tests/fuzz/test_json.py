@@ -1,4 +1,4 @@
-"""dataset.json and thresholds.json: what is read is what stands there, or it is refused."""
+"""JSON files of records and runs: what is read is what stands there, or it is refused."""
 
 import contextlib
 import dataclasses
@@ -6,12 +6,13 @@ import json
 import math
 import posixpath
 
+import numpy as np
 import pytest
 from hypothesis import example, given
 
 from cloudtf.data import records
 from cloudtf.errors import UserError
-from cloudtf.model import thresholds
+from cloudtf.model import calibration, thresholds
 from tests.fuzz.inputs import damaged_json, fuzz
 
 SHA256 = "ab" * 32
@@ -171,5 +172,38 @@ def test_thresholds_are_numbers_from_0_to_1_or_null_or_refused(trial, tmp_path):
                     else:
                         assert math.isfinite(value) and 0 <= value <= 1
                         assert type(value) in (int, float)
+
+    property()
+
+
+CALIBRATION = {
+    "Fish": {"method": "isotonic", "from": [0, 0.25, 1.0], "to": [0.1, 0.5, 1]},
+    "Zucker ü": {"method": "temperature", "temperature": 1.5},
+    "Sand": {"method": "none"},
+}
+
+
+@pytest.mark.parser("calibration.json")
+def test_a_calibration_gives_probabilities_in_the_order_of_the_scores_or_is_refused(
+    trial, tmp_path
+):
+    path = tmp_path / "calibration.json"
+    scores = np.linspace(0, 1, 101)
+
+    @fuzz(300)
+    @given(damaged_json({"from": SOURCE, "classes": CALIBRATION}))
+    @example(b"")
+    @example(b'{"from": {}, "classes": {"a": {"method": "temperature", "temperature": 1e-320}}}')
+    @example(json.dumps({"from": {}, "classes": CALIBRATION}).replace("1.5", "1" * 400).encode())
+    @example(json.dumps({"from": {}, "classes": CALIBRATION}).replace("0.5", "NaN").encode())
+    def property(content):
+        path.write_bytes(content)
+        found = trial.run(calibration.read, str(path))
+        if found is None:
+            return
+        assert found.classes == json.loads(content)["classes"] and found.classes
+        for entry in found.classes.values():
+            after = calibration.apply(entry, scores)
+            assert (after >= 0).all() and (after <= 1).all() and (np.diff(after) >= 0).all()
 
     property()

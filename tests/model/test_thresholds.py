@@ -106,6 +106,10 @@ def test_it_says_what_the_thresholds_are_of():
             {"split": "a", "examples": 3, "tta": True},
             "of 3 examples of a, averaged over four flips",
         ),
+        (
+            {"split": "oof", "examples": 5546, "folds": {"fold0": {}, "fold1": {}}},
+            "of 5,546 examples out of 2 folds",
+        ),
         ({}, "of examples that the file does not name"),
         ({"split": 3, "examples": "x"}, "of examples that the file does not name"),
     ):
