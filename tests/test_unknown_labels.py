@@ -113,6 +113,7 @@ def test_positives_and_unknown_labels_are_counted_apart(made):
     assert whole.unknown_counts["Fish"] == sum(label[0] == -1 for label in wanted.values())
     shown = (made / "account.txt").read_text()
     assert "48 blank cells count as unknown." in shown
+    assert "17 uncertain cells count as unknown." in shown
     assert "photo_00.jpg: (none); unknown: Fish\n" in shown
     assert "unknown       train      val\nFish" in shown
 

@@ -16,7 +16,7 @@ from cloudtf.data.tables import Table
 from cloudtf.errors import UserError
 
 # Folders of these names hold the parts of a set; below them are those of the classes.
-_SPLITS = frozenset(
+SPLITS = frozenset(
     ["train", "training", "val", "valid", "validation", "dev", "test", "testing", "eval"]
 )
 # Bytes at the start of a file, in which most files that differ do so.
@@ -42,7 +42,7 @@ def table(images_dir: str, names: ImageNames) -> Table:
     paths = [path for path in paths if not any(map(sources.is_hidden, path))]
     if not any(len(path) > 1 for path in paths):
         raise UserError(f"There is no folder with images in {images_dir}.")
-    splits = all(len(path) > 1 and path[0].lower() in _SPLITS for path in paths)
+    splits = all(len(path) > 1 and path[0].lower() in SPLITS for path in paths)
     below = [path[1:] if splits else path for path in paths]
     for path, inner in zip(paths, below):
         if len(inner) == 1:

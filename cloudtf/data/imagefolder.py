@@ -1,7 +1,7 @@
 """The table that lies among the photographs themselves: Hugging Face's metadata.csv or .jsonl.
 
 Its column `file_name` names each photograph relative to the table's folder, which is that of the
-photographs, or one of several below it, each of which is a split.
+photographs, or one of several below it with the name of a split (`train`, `validation`, ...).
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any, Optional
 
 from cloudtf import files
-from cloudtf.data import sources, tables
+from cloudtf.data import tables
+from cloudtf.data.folders import SPLITS
 from cloudtf.data.tables import Table
 
 _TABLES = ("metadata.csv", "metadata.jsonl")
@@ -33,10 +34,8 @@ def table(images_dir: str, encoding: Optional[str] = None) -> Optional[Table]:
         if name in top:
             found[""] = name
     if not found:
-        for folder in sorted(top):
+        for folder in sorted(name for name in top if name.lower() in SPLITS):
             path = files.join(images_dir, folder)
-            if "." in folder or sources.is_hidden(folder) or not files.is_dir(path):
-                continue
             found.update((folder, n) for n in _TABLES if files.exists(files.join(path, n)))
     read = {
         folder: tables.from_file(files.join(images_dir, *folder.split("/"), name), encoding)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Sequence
 
 from cloudtf.data import words
 from cloudtf.data.labels import UNKNOWN, LabelTable, classes_with
-from cloudtf.data.layouts.facts import Layout, Options
+from cloudtf.data.layouts.facts import VALUES, Layout, Options
 from cloudtf.data.layouts.survey import Column
 from cloudtf.errors import param
 
@@ -99,6 +99,12 @@ def _wrapped(text: str, start: str) -> list[str]:
     )
 
 
+def _answers(columns: Sequence[Column], layout: Layout) -> list[tuple[Column, str]]:
+    """The columns of yes and no, and in which words they say it."""
+    indices = layout.labels if layout.kind == "onehot" else (layout.value,)
+    return [(columns[i], name) for i, name in zip(indices, layout.families) if i is not None]
+
+
 def _notes(
     columns: Sequence[Column], layout: Layout, options: Options, builder: TableBuilder
 ) -> list[str]:
@@ -107,6 +113,14 @@ def _notes(
     blanks = sum(sum(c.texts.values()) - sum(c.values.values()) for c in hot)
     if blanks:
         notes.append(f"{blanks:,} blank cells count as {options.blank}.")
+    uncertain = sum(
+        count
+        for column, name in _answers(columns, layout)
+        for text, count in column.values.items()
+        if words.truth(text, name) == -1
+    )
+    if uncertain and options.uncertain and VALUES[options.uncertain] == layout.minus:
+        notes.append(f"{uncertain:,} uncertain cells count as {options.uncertain}.")
     if builder.without_class:
         notes.append(f"{builder.without_class:,} rows of no finding count as none of the classes.")
     if layout.kind == "rows" and builder.several_rows:
