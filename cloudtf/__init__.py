@@ -40,6 +40,7 @@ _PUBLIC = {
     "convert": "cloudtf.data.convert",
     "ensemble": "cloudtf.evaluation.ensemble",
     "evaluate": "cloudtf.evaluation.evaluate",
+    "find_rate": "cloudtf.training.find_rate",
     "fit": "cloudtf.fitting.fit",
     "get_loss": "cloudtf.model.losses",
     "history_frame": "cloudtf.evaluation.frames",
@@ -96,6 +97,7 @@ if TYPE_CHECKING:
     from cloudtf.synthetic.synthesize import SynthesizeConfig as SynthesizeConfig
     from cloudtf.synthetic.synthesize import synthesize as synthesize
     from cloudtf.training.config import TrainConfig as TrainConfig
+    from cloudtf.training.find_rate import find_rate as find_rate
     from cloudtf.training.pr_auc_callback import PrAucCallback as PrAucCallback
     from cloudtf.training.train import train as train
 else:

@@ -15,6 +15,11 @@ CONFIG = TrainConfig
 
 def run(config: TrainConfig) -> None:
     """Trains and prints the best PR-AUC a class."""
+    if config.find_rate:
+        from cloudtf.training.find_rate import find_rate
+
+        print(f"Suggested: --learning_rate={find_rate(config).suggested:g}")
+        return
     from cloudtf.training.train import train
 
     result = train(config)

@@ -17,6 +17,9 @@ What is decided before the first step:
   compatibility    where a run refuses other settings, records or order
   label_notes      what the user should know of the labels
 
+What is not a run:
+  find_rate        the loss against the learning rate
+
 What is kept:
   checkpoints      all that a resumed run restores
   judge, patience  scores an epoch, keeps the best model, decides what follows

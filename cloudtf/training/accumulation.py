@@ -25,7 +25,7 @@ def summed(
       batch: tensors [N, ...] with the same static N, a multiple of `parts`.
       step: number of the batch since training began, an integer scalar.
       parts: of how many examples N / parts each.
-      variables: what the gradients are of.
+      variables: the weights that `compute` gives a gradient for each of, in that order.
 
     Returns:
       The loss, float32 scalar, and a gradient for each variable; zeros where there is none.

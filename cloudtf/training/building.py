@@ -59,7 +59,7 @@ def unsettled_batch_norm(
     Args:
       config: the settings of the run.
       own: where the network may come from.
-      model: as a new run begins with it.
+      model: the network before a checkpoint is read, with its first averages.
     """
     if own.model_fn is not None:
         return batch_norm.unsettled(model)

@@ -315,6 +315,13 @@ class TrainConfig(Augmentations):
         may_change=True,
     )
 
+    find_rate: bool = setting(
+        False,
+        "In place of training, draw the loss against the learning rate into the run folder "
+        "(find_rate.png and find_rate.csv) and suggest a rate.",
+        topic="run",
+        may_change=True,
+    )
     seed: int = setting(
         0, "Of weights, order, augmentation and dropout.", minimum=0, maximum=2**32 - 1, topic="run"
     )

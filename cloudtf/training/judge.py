@@ -121,8 +121,8 @@ class Judge:
 
         Args:
           number: the number of the epoch that it is of.
-          stage: what made it, as a word.
-          figures: what it has on the validation data.
+          stage: a stage of the history, or `soup` for an average of epochs; for `best.json`.
+          figures: PR-AUC and average precision of the model on the validation split.
         """
         to_beat = -math.inf if self.best is None else self.best["pr_auc"]["mean"]
         if not figures.mean_pr_auc > to_beat:
@@ -140,7 +140,7 @@ class Judge:
         return True
 
     def validated(self) -> pr_auc.PrAuc:
-        """What the model as it is has on the validation data; nothing is recorded.
+        """PR-AUC and average precision of the model on the validation split; nothing is recorded.
 
         Raises:
           NotFinite: a probability is not.

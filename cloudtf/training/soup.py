@@ -159,8 +159,8 @@ def reestimate(
       strategy: the replicas that share each batch.
       model: built under the strategy.
       batches: what `strategy.run` takes, batch by batch; images come first.
-      steps: how many of them.
-      seed: of dropout, which is as in training.
+      steps: the number of batches to take, at least 1.
+      seed: keys the masks of dropout, which drops as in training; any int.
     """
     layers = [layer for layer in batch_norm.layers_of(model) if layer.trainable]
     if not layers:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Callable, Optional, Sequence, Union
 import tensorflow as tf
 
 from cloudtf import files, settings
-from cloudtf.errors import UserError, param
+from cloudtf.errors import UsageError, UserError, param
 from cloudtf.evaluation import frames, history
 from cloudtf.pipeline.order import Share
 from cloudtf.reporter import report
@@ -112,6 +112,8 @@ def train(
     >>> len(result.history)
     2
     """
+    if config.find_rate:
+        raise UsageError(f"{param(find_rate=True)} is not training; call cloudtf.find_rate.")
     if config.fold == "all":
         results, metrics = folds.train_all(
             config, lambda one: train(one, model_fn=model_fn, loss_fn=loss_fn, callbacks=callbacks)

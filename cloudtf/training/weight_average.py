@@ -28,7 +28,7 @@ class WeightAverage(tf.Module):
     It is a tf.Module: a checkpoint that has it among its parts keeps it.
 
     Args:
-      model: built under `strategy`.
+      model: the network whose floating-point variables are followed, built under `strategy`.
       strategy: the replicas that share the weights.
       decay: the share of the average that each step leaves, in [0, 1).
     """
