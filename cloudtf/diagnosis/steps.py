@@ -38,6 +38,7 @@ def prepare(config: TrainConfig, strategy: tf.distribute.Strategy, model: tf.ker
         jit_compile=hardware.jit_compiles(config, strategy),
         unsettled=building.unsettled_batch_norm(config, OwnParts(), model),
         accumulate_steps=hardware.accumulates(config, strategy),
+        average=building.make_average(config, strategy, model),
     )
     batches = _batches(config, strategy, model)
     count = config.steps_per_execution

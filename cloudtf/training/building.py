@@ -17,6 +17,7 @@ from cloudtf.training.judge import Judge
 from cloudtf.training.own_parts import OwnParts
 from cloudtf.training.patience import Patience
 from cloudtf.training.run import Run
+from cloudtf.training.weight_average import WeightAverage
 
 
 def build_model(
@@ -64,6 +65,19 @@ def unsettled_batch_norm(
     if own.model_fn is not None:
         return batch_norm.unsettled(model)
     return batch_norm.layers_of(model) if config.weights == "none" else []
+
+
+def make_average(
+    config: TrainConfig, strategy: tf.distribute.Strategy, model: tf.keras.Model
+) -> Optional[WeightAverage]:
+    """What follows the weights, of which the model has those of now; None without `ema`.
+
+    Args:
+      config: the settings of the run.
+      strategy: the replicas that share the weights.
+      model: the network whose weights are followed.
+    """
+    return None if config.ema is None else WeightAverage(model, strategy, config.ema)
 
 
 def make_optimizer(

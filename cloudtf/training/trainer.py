@@ -126,8 +126,9 @@ class Trainer:
         parts = {"model": model, "optimizer": self._optimizer}
         averaged = list(model.variables)
         self._average = None
-        if config.ema is not None and not stage.fits_head:
-            self._average = WeightAverage(model, run.strategy, config.ema)
+        if not stage.fits_head:
+            self._average = building.make_average(config, run.strategy, model)
+        if self._average is not None:
             parts["average"] = self._average
             averaged += self._average.variables
         self._checkpoint = tf.train.Checkpoint(**parts)

@@ -8,7 +8,7 @@ from typing import Any, Iterator
 import tensorflow as tf
 
 # Later averages change so little in a step that they follow every so many.
-_EVERY = 4
+_EVERY = 8
 _EACH_STEP_UNTIL = 64
 
 
@@ -20,7 +20,7 @@ class WeightAverage(tf.Module):
         average = d average + (1 - d) weights,   d = min(decay, (1 + t) / (10 + t))
 
     so that it forgets the first weights within a few steps, and after few steps is that of the last
-    tenth of them. From step 64 on it takes every fourth step, with d to the fourth power: the
+    tenth of them. From step 64 on it takes every eighth step, with d to the eighth power: the
     difference is far below that between two seeds, and so is its cost. Batch norm's averages are
     averaged as the weights are; under replicas that is each replica's own, until they are averaged
     as those of the model are.

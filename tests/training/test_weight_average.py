@@ -43,8 +43,8 @@ def test_the_average_is_the_formulas(decay, steps):
         kept = min(decay, (1 + step) / (10 + step))
         if step < 64:
             expected = kept * expected + (1 - kept) * walk[step - 1]
-        elif step % 4 == 0:
-            expected = kept**4 * expected + (1 - kept**4) * walk[step - 1]
+        elif step % 8 == 0:
+            expected = kept**8 * expected + (1 - kept**8) * walk[step - 1]
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
