@@ -34,6 +34,9 @@ ASYMMETRIC_GAMMA_NEG, ASYMMETRIC_GAMMA_POS, ASYMMETRIC_CLIP = 4.0, 0.0, 0.05
 POSITIVE_WEIGHTS = ("none", "inverse", "effective")
 EFFECTIVE_BETA = 0.999
 
+# The shortest side of images that the networks take, in pixels.
+MINIMUM_SIZE = 32
+
 # How the head is trained before the whole network.
 HEADS = ("features", "epochs")
 

@@ -19,7 +19,7 @@ import tensorflow as tf
 from cloudtf.errors import UserError, param
 from cloudtf.model import keras2, keras_bodies
 from cloudtf.model import weights as weight_files
-from cloudtf.model.choices import DEFAULT_MODEL, KERAS_MODELS, MODELS
+from cloudtf.model.choices import DEFAULT_MODEL, KERAS_MODELS, MINIMUM_SIZE, MODELS
 from cloudtf.model.random_layers import FixedDropout
 from cloudtf.model.weights import BODY, HEAD
 
@@ -29,7 +29,6 @@ IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 
 # Drop-connect's rate at depth 1 (the block after the last); it rises linearly from 0.
 DROP_CONNECT_RATE = 0.2
-MINIMUM_SIZE = 32
 
 # How many times deeper than B0 each network is, as in the paper's reference implementation.
 _DEPTH = dict(zip(MODELS, (1.0, 1.1, 1.2, 1.4, 1.8, 2.2, 2.6, 3.1)))

@@ -23,20 +23,22 @@ class Changes:
       seed: keys them; any int64.
       on_host: whether images are changed in the pipeline; else it is left to who takes them.
       has_masks: whether the records have small masks.
+      size: (height, width) of the images as they are trained on; None: as they were read.
     """
 
     ops: Augmentations
     seed: int
     on_host: bool
     has_masks: bool = False
+    size: Optional[tuple[int, int]] = None
 
     @property
     def of_images(self) -> bool:
         """Whether images are changed here."""
-        return self.on_host and self.ops.change_images
+        return self.on_host and (self.ops.change_images or self.size is not None)
 
     def images(self, images: tf.Tensor, keys: tf.Tensor) -> tf.Tensor:
-        """The images of a batch as they are trained on: uint8 [B, H, W, 3].
+        """The images of a batch as they are trained on: uint8 [B, h, w, 3].
 
         Args:
           images: uint8 [B, H, W, 3], as they were read.
@@ -44,7 +46,7 @@ class Changes:
         """
         if not self.of_images:
             return images
-        return augment.augment(images, keys, ops=self.ops, seed=self.seed)
+        return augment.augment(images, keys, ops=self.ops, seed=self.seed, size=self.size)
 
     @property
     def need_masks(self) -> bool:
@@ -69,12 +71,12 @@ class Changes:
         """
         if not (self.ops.mixes or self.need_masks):
             return labels
-        mix = mixing.compiled_sample(self.ops, self.seed, keys, *image_shape)
-        share = mixing.own_share(mix, *image_shape)
+        size = self.size or image_shape
+        mix = mixing.compiled_sample(self.ops, self.seed, keys, *size)
+        share = mixing.own_share(mix, *size)
         if not self.need_masks:
             return mixing.labels(labels, mixing.partners(labels), share)
         left = areas.values(
-            areas.dense(masks, labels), labels, keys, mix, self.ops, self.seed, image_shape,
-            image_shape,
-        )  # fmt: skip
+            areas.dense(masks, labels), labels, keys, mix, self.ops, self.seed, image_shape, size
+        )
         return areas.mixed(left, mix, share) if self.ops.mixes else left.whole

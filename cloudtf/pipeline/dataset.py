@@ -178,6 +178,7 @@ class ImageDataset:
         start: int = 0,
         share: order.Share = order.ALONE,
         cores: Optional[int] = None,
+        size: Optional[tuple[int, int]] = None,
     ) -> tf.data.Dataset:
         """Endless batches for cloudtf's own loop: a dataset of `Batch` of fixed shapes.
 
@@ -191,13 +192,14 @@ class ImageDataset:
           share: the number of this worker, and of all; `ALONE` for a single one.
           cores: the number of cores to keep busy; None: all. Where the model runs on them too,
             few are better.
+          size: (height, width) of the images as they are trained on; None: as in the records.
 
         Raises:
           UserError: there is no such split, or it is empty or damaged.
         """
         whole = self._joined(split, batch_size)
         made = self._training(
-            whole, batch_size, augment_on, augmentations, seed, start, share, cores
+            whole, batch_size, augment_on, augmentations, seed, start, share, cores, size
         )
         return batching.finished(made, cores)
 
@@ -233,6 +235,7 @@ class ImageDataset:
         seed: int,
         start: int = 0,
         share: order.Share = order.ALONE,
+        size: Optional[tuple[int, int]] = None,
     ) -> BatchMaker:
         """What makes the batches of `training_batches`, as of a split kept in memory, elsewhere."""
         stream = order.training_order(self._joined(split, batch_size), seed, start, share)
@@ -243,7 +246,7 @@ class ImageDataset:
             batch_size=batch_size,
             num_classes=len(self.classes),
             image_shape=self.image_shape,
-            changes=self._changes(augmentations, augment_on, seed),
+            changes=self._changes(augmentations, augment_on, seed, size),
             unknown=self.manifest.has_unknown,
         )
 
@@ -307,14 +310,26 @@ class ImageDataset:
         start: int,
         share: order.Share,
         cores: Optional[int],
+        size: Optional[tuple[int, int]] = None,
     ) -> tf.data.Dataset:
         stream = order.training_order(whole, seed, start, share)
-        changes = self._changes(augmentations, augment_on, seed)
+        changes = self._changes(augmentations, augment_on, seed, size)
         return batching.training(self._source, stream, batch_size, changes, cores)
 
-    def _changes(self, augmentations: Augmentations, augment_on: str, seed: int) -> Changes:
-        has_masks = self.manifest.mask_side > 0
-        return Changes(augmentations, seed, on_host=augment_on == "host", has_masks=has_masks)
+    def _changes(
+        self,
+        augmentations: Augmentations,
+        augment_on: str,
+        seed: int,
+        size: Optional[tuple[int, int]],
+    ) -> Changes:
+        return Changes(
+            augmentations,
+            seed,
+            on_host=augment_on == "host",
+            has_masks=self.manifest.mask_side > 0,
+            size=size,
+        )
 
     def _evaluation(
         self,

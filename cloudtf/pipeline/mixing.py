@@ -20,6 +20,8 @@ from cloudtf.pipeline.maps import FRACTION_BITS, ONE
 
 # Equally probable shares into which a Beta distribution is divided.
 _STEPS = 4096
+# Areas are rounded to this part of the image's.
+_SHARES = 1 << 16
 
 
 class Mix(NamedTuple):
@@ -109,10 +111,15 @@ def _apply(images: tf.Tensor, others: tf.Tensor, mix: Mix) -> tf.Tensor:
 
 
 def own_share(mix: Mix, height: int, width: int) -> tf.Tensor:
-    """How much of a mixture is the image's own, by weight or by area: float32 [B]."""
-    top, bottom, left, right = tf.unstack(mix.box, axis=1)
-    pasted = tf.cast((bottom - top) * (right - left), tf.float32) / (height * width)
-    return tf.cast(mix.weight, tf.float32) / ONE - pasted
+    """How much of a mixture is the image's own, by weight or by area: float32 [B].
+
+    A multiple of 2**-16, so that labels are the same to the bit wherever they are mixed.
+    """
+    top, bottom, left, right = tf.unstack(tf.cast(mix.box, tf.int64), axis=1)
+    pixels = height * width
+    pasted = ((bottom - top) * (right - left) * 2 * _SHARES + pixels) // (2 * pixels)
+    own = tf.cast(mix.weight, tf.int64) * (_SHARES // ONE) - pasted
+    return tf.cast(own, tf.float32) * (1.0 / _SHARES)
 
 
 def labels(mine: tf.Tensor, others: tf.Tensor, share: tf.Tensor) -> tf.Tensor:

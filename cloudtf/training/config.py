@@ -14,6 +14,7 @@ from cloudtf.model.choices import (
     DEFAULT_MODEL,
     HEADS,
     LOSSES,
+    MINIMUM_SIZE,
     MODELS,
     OPTIMIZERS,
     POSITIVE_WEIGHTS,
@@ -263,6 +264,13 @@ class TrainConfig(Augmentations):
         topic="optimization", may_change=True,
     )  # fmt: skip
 
+    train_size: Optional[str] = setting(
+        None,
+        "Shorter side of the images that are trained on, in pixels, such as 128; or, growing over "
+        "the epochs, the first and the last, such as 128:224. Default: as in the records, at which "
+        "the network is always judged.",
+        topic="input",
+    )
     augment_on: str = setting(
         "auto", "Where images are augmented; auto: device on GPU and TPU, host on CPU.",
         choices=("auto", "host", "device"), topic="input",
@@ -370,6 +378,12 @@ class TrainConfig(Augmentations):
                 f"{param(profile=self.profile)} must be the first and the last step to trace, such "
                 "as 100:110."
             )
+        smallest, largest = self.train_sizes or (MINIMUM_SIZE, MINIMUM_SIZE)
+        if not MINIMUM_SIZE <= smallest <= largest:
+            raise UsageError(
+                f"{param(train_size=self.train_size)} must be a number of pixels from "
+                f"{MINIMUM_SIZE}, such as 128, or the first and the last such as 128:224."
+            )
         if self.data_service is not None:
             parse_address("data_service", self.data_service)
         if self.weight_decay is not None and self.optimizer != "adamw":
@@ -452,6 +466,14 @@ class TrainConfig(Augmentations):
             return 1, self.epochs
         default = 0 if self.weights == "none" else 3
         return (default if self.head_epochs is None else self.head_epochs), self.epochs
+
+    @property
+    def train_sizes(self) -> Optional[tuple[int, int]]:
+        """The shorter side of the images at first and at last; (0, 0) for what is none."""
+        if self.train_size is None:
+            return None
+        found = re.fullmatch(r"(\d{1,4})(?::(\d{1,4}))?", self.train_size)
+        return (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
 
     @property
     def profile_steps(self) -> Optional[tuple[int, int]]:

@@ -35,10 +35,18 @@ def settle_order(run: Run, progress: Progress) -> None:
     progress.streamed = streamed
 
 
-def training_batches(run: Run, progress: Progress) -> Iterator[Any]:
-    """The batches from where the run stands, as each replica takes them, without end."""
+def training_batches(
+    run: Run, progress: Progress, size: Optional[tuple[int, int]] = None
+) -> Iterator[Any]:
+    """The batches from where the run stands, as each replica takes them, without end.
+
+    Args:
+      run: gives the examples, and how they are augmented.
+      progress: says how many of them there were before.
+      size: (height, width) of the images as they are trained on; None: as in the records.
+    """
     start = progress.total_steps * run.config.images_per_step
-    return _batches_from(run, start, run.augment_on, run.service)
+    return _batches_from(run, start, run.augment_on, run.service, size)
 
 
 def plain_batches(run: Run) -> Iterator[Any]:
@@ -47,7 +55,11 @@ def plain_batches(run: Run) -> Iterator[Any]:
 
 
 def _batches_from(
-    run: Run, start: int, augment_on: str, service: Optional[DataService]
+    run: Run,
+    start: int,
+    augment_on: str,
+    service: Optional[DataService],
+    size: Optional[tuple[int, int]] = None,
 ) -> Iterator[Any]:
     def make(context: tf.distribute.InputContext) -> tf.data.Dataset:
         replicas = context.num_replicas_in_sync // context.num_input_pipelines
@@ -56,6 +68,7 @@ def _batches_from(
             "augmentations": run.config,
             "seed": run.config.seed,
             "start": start,
+            "size": size,
             "share": Share(context.input_pipeline_id, context.num_input_pipelines, replicas),
         }
         if service is not None:

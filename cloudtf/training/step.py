@@ -55,6 +55,7 @@ class TrainStep:
       accumulate_steps: the parts in which each replica's share of a batch is computed, one after
         the other, before the one update.
       average: follows the weights after each update.
+      size: (height, width) to which images are brought where they are augmented here; None: none.
 
     Attributes:
       replica_step: what each replica runs, and a TPU compiles as a whole: the four
@@ -75,6 +76,7 @@ class TrainStep:
         unsettled: Sequence[tf.keras.layers.Layer] = (),
         accumulate_steps: int = 1,
         average: Optional[WeightAverage] = None,
+        size: Optional[tuple[int, int]] = None,
     ) -> None:
         scaled = hasattr(optimizer, "get_scaled_loss")
         num_parts = strategy.num_replicas_in_sync * accumulate_steps
@@ -100,7 +102,12 @@ class TrainStep:
             del mask  # All ones: only an evaluation is padded.
             if device_augmentations is not None:
                 images = augment.augment(
-                    images, keys, ops=device_augmentations, seed=augment_seed, whole_batch=True
+                    images,
+                    keys,
+                    ops=device_augmentations,
+                    seed=augment_seed,
+                    whole_batch=True,
+                    size=size,
                 )
             if accumulate_steps == 1:
                 value, found = gradients(images, labels, optimizer.iterations)

@@ -24,6 +24,7 @@ from cloudtf.training import (
     head_fit,
     inputs,
     sanity,
+    train_size,
 )
 from cloudtf.training.callback_hooks import CallbackHooks
 from cloudtf.training.in_flight import MOST_CALLS, StepsInFlight
@@ -57,6 +58,7 @@ class Trainer:
     _average: Optional[WeightAverage]
     _average_replicas: Callable[[], None]
     _step: TrainStep
+    _size: Optional[tuple[int, int]]
     _batches: Iterator[Any]
     # A step's, in the steps that this process has just run; NaN where it has measured none.
     _step_seconds = math.nan
@@ -76,6 +78,7 @@ class Trainer:
         # Before a checkpoint is read: those of a new network.
         self._unsettled = building.unsettled_batch_norm(config, run.own, self._model)
         compatibility.check_model(config, run.own, progress, self._model)
+        train_size.prepare(config, self._model, run.data.image_shape)
         inputs.settle_order(run, progress)
         self._judge = building.make_judge(run, self._model, self._loss)
         if progress.callback is not None:
@@ -136,27 +139,44 @@ class Trainer:
             self._restore(self._weights)
             self._weights = None
         self._average_replicas = batch_norm.replica_averager(run.strategy, averaged)
-        self._step = TrainStep(
-            model,
-            self._optimizer,
-            self._loss,
-            run.strategy,
-            config.images_per_step,
-            seed=2 * config.seed + stage.index,
-            device_augmentations=config if run.augment_on == "device" else None,
-            augment_seed=config.seed,
-            jit_compile=hardware.jit_compiles(config, run.strategy),
-            unsettled=self._unsettled,
-            accumulate_steps=config.accumulate_steps,
-            average=self._average,
-        )
+        self._size = self._train_size()
+        self._step = self._make_step()
         if not self._hooks_began:
             self._hooks.begin(progress.callbacks)
             self._hooks_began = True
         if is_new and config.on_nan == "rewind":
             self.save()  # There must be something to go back to.
         if not stage.fits_head:
-            self._batches = inputs.training_batches(run, progress)
+            self._batches = inputs.training_batches(run, progress, self._size)
+
+    def _train_size(self) -> Optional[tuple[int, int]]:
+        run, epoch = self._run, self._progress.epoch
+        return train_size.train_size(run.config, self._stage, epoch, run.data.image_shape)
+
+    def _make_step(self) -> TrainStep:
+        run, config = self._run, self._run.config
+        return TrainStep(
+            self._model,
+            self._optimizer,
+            self._loss,
+            run.strategy,
+            config.images_per_step,
+            seed=2 * config.seed + self._stage.index,
+            device_augmentations=config if run.augment_on == "device" else None,
+            augment_seed=config.seed,
+            jit_compile=hardware.jit_compiles(config, run.strategy),
+            unsettled=self._unsettled,
+            accumulate_steps=config.accumulate_steps,
+            average=self._average,
+            size=self._size,
+        )
+
+    def _follow_size(self) -> None:
+        """Goes on with images of the size that the epoch has."""
+        if self._train_size() != self._size:
+            self._size = self._train_size()
+            self._step = self._make_step()
+            self._batches = inputs.training_batches(self._run, self._progress, self._size)
 
     def stage_is_over(self) -> bool:
         """Whether all epochs of the stage are done, or patience has ended it."""
@@ -190,6 +210,7 @@ class Trainer:
         run, progress, config = self._run, self._progress, self._run.config
         if run.requests.leaves_before_first_step():
             raise LeftEarly
+        self._follow_size()
         self._hooks.epoch_begins(progress.total_epochs)
         began, first_step = time.perf_counter(), progress.step
         saved_at, saved_step = began, progress.step
@@ -323,7 +344,7 @@ class Trainer:
             f"{what} (learning rate {rate:.3g}): back to step {progress.total_steps} at half the "
             f"rate (rewind {len(progress.rewinds)} of {sanity.MAX_REWINDS})."
         )
-        self._batches = inputs.training_batches(run, progress)
+        self._batches = inputs.training_batches(run, progress, self._size)
 
     def lacks_best(self) -> bool:
         """Whether `best.keras` has been lost and cannot be written again from the network as it is.

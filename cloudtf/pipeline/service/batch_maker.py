@@ -105,8 +105,9 @@ class BatchMaker:
     def element_spec(self) -> Batch:
         """The specification of a batch."""
         batch = self.batch_size
+        size = (self.changes.on_host and self.changes.size) or self.image_shape
         return Batch(
-            tf.TensorSpec([batch, *self.image_shape, 3], tf.uint8),
+            tf.TensorSpec([batch, *size, 3], tf.uint8),
             tf.TensorSpec([batch, self.num_classes], tf.float32),
             tf.TensorSpec([batch], tf.float32),
             tf.TensorSpec([batch, 2], tf.int32),
