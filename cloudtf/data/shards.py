@@ -26,8 +26,8 @@ READERS = 16
 NAME_PATTERN = r"[\w-]+-\d{5}-of-\d{5}\.tfrecord"
 
 # Images that a thread makes at once, fewer towards the end so that no thread waits for long. Their
-# checksums come together, at the end: the tables of `tfrecord.crc32c` fall out of the cache with
-# each photograph, and then it takes 4 times as long.
+# checksums come together, at the end: the tables of `tfrecord.crc32c_by_tables` fall out of
+# the cache with each photograph, and then it takes 4 times as long.
 _CHUNK = 8
 
 

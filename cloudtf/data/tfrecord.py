@@ -8,16 +8,25 @@ tensorflow/core/example/example.proto and https://protobuf.dev/programming-guide
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import struct
-from typing import BinaryIO, Iterator, Mapping, Sequence, Union
+from typing import BinaryIO, Callable, Iterator, Mapping, Optional, Sequence, Union
 
 import numpy as np
 
 # Castagnoli's polynomial, bits reversed.
 _POLYNOMIAL = 0x82F63B78
 _MASK_DELTA = 0xA282EAD8
-# Bytes that one table look-up pass of `crc32c` covers; the table (1 KB a byte) stays in L2.
+# Not the package's own way without compiled code, which is slower than the one here.
+_compiled: Optional[Callable[[bytes], int]] = None
+with contextlib.suppress(ModuleNotFoundError):
+    import google_crc32c
+
+    if google_crc32c.implementation == "c":
+        _compiled = google_crc32c.value
+
+# Bytes that one table look-up pass covers; the table (1 KB a byte) stays in L2.
 _BLOCK = 256
 _ROWS = np.arange(_BLOCK) * 256
 # Up to so many bytes a loop is faster than NumPy; the look-up needs 4 at least.
@@ -138,7 +147,12 @@ def unchecked_content(framed: bytes) -> bytes:
 
 
 def crc32c(data: bytes) -> int:
-    """The CRC-32C (Castagnoli) of `data`.
+    """The CRC-32C (Castagnoli) of `data`, by google-crc32c where that is installed."""
+    return crc32c_by_tables(data) if _compiled is None else _compiled(data)
+
+
+def crc32c_by_tables(data: bytes) -> int:
+    """The same without compiled code, in some 50 times the time.
 
     Every byte's share of the checksum of a block depends only on its value and place, and the
     shares are joined by XOR, so that a whole message is one table look-up in numpy.
