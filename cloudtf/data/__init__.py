@@ -45,6 +45,7 @@ Records: what is stored, and whether it is sound.
   records         the features of a record; `dataset.json`, the manifest
   tfrecord        records and their frames as bytes
   shards          plans and writes shards
+  stored          reads images back, some of many
   verify          compares a set with its manifest
   salvage         a set without its damaged records (`on_bad_record="skip"`)
 """

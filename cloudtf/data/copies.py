@@ -7,30 +7,15 @@ plan.
 
 from __future__ import annotations
 
-from typing import Callable, Iterator, Mapping, NamedTuple, Optional, Sequence
+from typing import Iterator, Mapping, Optional, Sequence
 
 import numpy as np
-import simplejpeg
 
 from cloudtf import bars, files
-from cloudtf.data import likeness, near_duplicates, records, shards, tfrecord
+from cloudtf.data import likeness, near_duplicates, records, shards, stored, tfrecord
 from cloudtf.errors import UserError
 
 _NOTE = 1 + likeness.SIDE**2  # The bytes of a record's note in `shards.SKETCHES`.
-
-
-class Place(NamedTuple):
-    """Where a record stands.
-
-    Attributes:
-      path: the file of its shard.
-      start: offset of the first byte of its frame.
-      end: offset of the byte after the last.
-    """
-
-    path: str
-    start: int
-    end: int
 
 
 def known(data_dir: str, names: Sequence[str]) -> Optional[list[list[int]]]:
@@ -111,7 +96,7 @@ def find(
     order = np.argsort(indices)
     paths = [places[number] for number in order]
     within = np.concatenate([np.arange(len(note)) for note in notes])[order]
-    groups = near_duplicates.find(sketches[order], _reader(paths, within.tolist()))
+    groups = near_duplicates.find(sketches[order], stored.reader(paths, within.tolist()))
     return [[indices[order[number]] for number in group] for group in groups]
 
 
@@ -136,10 +121,10 @@ def find_in_records(
     with bars.bar("copies", total, "images") as bar:
         for split, shard in shard_list:
             path = files.join(data_dir, shard.name)
-            for number, record in enumerate(_records(path)):
+            for number, record in enumerate(stored.contents(path)):
                 try:
                     name = tfrecord.bytes_of(record, records.FILENAME).decode()
-                    image = _decode(record)
+                    image = stored.image(record)
                 except ValueError as error:
                     raise UserError(f"A record of {path} is damaged: {error}.") from error
                 known.append((name, split))
@@ -149,7 +134,7 @@ def find_in_records(
     if not sketches:
         return []
     paths, within = zip(*places)
-    groups = near_duplicates.find(np.stack(sketches), _reader(paths, within))
+    groups = near_duplicates.find(np.stack(sketches), stored.reader(paths, within))
     return [[known[number] for number in group] for group in groups]
 
 
@@ -175,13 +160,13 @@ def deal_again(
     Returns:
       The shards of `after`, all in place; `skipped` by file.
     """
-    place_of: dict[int, tuple[Place, int]] = {}
+    place_of: dict[int, tuple[stored.Place, int]] = {}
     reasons: dict[str, str] = {}
     for plan in before:
         path = files.join(data_dir, plan.name)
         kept = _kept(plan, written, names)
         depths = _notes(data_dir, written[plan.name].shard)[:, 0].tolist()
-        places = _places(path)
+        places = stored.places(path)
         place_of.update(zip(kept, zip(places, depths)))
         reasons.update(written[plan.name].skipped)
 
@@ -191,7 +176,7 @@ def deal_again(
                 yield shards.Outcome(None, reasons[names[index]])
                 continue
             place, depth = place_of[index]
-            yield shards.Outcome(_frame(place), depth=depth)
+            yield shards.Outcome(stored.frame(place), depth=depth)
 
     folder = files.join(data_dir, shards.DEALT_AGAIN)
     if files.is_dir(folder):
@@ -229,52 +214,6 @@ def _notes(data_dir: str, shard: records.Shard) -> np.ndarray:
     depths = [int(depth) for depth, count in shard.depths.items() for _ in range(count)]
     notes = np.full((shard.num_examples, _NOTE), 8, np.uint8)
     notes[: len(depths), 0] = depths
-    for note, record in zip(notes, _records(files.join(data_dir, shard.name))):
-        note[1:] = likeness.sketch(_decode(record)).ravel()
+    for note, record in zip(notes, stored.contents(files.join(data_dir, shard.name))):
+        note[1:] = likeness.sketch(stored.image(record)).ravel()
     return notes
-
-
-def _places(path: str) -> list[Place]:
-    with files.open_bytes(path) as file:
-        return [Place(path, *span) for span in tfrecord.spans(file, files.size(path))]
-
-
-def _frame(place: Place) -> bytes:
-    with files.open_bytes(place.path) as file:
-        file.seek(place.start)
-        return file.read(place.end - place.start)
-
-
-def _records(path: str) -> Iterator[bytes]:
-    with files.open_bytes(path) as file:
-        for start, end in tfrecord.spans(file, files.size(path)):
-            file.seek(start)
-            yield tfrecord.unchecked_content(file.read(end - start))
-
-
-def _reader(
-    paths: Sequence[str], within: Sequence[int]
-) -> Callable[[Sequence[int]], list[np.ndarray]]:
-    """A function from numbers of records to their images; `within`: the place in its shard."""
-    places: dict[str, list[Place]] = {}
-
-    def read(numbers: Sequence[int]) -> list[np.ndarray]:
-        images = []
-        for number in numbers:
-            path = paths[number]
-            if path not in places:
-                places[path] = _places(path)
-            place = places[path][within[number]]
-            images.append(_decode(tfrecord.unchecked_content(_frame(place))))
-        return images
-
-    return read
-
-
-def _decode(record: bytes) -> np.ndarray:
-    """The image of a record, uint8 [H, W, 3].
-
-    Raises:
-      ValueError: it has none, or a damaged one.
-    """
-    return simplejpeg.decode_jpeg(tfrecord.bytes_of(record, records.ENCODED))

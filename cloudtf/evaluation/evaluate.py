@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING, Any, Mapping, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Mapping, Optional, Sequence
 
 from cloudtf import files
 from cloudtf.data import records
@@ -61,6 +61,12 @@ class EvaluateConfig(Settings):
         "Also choose the threshold of the least cost: of a miss, a colon, of a false alarm, such "
         "as 5:1.",
     )
+    labels_csv: Optional[str] = setting(
+        None, "The labels that were converted: suspects.csv then names the row of each."
+    )
+    labels_encoding: Optional[str] = setting(
+        None, "Encoding of `labels_csv`, as in its conversion."
+    )
     tta: bool = setting(False, "Average over the four flips of each image.")
     batch_size: int = setting(64, "Images a step.", minimum=1)
     on_bad_record: str = setting(
@@ -104,9 +110,10 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
 
     Writes `metrics.json`, `thresholds.json`, `calibration.json`, `predictions_val.csv`,
     `report.html`, and a `pr_curve_CLASS.png` and a `reliability_CLASS.png` for each class (of many,
-    for the worst and the best) into the output folder. What is found on another split than the one
-    that the model was validated on stands beside that, not over it: `metrics_train.json`,
-    `thresholds_train.json` and so on.
+    for the worst and the best) into the output folder, with `suspects.csv` and a sheet of
+    thumbnails, `suspects.png`: labels that look wrong. What is found on another split than the one
+    that the model was validated on stands beside that, not over it, and without suspects:
+    `metrics_train.json`, `thresholds_train.json` and so on.
 
     Returns:
       The content of `metrics.json`.
@@ -126,6 +133,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
 
 def judge(config: EvaluateConfig) -> Evaluation:
     """The same as `evaluate`, and says where the report is."""
+    from cloudtf.data import stored
     from cloudtf.evaluation import out_of_fold, results, scoring
     from cloudtf.model import classifier, saving
     from cloudtf.pipeline.dataset import open_dataset
@@ -175,6 +183,7 @@ def judge(config: EvaluateConfig) -> Evaluation:
         scored.labels,
         scored.scores,
         source,
+        images=stored.by_name(config.data_dir, data.manifest.split(split).shards),
     )
     facts = {"model": path, "records": config.data_dir, "split": split, "tta": str(config.tta)}
     facts.update(run_facts(files.dirname(path)))
@@ -195,6 +204,7 @@ def findings(
     source: Mapping[str, Any],
     more: Optional[Mapping[str, Any]] = None,
     parts: Optional[np.ndarray] = None,
+    images: Optional[Callable[[Sequence[str]], Mapping[str, np.ndarray]]] = None,
 ) -> results.Findings:
     """What follows from the scores of N examples: areas, thresholds, and where they are from.
 
@@ -209,12 +219,18 @@ def findings(
       source: what `thresholds.json` says of the model and the data.
       more: further keys of `metrics.json`, such as the scores of each fold.
       parts: [N], the fold of each example, where there are several.
+      images: names of images -> the images, uint8 [H, W, 3] each.
 
     Raises:
       UserError: a score is not finite.
     """
-    from cloudtf.evaluation import evidence, pr_auc, results, thresholds
+    from cloudtf.data import tables
+    from cloudtf.evaluation import evidence, pr_auc, results, suspects, thresholds
 
+    row_of = None
+    if config.labels_csv is not None:
+        table = tables.from_file(config.labels_csv, config.labels_encoding)
+        row_of = suspects.rows(table, names, classes)
     figures = pr_auc.score(labels, scores, classes)
     if figures.undefined:
         report(figures.warning(f"examples of {split}"))
@@ -243,6 +259,8 @@ def findings(
             "confidence": config.confidence,
         },
         more=more or {},
+        suspects=[] if apart else suspects.find(labels, scores, names, classes, row_of),
+        images=images,
     )
 
 

@@ -62,6 +62,7 @@ def judge(config: EvaluateConfig) -> Evaluation:
     Raises:
       UserError: a fold has no model, or one that was validated on another split; or as `evaluate`.
     """
+    from cloudtf.data import stored
     from cloudtf.evaluation import results
     from cloudtf.pipeline.dataset import open_dataset
     from cloudtf.submission import predictions
@@ -100,6 +101,7 @@ def judge(config: EvaluateConfig) -> Evaluation:
         source,
         _over_folds(scored, data.classes),
         np.repeat(np.arange(len(scored)), [len(of.names) for of in scored.values()]),
+        stored.by_name(config.data_dir, data.manifest.joined(folds).shards),
     )
     facts = {
         "models": f"{len(folds)}, of {run_dir}",

@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import functools
 import os
-from typing import Any, Callable, Mapping, Sequence
+from typing import Any, Callable, Mapping, Optional, Sequence
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from cloudtf.evaluation import (
     plots,
     reliability_plot,
     report,
+    suspects,
 )
 from cloudtf.evaluation.evidence import Evidence
 from cloudtf.locks import FolderLock
@@ -37,6 +38,8 @@ _MOST_RELIABILITY = 6
 # Where a curve's band is looked at, and by how many resamples: more cannot be seen.
 _RECALLS = np.linspace(0.01, 1, 100)
 _BAND_RESAMPLES = 200
+# Of the split that the model was validated on alone: labels that it has learnt it believes.
+_SUSPECTS, _SHEET = "suspects.csv", "suspects.png"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +57,8 @@ class Findings:
       chosen: the thresholds of each class.
       source: what the files say of where they are from.
       more: further keys of `metrics.json`, such as the scores of each fold.
+      suspects: the labels that look wrong, the least believable first; see `suspects.find`.
+      images: names of images -> the images, uint8 [H, W, 3]; None where they are not at hand.
     """
 
     split: str
@@ -66,6 +71,8 @@ class Findings:
     chosen: thresholds.ByClass
     source: Mapping[str, Any]
     more: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    suspects: Sequence[suspects.Suspect] = ()
+    images: Optional[Callable[[Sequence[str]], Mapping[str, np.ndarray]]] = None
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -123,6 +130,7 @@ def check(folder: str, split: str, apart: bool, classes: Sequence[str]) -> None:
         name("calibration", ".json"): lambda content: b'"method"' in content,
         f"predictions_{split}.csv": predictions.is_table,
         name("report", ".html"): lambda content: b"<title>cloudtf" in content,
+        **({} if apart else {_SUSPECTS: suspects.is_table, _SHEET: plots.is_picture}),
         **{
             _picture(split, apart, kind, one): plots.is_picture
             for kind in _PICTURES
@@ -180,6 +188,9 @@ def _write(
         findings.classes,
         findings.labels,
     )
+    if not findings.apart:
+        text = suspects.table(findings.suspects)
+        files.write_text(os.path.join(work, _SUSPECTS), text)
     pictures = {}
     rows: list[dict[str, Any]] = []
     if files.exists(history_path):
@@ -198,6 +209,10 @@ def _write(
         plot = os.path.join(work, findings.picture("reliability", name))
         _draw_reliability(plot, findings, name)
         pictures[f"Reliability of {name}"] = plot
+    if findings.suspects and findings.images is not None:
+        plot = os.path.join(work, _SHEET)
+        suspects.draw(plot, findings.suspects, findings.images)
+        pictures["Labels that look wrong"] = plot
     path = os.path.join(work, findings.file("report", ".html"))
     report.write_report(path, title, metrics, chosen, rows, pictures, facts)
 
@@ -251,5 +266,6 @@ def _former(folder: str, findings: Findings) -> list[str]:
         findings.file("calibration", ".json"),
         f"predictions_{findings.split}.csv",
         findings.file("report", ".html"),
+        *(() if findings.apart else (_SUSPECTS, _SHEET)),
         *(findings.picture(kind, name) for kind in _PICTURES for name in classes),
     ]
