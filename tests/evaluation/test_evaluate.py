@@ -57,6 +57,7 @@ def test_all_promised_files_are_written(output):
     assert set(os.listdir(folder)) == {
         "metrics.json", "thresholds.json", "predictions_val.csv", "pr_auc_history.png",
         "report.html", *(f"pr_curve_{name}.png" for name in CLASSES), "calibration.json",
+            "suspects.csv", "suspects.png",
         *(f"reliability_{name}.png" for name in CLASSES),
     }  # fmt: skip
 
