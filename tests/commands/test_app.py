@@ -229,7 +229,16 @@ def test_every_flagfile_is_commented_and_understood(path):
 
 def test_the_promised_flagfiles_are_there():
     names = {os.path.basename(path) for path in glob.glob(str(ROOT / "flags" / "*.flags"))}
-    wanted = {"demo", "demo_features", "cpu", "gpu_mirrored", "multi_worker", "tpu", "notebook"}
+    wanted = {
+        "demo",
+        "demo_features",
+        "finetune",
+        "cpu",
+        "gpu_mirrored",
+        "multi_worker",
+        "tpu",
+        "notebook",
+    }
     assert {f"{name}.flags" for name in wanted} <= names
 
 
