@@ -65,7 +65,8 @@ def test_scores_are_read_to_the_last_bit_and_names_as_they_are(tmp_path):
     assert frame.index.tolist() == names and frame.columns.tolist() == ["A", "nan"]
     np.testing.assert_array_equal(frame.to_numpy(), scores)
     fast = pd.read_csv(path, keep_default_na=False)[["A", "nan"]].to_numpy()
-    assert (fast != scores).any(), "else this shows nothing"
+    exact = tuple(map(int, pd.__version__.split(".")[:2])) >= (3, 1)
+    assert exact or (fast != scores).any(), "else this shows nothing"
 
 
 def test_remote_tables_are_read():

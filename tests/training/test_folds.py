@@ -105,6 +105,11 @@ def test_the_scores_are_of_each_fold_of_their_spread_and_of_all(run, capsys):
     chosen = files.read_json(f"{run}/thresholds.json")
     assert chosen["from"]["split"] == "oof" and chosen["from"]["examples"] == 60
     assert list(chosen["from"]["folds"]) == ["fold0", "fold1", "fold2"]
+    assert files.read_json(f"{run}/calibration.json")["from"] == chosen["from"]
+    assert (metrics["model"], metrics["data"]) == (run, chosen["from"]["data"])
+    for measure, by_class in metrics["intervals"].items():
+        low, high = by_class["mean"]
+        assert low <= metrics[measure]["mean"] <= high
     assert files.exists(f"{run}/report.html")
     assert "--fold=all" in files.read_text(f"{run}/flags.txt").splitlines()
 
