@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 from cloudtf import files
 from cloudtf.data.labels import combination
 from cloudtf.pipeline.augmentations import Augmentations
 from cloudtf.reporter import report
 from cloudtf.settings import REQUIRED, setting
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +34,9 @@ class PreviewConfig(Augmentations):
 def preview(config: PreviewConfig) -> None:
     """Draws the first images of a split, each with its versions in the first epochs.
 
+    Above them are the labels, and those of the versions that have others: where images are mixed,
+    or a class is no longer in the picture (docs/AUGMENT.md).
+
     Raises:
       UserError: the records are missing or damaged.
 
@@ -38,7 +45,7 @@ def preview(config: PreviewConfig) -> None:
     import numpy as np
 
     from cloudtf.evaluation import plots
-    from cloudtf.pipeline import augment
+    from cloudtf.pipeline.changes import Changes
     from cloudtf.pipeline.dataset import open_dataset
 
     files.check_output(config.output, "a picture made by cloudtf", plots.is_picture)
@@ -46,10 +53,31 @@ def preview(config: PreviewConfig) -> None:
     count = min(config.num_images, data.num_examples(config.split))
     with data.naming_damage(config.split):
         images, labels, *_ = next(iter(data.batches(config.split, count, max_examples=count)))
-    versions = []
+    # Without images: their labels and masks by number.
+    columns, first = data.cache.columns(data.manifest.split(config.split))
+    masks = columns.masks[first : first + count]
+    changes = Changes(config, config.seed, on_host=True, has_masks=data.manifest.mask_side > 0)
+    titles = [combination(row, data.classes).replace("|", ", ") for row in labels.numpy()]
+    versions, others = [], [""] * count
     for epoch in range(config.versions):
         keys = np.stack([np.full(count, epoch), np.arange(count)], axis=1).astype(np.int32)
-        versions.append(augment.augment(images, keys, ops=config, seed=config.seed).numpy())
-    titles = [combination(row, data.classes).replace("|", ", ") for row in labels.numpy()]
+        versions.append(changes.images(images, keys).numpy())
+        changed = changes.labels(labels, keys, masks, data.image_shape).numpy()
+        for row in np.flatnonzero((changed != labels.numpy()).any(axis=1)):
+            others[row] += f"; {epoch + 1}: {_shares(changed[row], data.classes)}"
+    titles = [
+        f"{title or 'no class'}; in version {other[2:]}" if other else title
+        for title, other in zip(titles, others)
+    ]
     for caption in plots.preview(config.output, images.numpy(), np.stack(versions, axis=1), titles):
         report(caption)
+
+
+def _shares(label: np.ndarray, classes: tuple[str, ...]) -> str:
+    """Classes with the shares that a mixture has of them, such as `Fish 0.6, Sugar`."""
+    said = [
+        f"?{name}" if value < 0 else name if value == 1 else f"{name} {value:.2g}"
+        for name, value in zip(classes, label.tolist())
+        if value
+    ]
+    return ", ".join(said) or "no class"

@@ -21,6 +21,7 @@ from sklearn.metrics import (
     precision_recall_curve,
 )
 
+import cloudtf
 from cloudtf import files
 from cloudtf.commands import app
 from cloudtf.data.convert import ConvertConfig, convert
@@ -357,6 +358,28 @@ def test_the_preview_shows_originals_and_versions(records_dir, tmp_path):
     assert np.array_equal(cv2.imread(str(again)), cv2.imread(str(tmp_path / "3.png")))
     with pytest.raises(UserError, match="There is no split 'dev'"):
         preview(PreviewConfig(data_dir=records_dir, output=str(again), split="dev"))
+
+
+def test_the_preview_says_which_labels_a_mixture_has(records_dir, tmp_path, monkeypatch):
+    from cloudtf.evaluation import plots
+
+    shown = []
+
+    def draw(path, originals, augmented, titles):
+        shown.append((originals, augmented, titles))
+        return []
+
+    monkeypatch.setattr(plots, "preview", draw)
+    options = {"data_dir": records_dir, "output": str(tmp_path / "p.png"), "num_images": 2}
+    preview(PreviewConfig(**options, augmentations=(), mixup=100.0, versions=2))
+    ((originals, augmented, titles),) = shown
+    # Both are nearly the mean of the two, and say so where their labels differ.
+    mean = originals.astype(float).mean(axis=0)
+    assert np.abs(augmented - mean).max(axis=(2, 3, 4)).mean() < 30
+    labels = cloudtf.open_dataset(records_dir).labels("train")[:2].numpy()
+    assert (labels[0] != labels[1]).any()
+    for title in titles:
+        assert re.search(r"; in version 1: .* 0\.\d+.*; 2: .* 0\.\d", title)
 
 
 def test_the_preview_shows_all_there_are_when_there_are_fewer(records_dir, tmp_path):
