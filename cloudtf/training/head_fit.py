@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Optional
 
 import numpy as np
 import tensorflow as tf
@@ -44,7 +45,7 @@ def fit_head(run: Run, model: tf.keras.Model, loss: Loss) -> dict[str, float]:
     # The kernel, the bias, and a row for the loss.
     fitted = np.zeros([width + 2, num_classes])
     if run.workers.is_chief:
-        found = _fit(computed, run.config.seed)
+        found = _fit(computed, _folds(run, computed))
         fitted[:width], fitted[width] = found
         fitted[width + 1] = _mean_loss(loss, computed, found)
     fitted = run.workers.chief_gives(fitted)
@@ -52,12 +53,27 @@ def fit_head(run: Run, model: tf.keras.Model, loss: Loss) -> dict[str, float]:
     return {"loss": float(fitted[width + 1, 0]), "images_per_second": count / seconds}
 
 
-def _fit(computed: scoring.Scores, seed: int) -> logistic.LinearHead:
-    labels = computed.labels
-    regressions = logistic.RidgeLogistic(computed.scores, labels)
+def _folds(run: Run, computed: scoring.Scores) -> Optional[np.ndarray]:
+    """The fold of each example, int [N], copies of a photograph in one; None for too few."""
+    labels, seed = computed.labels, run.config.seed
+    copies = run.data.manifest.near_duplicates
     if len(labels) < 2 * _FOLDS:
-        return regressions.fit(np.full(labels.shape[1], logistic.USUAL_STRENGTH))
-    strengths = regressions.choose(splits.stratified_folds(labels, _FOLDS, seed))
+        return None
+    if not copies:
+        return splits.stratified_folds(labels, _FOLDS, seed)
+    group_of = {name: str(number) for number, group in enumerate(copies) for name in group}
+    names = run.data.names(run.train_splits)
+    groups = [group_of.get(names[number], "") for number in computed.numbers]
+    if groups.count("") + len({*groups} - {""}) < 2 * _FOLDS:
+        return None
+    return splits.grouped(np.maximum(labels, 0), groups, [1 / _FOLDS] * _FOLDS, seed)
+
+
+def _fit(computed: scoring.Scores, folds: Optional[np.ndarray]) -> logistic.LinearHead:
+    regressions = logistic.RidgeLogistic(computed.scores, computed.labels)
+    if folds is None:
+        return regressions.fit(np.full(computed.labels.shape[1], logistic.USUAL_STRENGTH))
+    strengths = regressions.choose(folds)
     found = regressions.fit(strengths)
     low, high = strengths.min(), strengths.max()
     report(f"Ridge by cross-validation: {low:.3g}{f' to {high:.3g}' if high > low else ''}.")

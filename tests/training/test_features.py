@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import shutil
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import tensorflow as tf
 
 import cloudtf
 from cloudtf.data import splits
+from cloudtf.data.convert import ConvertConfig, convert
 from cloudtf.errors import UsageError, UserError
 from cloudtf.evaluation import history
 from cloudtf.model import head, network
@@ -255,7 +257,52 @@ def test_features_of_another_network_are_not_taken(
     assert seen == [0, 1, 2, 3, 4, 5]
 
 
-# Large sets, odd classes.
+# Copies, large and small sets.
+
+
+def folds_of(monkeypatch):
+    """What cross-validation is given, as it comes."""
+    given, choose = [], RidgeLogistic.choose
+
+    def chosen(self, folds):
+        given.append(folds)
+        return choose(self, folds)
+
+    monkeypatch.setattr(RidgeLogistic, "choose", chosen)
+    return given
+
+
+def test_copies_of_a_photograph_are_in_one_fold(records_dir, weights, tmp_path, monkeypatch):
+    copied = str(tmp_path / "records")
+    shutil.copytree(records_dir, copied)
+    names = list(cloudtf.open_dataset(copied).names("train"))
+    groups = [names[first : first + 3] for first in range(0, 30, 3)]
+    path = pathlib.Path(copied, "dataset.json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), "near_duplicates": groups}))
+    given = folds_of(monkeypatch)
+    train(config_of(copied, tmp_path / "run", weights=weights))
+    (folds,) = given
+    assert all(len(set(folds[first : first + 3])) == 1 for first in range(0, 30, 3))
+    assert set(folds) == {0, 1, 2, 3} and np.bincount(folds).min() >= 8
+
+
+def test_of_too_few_photographs_no_strength_is_chosen(
+    photographs_dir, weights, tmp_path, monkeypatch
+):
+    convert(
+        ConvertConfig(
+            labels_csv=f"{photographs_dir}/labels.csv",
+            images_dir=f"{photographs_dir}/images",
+            output_dir=str(tmp_path / "records"),
+            image_height=64,
+            image_width=64,
+            max_examples=9,
+            val_fraction=0.3,
+        )
+    )
+    given = folds_of(monkeypatch)
+    result = train(config_of(str(tmp_path / "records"), tmp_path / "run", weights=weights))
+    assert len(result.history) == 1 and not given
 
 
 def test_of_a_large_set_the_first_examples_are_taken(
