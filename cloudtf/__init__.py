@@ -30,6 +30,7 @@ _PUBLIC = {
     "PostprocessConfig": "cloudtf.submission.postprocess",
     "PrAucCallback": "cloudtf.training.pr_auc_callback",
     "PredictConfig": "cloudtf.evaluation.predict",
+    "PseudoLabelConfig": "cloudtf.evaluation.pseudo_label",
     "PreviewConfig": "cloudtf.evaluation.preview",
     "SynthesizeConfig": "cloudtf.synthetic.synthesize",
     "TrainConfig": "cloudtf.training.config",
@@ -52,6 +53,7 @@ _PUBLIC = {
     "predict": "cloudtf.evaluation.predict",
     "predictions_frame": "cloudtf.evaluation.frames",
     "preview": "cloudtf.evaluation.preview",
+    "pseudo_label": "cloudtf.evaluation.pseudo_label",
     "reporting_to": "cloudtf.reporter",
     "set_reporter": "cloudtf.reporter",
     "scores_frame": "cloudtf.evaluation.frames",
@@ -81,6 +83,8 @@ if TYPE_CHECKING:
     from cloudtf.evaluation.predict import predict as predict
     from cloudtf.evaluation.preview import PreviewConfig as PreviewConfig
     from cloudtf.evaluation.preview import preview as preview
+    from cloudtf.evaluation.pseudo_label import PseudoLabelConfig as PseudoLabelConfig
+    from cloudtf.evaluation.pseudo_label import pseudo_label as pseudo_label
     from cloudtf.evaluation.thresholds import choose_thresholds as choose_thresholds
     from cloudtf.fitting.config import FitConfig as FitConfig
     from cloudtf.fitting.fit import fit as fit

@@ -37,6 +37,7 @@ COMMANDS = {
     "evaluate": "metrics, thresholds and plots for a trained model",
     "predict": "probabilities for records, a folder of images or one image",
     "ensemble": "average trained models into one",
+    "pseudo-label": "labels by a model for photographs without, to train on",
     "postprocess": "empty the masks of a submission that the classifier disbelieves",
     "doctor": "check the set-up and the data, and name the bottleneck",
     "bench": "the speed of each part on this machine",

@@ -38,6 +38,7 @@ Conversion: images to shards, on one machine or many, continued after a kill.
   copies          keeps copies in one split
   summary         what is said in the end
   progress        what of a conversion is in place, and whether another may go on from it
+  relabel         records that are there, with labels by a model
   tasks           shards as tasks that other machines carry out
   beam            the same by an Apache Beam job
 

@@ -23,6 +23,9 @@ from cloudtf.text import listed
 
 FORMAT_VERSION = 1
 MANIFEST_NAME = "dataset.json"
+# The names of splits begin with it whose photographs a model has labelled; those for the runs of
+# different folds hold the same photographs.
+PSEUDO = "pseudo"
 # What a reader does about a damaged record; the first is the default.
 ON_BAD_RECORD = ("fail", "skip")
 # A JPEG cannot be larger.

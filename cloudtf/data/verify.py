@@ -90,14 +90,15 @@ def problems(
             path = files.join(data_dir, shard.name)
             try:
                 for name, label, digest in _read_shard(path, shard, manifest, workers):
-                    if name in seen:
+                    if name in seen and not _may_share(seen[name], split_name):
                         raise UserError(
                             f"The shard {path} holds {name!r}, which is also in the split "
                             f"{seen[name]}; convert again with {param(overwrite=True)}."
                         )
                     seen[name] = split_name
                     other, other_split = contents.setdefault(digest, (name, split_name))
-                    if other_split != split_name:
+                    apart = other_split != split_name
+                    if apart and not _may_share(other_split, split_name):
                         alike.append((other, name))
                     counts[split_name].update(classes_with(1, label, manifest.classes))
                     unknown[split_name].update(classes_with(UNKNOWN, label, manifest.classes))
@@ -135,6 +136,11 @@ def problems(
             f"{alike[0][0]!r} and {alike[0][1]!r}; {param('group_column')} can keep them together.",
             harmless=True,
         )
+
+
+def _may_share(one: str, other: str) -> bool:
+    """Whether two splits may hold the same photographs: they are for runs of different folds."""
+    return one != other and all(name.startswith(records.PSEUDO) for name in (one, other))
 
 
 def check_first_records(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Iterable
 
+from cloudtf.data.records import PSEUDO
 from cloudtf.errors import UserError, param
 from cloudtf.pipeline.dataset import ImageDataset
 from cloudtf.training.config import TrainConfig
@@ -11,6 +12,8 @@ from cloudtf.training.config import TrainConfig
 
 def split_names(config: TrainConfig, present: Iterable[str]) -> tuple[tuple[str, ...], str]:
     """The names of the splits to train on and of the one to validate on.
+
+    Those to train on include the photographs that a model has labelled, of a fold its own model.
 
     Args:
       config: names the splits or the fold.
@@ -22,13 +25,18 @@ def split_names(config: TrainConfig, present: Iterable[str]) -> tuple[tuple[str,
     if config.fold is None:
         if config.train_split == config.val_split:
             raise UserError(f"{param('train_split')} and {param('val_split')} are the same.")
-        return (config.train_split,), config.val_split
+        return (config.train_split, *_labelled_by_model(present, PSEUDO)), config.val_split
     # Where all folds are looked at beforehand, as by the doctor, the first stands for them.
     held_out = f"fold{0 if config.fold == 'all' else config.fold}"
     others = tuple(name for name in present if name.startswith("fold") and name != held_out)
     if not others:
         raise UserError(f"{config.data_dir} has no fold but {held_out!r}: nothing to train on.")
-    return others, held_out
+    return (*others, *_labelled_by_model(present, f"{PSEUDO}_{held_out}")), held_out
+
+
+def _labelled_by_model(present: Iterable[str], name: str) -> tuple[str, ...]:
+    """The split of photographs whose labels a model of this run gave, where there is one."""
+    return tuple(split for split in present if split == name)
 
 
 def choose_splits(config: TrainConfig, data: ImageDataset) -> tuple[tuple[str, ...], str]:

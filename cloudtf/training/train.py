@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Callable, Optional, Sequence, Union
 import tensorflow as tf
 
 from cloudtf import files, settings
+from cloudtf.data.records import PSEUDO
 from cloudtf.errors import UsageError, UserError, param
 from cloudtf.evaluation import frames, history
 from cloudtf.pipeline.order import Share
@@ -250,6 +251,9 @@ def _describe(run: Run, progress: Progress, model_name: str) -> None:
     config, workers, data = run.config, run.workers, run.data
     report(f"{model_name} on {hardware.describe(run.strategy)}, {_batch(config)}")
     report(f"{run.num_examples} training examples, {run.steps_per_epoch} steps an epoch")
+    for split in run.train_splits:
+        if split.startswith(PSEUDO):
+            report(f"{data.num_examples(split)} of them have labels that a model gave ({split})")
     report(f"Augmentation on the {run.augment_on}; {data.cache.describe()}")
     if run.service is not None:
         report(f"Batches for training come from the data service at {run.service.address}")

@@ -38,6 +38,7 @@ PROMISED = {
     "confidence beta costs tta",
     "predict": "model data_dir split images_dir output calibrated",
     "ensemble": "runs output_dir average",
+    "pseudo-label": "model data_dir unlabelled_dir output_dir confident",
     "postprocess": "submission predictions thresholds output dry_run present_at calibrated",
     "preview": "data_dir output",
     "doctor": "data_dir run_dir model weights strategy batch_size cache augment_on mixed_precision "
@@ -58,7 +59,7 @@ DEFAULTS = {
 
 
 def config_of(command):
-    return importlib.import_module(f"cloudtf.commands.{command}").CONFIG
+    return importlib.import_module(f"cloudtf.commands.{command.replace('-', '_')}").CONFIG
 
 
 @pytest.mark.parametrize("command", PROMISED)
