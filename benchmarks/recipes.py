@@ -99,7 +99,7 @@ STUDIES: dict[str, Study] = {
             "four views": "--feature_views=4",
             "96 pixels": "size=96",
             "128 pixels": "size=128",
-            "128 pixels, mean of five folds": "size=128 folds",
+            "128 pixels and the mean of five folds": "size=128 folds",
         },
     ),
     "finetune": Study(
