@@ -108,6 +108,7 @@ STUDIES: dict[str, Study] = {
         f"{_LITE0} --head=features --steps_per_epoch=66 --epochs=1 --optimizer=adamw "
         "--schedule=cosine --learning_rate=1e-4",
         {
+            "batch norm trained too": "--freeze_batch_norm=false",
             "average of weights": "--ema=0.95",
             "mixup 0.2": "--mixup=0.2",
             "cutmix 1": "--cutmix=1",
@@ -129,6 +130,13 @@ STUDIES: dict[str, Study] = {
             "rate 3e-5": "--learning_rate=3e-5",
         },
         last=True,
+    ),
+    "long": Study(
+        "The whole recipe at 128 pixels: four epochs of all layers after the head on features",
+        128,
+        f"{_LITE0} --head=features --epochs=4 --optimizer=adamw --schedule=cosine "
+        "--learning_rate=1e-4",
+        {"the head alone": "--epochs=0"},
     ),
     "scratch": Study(
         "From random weights, 8 epochs",
