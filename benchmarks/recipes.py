@@ -131,11 +131,10 @@ STUDIES: dict[str, Study] = {
         },
         last=True,
     ),
-    "long": Study(
-        "The whole recipe at 128 pixels: four epochs of all layers after the head on features",
+    "recipe": Study(
+        "flags/finetune.flags at 128 pixels",
         128,
-        f"{_LITE0} --head=features --epochs=4 --optimizer=adamw --schedule=cosine "
-        "--learning_rate=1e-4",
+        f"--flagfile=flags/finetune.flags {_ALWAYS}",
         {"the head alone": "--epochs=0"},
     ),
     "scratch": Study(
@@ -247,7 +246,7 @@ def measure(run: Run) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         arguments = [
             *run.flags,
-            f"--data_dir={records_of(run.set, run.size, run.folds)}",
+            f"--data_dir={os.path.abspath(records_of(run.set, run.size, run.folds))}",
             f"--run_dir={os.path.join(folder, 'run')}",
             f"--seed={run.seed}",
         ]
@@ -270,6 +269,7 @@ def _train(arguments: list[str], folder: str, folds: bool) -> None:
     from cloudtf.model import classifier
     from cloudtf.training.config import TrainConfig
 
+    os.chdir(os.path.dirname(os.path.dirname(cloudtf.__file__)))  # For flagfiles.
     config, seconds = app.parse(TrainConfig, arguments), 0.0
     data = cloudtf.open_dataset(config.data_dir)
     results, scores = [], []
