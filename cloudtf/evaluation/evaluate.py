@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING, Any, Callable, Mapping, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping, Optional, Sequence
 
 from cloudtf import files
 from cloudtf.data import records
@@ -184,6 +184,7 @@ def judge(config: EvaluateConfig) -> Evaluation:
         scored.scores,
         source,
         images=stored.by_name(config.data_dir, data.manifest.split(split).shards),
+        near_duplicates=data.manifest.near_duplicates,
     )
     facts = {"model": path, "records": config.data_dir, "split": split, "tta": str(config.tta)}
     facts.update(run_facts(files.dirname(path)))
@@ -205,6 +206,7 @@ def findings(
     more: Optional[Mapping[str, Any]] = None,
     parts: Optional[np.ndarray] = None,
     images: Optional[Callable[[Sequence[str]], Mapping[str, np.ndarray]]] = None,
+    near_duplicates: Iterable[Sequence[str]] = (),
 ) -> results.Findings:
     """What follows from the scores of N examples: areas, thresholds, and where they are from.
 
@@ -220,6 +222,7 @@ def findings(
       more: further keys of `metrics.json`, such as the scores of each fold.
       parts: [N], the fold of each example, where there are several.
       images: names of images -> the images, uint8 [H, W, 3] each.
+      near_duplicates: names of images that are copies of one, group by group.
 
     Raises:
       UserError: a score is not finite.
@@ -241,7 +244,9 @@ def findings(
         names=names,
         labels=labels,
         scores=scores,
-        evidence=evidence.gather(labels, scores, classes, figures, parts),
+        evidence=evidence.gather(
+            labels, scores, classes, figures, parts, evidence.groups_of(names, near_duplicates)
+        ),
         chosen=thresholds.choose_thresholds(
             labels,
             scores,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Optional, Sequence
+from typing import Iterable, Optional, Sequence
 
 import numpy as np
 
@@ -89,6 +89,27 @@ def gather(
             measure, by_class["mean"], mean_draws, int(positives.sum())
         )
     return Evidence(measures, found, resamples, calibrated)
+
+
+def groups_of(
+    names: Sequence[str], near_duplicates: Iterable[Sequence[str]]
+) -> Optional[list[str]]:
+    """The group of each image: near duplicates belong together, any other image is its own.
+
+    Args:
+      names: the N names of the images.
+      near_duplicates: the names of the images of each group, as `dataset.json` has them; they may
+        name other images too.
+
+    Returns:
+      N names of groups; None where no two of the images belong together.
+
+    >>> groups_of(["a.jpg", "b.jpg", "c.jpg"], [["z.jpg", "c.jpg", "a.jpg"]])
+    ['z.jpg', 'b.jpg', 'z.jpg']
+    """
+    first = {name: group[0] for group in near_duplicates for name in group}
+    groups = [first.get(name, name) for name in names]
+    return groups if len(set(groups)) < len(names) else None
 
 
 def _interval(measure: str, value: float, draws: np.ndarray, positives: int) -> list[float]:

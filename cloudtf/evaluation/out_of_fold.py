@@ -102,6 +102,7 @@ def judge(config: EvaluateConfig) -> Evaluation:
         _over_folds(scored, data.classes),
         np.repeat(np.arange(len(scored)), [len(of.names) for of in scored.values()]),
         stored.by_name(config.data_dir, data.manifest.joined(folds).shards),
+        data.manifest.near_duplicates,
     )
     facts = {
         "models": f"{len(folds)}, of {run_dir}",

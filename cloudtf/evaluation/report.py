@@ -45,10 +45,11 @@ th, td { padding: .4rem .75rem; text-align: left; border-top: 1px solid var(--li
 th { font-weight: 600; }
 thead th { border-top: 0; color: var(--soft); font-size: .85rem; vertical-align: bottom; }
 tbody tr:nth-child(even) { background: var(--stripe); }
-.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+.number { text-align: right; font-variant-numeric: tabular-nums; }
 .facts th { width: 35%; font-weight: 400; color: var(--soft); vertical-align: top; }
 .wide th, .wide td { overflow-wrap: break-word; }
 .wide td { white-space: nowrap; }
+.wide .loose td { white-space: normal; }
 .facts td.fact { white-space: pre-wrap; overflow-wrap: anywhere; }
 .total > * { font-weight: 700; border-top: 2px solid var(--line); }
 .sheet { display: grid; gap: 1rem;
@@ -59,6 +60,11 @@ figcaption { color: var(--soft); font-size: .85rem; margin-bottom: .25rem; }
 img { display: block; max-width: 100%; height: auto; border-radius: 6px; background: #fff;
   border: 1px solid var(--line); }
 summary { cursor: pointer; }
+@media (max-width: 34rem) {
+  body { padding: 1rem .5rem 3rem; }
+  table, thead th { font-size: .7rem; }
+  th, td { padding: .25rem .2rem; }
+}
 details .wide { max-height: 32rem; overflow-y: auto; margin-top: .75rem; }
 """
 
@@ -163,18 +169,18 @@ def _thresholds(chosen: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
                 (
                     name,
                     _wanted(kind, entry),
-                    "not reachable" if threshold is None else f"{threshold:.6g}",
+                    _missing(entry) if threshold is None else f"{threshold:.4g}",
                     _with_interval(entry, "precision"),
                     _with_interval(entry, "recall"),
                     _confidence(entry),
                 )
             )
-    headings = ("Class", "Wanted", "Threshold", "Precision there", "Recall there", "Sure on new")
+    headings = ("Class", "Wanted", "Threshold", "Precision", "Recall", "Sure")
     return (
         '<p class="soft">A class is present where its score is at least the threshold. What is '
         "found there is of the examples that it was chosen on, with 95% intervals; the last column "
         "says how surely the target holds on new images of the same kind.</p>"
-        + _table(headings, rows, text=2)
+        + _table(headings, rows, text=2, wraps=True)
     )
 
 
@@ -189,19 +195,23 @@ def _wanted(kind: str, entry: Mapping[str, Any]) -> str:
 
 def _with_interval(entry: Mapping[str, Any], what: str) -> str:
     sure = entry.get("intervals")
-    interval = f" ({_interval(sure[what])})" if sure else ""
+    interval = f" ({_interval(sure[what], 2)})" if sure else ""
     return _decimal(entry[what], 3) + interval
 
 
-def _interval(ends: Sequence[Optional[float]]) -> str:
-    low, high = (_decimal(end, 3) for end in ends)
-    return "–" if low == "–" else f"{low} to {high}"
+def _interval(ends: Sequence[Optional[float]], digits: int = 3) -> str:
+    low, high = (_decimal(end, digits) for end in ends)
+    # Word joiners keep it on one line.
+    return "–" if low == "–" else f"{low}\u2060–\u2060{high}"
+
+
+def _missing(entry: Mapping[str, Any]) -> str:
+    return f"needs {entry['needs']:,} positives" if entry.get("needs") else "not reachable"
 
 
 def _confidence(entry: Mapping[str, Any]) -> str:
-    if entry.get("confidence") is not None:
-        return f"{100 * entry['confidence']:.0f}%"
-    return f"from {entry['needs']:,} positives" if entry.get("needs") else "–"
+    sure = entry.get("confidence")
+    return "–" if sure is None else f"{100 * sure:.0f}%"
 
 
 def _history(history_rows: Sequence[Mapping[str, Any]]) -> str:
@@ -240,9 +250,14 @@ def _facts(facts: Mapping[str, str]) -> str:
 
 
 def _table(
-    headings: Sequence[str], rows: Sequence[Sequence[str]], text: int = 1, last: str = ""
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    text: int = 1,
+    last: str = "",
+    wraps: bool = False,
 ) -> str:
-    """A table whose first `text` columns are words and the others numbers."""
+    """A table whose first `text` columns are words and the others numbers, which may wrap."""
+    kind = ' class="loose"' if wraps else ""
     shape = ["" if index < text else ' class="number"' for index in range(len(headings))]
     head = "".join(f'<th scope="col"{s}>{h}</th>' for s, h in zip(shape, headings))
     body = []
@@ -251,7 +266,7 @@ def _table(
         cells = "".join(f"<td{s}>{escape(str(cell))}</td>" for s, cell in zip(shape[1:], row[1:]))
         body.append(f'<tr{mark}><th scope="row">{escape(str(row[0]))}</th>{cells}</tr>')
     return (
-        f'<div class="wide"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n'
+        f'<div class="wide"><table{kind}>\n<thead><tr>{head}</tr></thead>\n<tbody>\n'
         + "\n".join(body)
         + "\n</tbody></table></div>"
     )

@@ -77,7 +77,10 @@ class Findings:
     @property
     def metrics(self) -> dict[str, Any]:
         """The content of `metrics.json`."""
-        resamples = self.evidence.resamples
+        resamples, groups = self.evidence.resamples, self.evidence.resamples.groups
+        drawn = {"count": resamples.count, "seed": resamples.seed}
+        if groups is not None:
+            drawn["groups"] = len(set(groups))
         unknown = dict(zip(self.classes, (self.labels == UNKNOWN).sum(axis=0).tolist()))
         return {
             "split": self.split,
@@ -86,7 +89,7 @@ class Findings:
             **({"unknown": unknown} if any(unknown.values()) else {}),
             **self.evidence.measures,
             "intervals": self.evidence.intervals,
-            "resamples": {"count": resamples.count, "seed": resamples.seed},
+            "resamples": drawn,
             **self.more,
         }
 

@@ -58,6 +58,21 @@ def test_with_folds_an_image_is_calibrated_by_the_other_folds():
             np.testing.assert_array_equal(found.scores[~others, 0], applied)
 
 
+def test_near_duplicates_are_a_group_where_two_of_them_are_there():
+    names = ["a.jpg", "b.jpg", "c.jpg"]
+    assert evidence.groups_of(names, []) is evidence.groups_of(names, [["a.jpg", "z.jpg"]]) is None
+    first, _, last = evidence.groups_of(names, [["c.jpg", "z.jpg", "a.jpg"]])
+    assert first == last
+    labels, scores = some(60)
+    doubled = np.repeat(labels, 2, axis=0), np.repeat(scores, 2, axis=0)
+    names = [f"{i}.jpg" for i in range(120)]
+    pairs = [(f"{i}.jpg", f"{i + 1}.jpg") for i in range(0, 120, 2)]
+    found = gathered(*doubled, groups=evidence.groups_of(names, pairs))
+    assert len(set(found.resamples.groups)) == 60
+    for even, odd in zip(found.calibrated.scores[::2], found.calibrated.scores[1::2]):
+        np.testing.assert_array_equal(even, odd)
+
+
 def test_intervals_of_groups_are_those_of_as_many_images_as_there_are_groups():
     """Each image four times: drawn one by one, they would seem to say twice as much."""
     labels, scores = some(150)
