@@ -24,6 +24,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Public name -> module that defines it, imported at the first use.
 _PUBLIC = {
     "ConvertConfig": "cloudtf.data.convert_config",
+    "CompareConfig": "cloudtf.evaluation.compare",
     "EnsembleConfig": "cloudtf.evaluation.ensemble",
     "EvaluateConfig": "cloudtf.evaluation.evaluate",
     "FitConfig": "cloudtf.fitting.config",
@@ -39,6 +40,7 @@ _PUBLIC = {
     "build_model": "cloudtf.model.network",
     "choose_thresholds": "cloudtf.evaluation.thresholds",
     "convert": "cloudtf.data.convert",
+    "compare": "cloudtf.evaluation.compare",
     "ensemble": "cloudtf.evaluation.ensemble",
     "evaluate": "cloudtf.evaluation.evaluate",
     "find_rate": "cloudtf.training.find_rate",
@@ -71,6 +73,8 @@ if TYPE_CHECKING:
     from cloudtf.data.convert_config import ConvertConfig as ConvertConfig
     from cloudtf.errors import UserError as UserError
     from cloudtf.evaluation.activation_maps import activation_maps as activation_maps
+    from cloudtf.evaluation.compare import CompareConfig as CompareConfig
+    from cloudtf.evaluation.compare import compare as compare
     from cloudtf.evaluation.ensemble import EnsembleConfig as EnsembleConfig
     from cloudtf.evaluation.ensemble import ensemble as ensemble
     from cloudtf.evaluation.evaluate import EvaluateConfig as EvaluateConfig

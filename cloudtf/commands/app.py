@@ -36,6 +36,7 @@ COMMANDS = {
     "data-worker": "make training batches for trainers on other machines",
     "evaluate": "metrics, thresholds and plots for a trained model",
     "predict": "probabilities for records, a folder of images or one image",
+    "compare": "whether a model is better than another, or only by chance",
     "ensemble": "average trained models into one",
     "pseudo-label": "labels by a model for photographs without, to train on",
     "postprocess": "empty the masks of a submission that the classifier disbelieves",

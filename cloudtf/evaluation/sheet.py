@@ -23,7 +23,7 @@ def draw(
       path: the PNG file to write, local or remote.
       images: N arrays, uint8 [H, W, 3], all of one size.
       captions: N pairs of texts; the second one is smaller.
-      title: what stands above all of them.
+      title: the heading of the sheet, and the title in the file's metadata.
       columns: the images in a row.
     """
     height, width = images[0].shape[:2]

@@ -181,5 +181,5 @@ def draw(
         for s in shown
     ]
     more = f" of {len(suspects):,}" if len(suspects) > len(shown) else ""
-    title = f"Labels that look wrong: the first {len(shown)}{more}"
+    title = f"Labels that look wrong: the first {len(shown)}{more} (as given; p by the model)"
     sheet.draw(path, [images[s.image] for s in shown], captions, title)

@@ -126,6 +126,11 @@ class PostprocessConfig(Settings):
                 f"{param(objective='dice')} needs {param('mask_dice')}, or labelled images to "
                 f"estimate it from ({', '.join(map(param, LABELLED))})."
             )
+        if self.calibrated and self.calibration is not None:
+            raise UsageError(
+                f"{param(calibrated=True)} says that the predictions are calibrated: leave out "
+                f"{param('calibration')}."
+            )
         if any(labelled) and self.calibration is not None:
             raise UsageError(
                 f"{param('calibration')} is not needed: the predictions are calibrated on the "
