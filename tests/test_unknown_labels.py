@@ -15,11 +15,13 @@ import tensorflow as tf
 from sklearn.metrics import auc, average_precision_score, precision_recall_curve
 
 import cloudtf
-from cloudtf.data import records, tfrecord
+from cloudtf.data import records, splits, tfrecord
 from cloudtf.data.convert import ConvertConfig, convert
 from cloudtf.data.verify import verify
 from cloudtf.errors import UserError
 from cloudtf.evaluation import thresholds
+from cloudtf.model import head
+from cloudtf.model.logistic import RidgeLogistic
 from cloudtf.pipeline.dataset import open_dataset
 from cloudtf.training.config import TrainConfig
 from cloudtf.training.train import train
@@ -296,3 +298,19 @@ def test_a_fit_with_keras_loss_is_refused_by_the_callback_and_goes_on_with_a_mas
         model.compile("adam", loss)
         model.fit(batches, steps_per_epoch=2, callbacks=[judge], verbose=0)
         assert len(judge.rows) == 1
+
+
+def test_the_head_on_features_leaves_them_out(made, trained_run, tmp_path):
+    weights, run_dir = f"{trained_run}/best.keras", f"{tmp_path}/run"
+    settings = {"model": "tiny", "weights": weights, "epochs": 0, "tensorboard": False}
+    result = train(TrainConfig(data_dir=f"{made}/records", run_dir=run_dir, **settings))
+    data = open_dataset(f"{made}/records")
+    images, labels, _ = next(iter(data.batches("train", data.num_examples("train"))))
+    assert (labels.numpy() == -1).any()
+    body = head.feature_model(cloudtf.load_model(weights))
+    regressions = RidgeLogistic(body.predict(images, verbose=0), labels.numpy())
+    folds = splits.stratified_folds(labels.numpy(), 4, 0)
+    wanted = regressions.fit(regressions.choose(folds))
+    kernel = cloudtf.load_model(f"{run_dir}/best.keras").get_weights()[-2]
+    np.testing.assert_allclose(kernel, wanted.kernel, rtol=1e-3, atol=1e-3)
+    assert 0 < result.history[0]["loss"] < 1
