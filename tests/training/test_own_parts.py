@@ -131,7 +131,6 @@ def test_losses_of_every_kind_give_a_value_an_example():
     labels = (generator.random((5, 3)) < 0.5).astype(np.float32)
     scores = generator.random((5, 3)).astype(np.float32)
     wanted = losses.get_loss("bce")(tf.constant(labels), tf.constant(scores)).numpy()
-    config = TrainConfig(data_dir="d", run_dir="r")
 
     def with_branches(y_true, y_pred):
         if tf.reduce_sum(y_true) < 0.0:
@@ -149,7 +148,7 @@ def test_losses_of_every_kind_give_a_value_an_example():
         with_branches,
         elementwise,
     ):
-        loss = OwnParts(loss_fn=loss_fn).loss(config)
+        loss = OwnParts(loss_fn=loss_fn).loss()
 
         @tf.function(autograph=False)
         def traced(y_true, y_pred, loss=loss):
@@ -161,7 +160,7 @@ def test_losses_of_every_kind_give_a_value_an_example():
     def mean(y_true, y_pred):
         return tf.reduce_mean(tf.keras.losses.binary_crossentropy(y_true, y_pred))
 
-    found = OwnParts(loss_fn=mean).loss(config)(tf.constant(labels), tf.constant(scores))
+    found = OwnParts(loss_fn=mean).loss()(tf.constant(labels), tf.constant(scores))
     np.testing.assert_allclose(found.numpy(), np.full(5, wanted.mean()), rtol=2e-5)
 
 
