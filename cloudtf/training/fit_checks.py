@@ -101,7 +101,7 @@ def check_batch(batches: Iterable, name: str, num_classes: int, keeps_best: bool
     wrong = labels[(labels != 0) & (labels != 1) & (labels != UNKNOWN)]
     if wrong.size:
         raise UserError(
-            f"{name} gives labels other than 0 and 1 (and -1 where unknown), such as {wrong[0]}."
+            f"{name} gives labels other than 0 and 1, such as {wrong[0]}; -1 stands for unknown."
         )
     if keeps_best and (images.min(initial=0) < 0 or (images != np.floor(images)).any()):
         raise UserError(
