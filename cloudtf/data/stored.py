@@ -81,32 +81,35 @@ def image(record: bytes) -> np.ndarray:
 
 
 def by_name(
-    data_dir: str, shards: Iterable[records.Shard]
+    data_dir: str, shards: Iterable[records.Shard], names: Sequence[str]
 ) -> Callable[[Sequence[str]], dict[str, np.ndarray]]:
-    """A function from the names of images to the images, uint8 [H, W, 3].
+    """A function from the names of some images to the images, uint8 [H, W, 3].
 
     Args:
       data_dir: the folder of the records.
-      shards: those in which the images are looked for.
+      shards: those in which the images are.
+      names: the name of each record, one shard after the other.
 
     Returns:
-      A function that raises UserError where one of the names is in none of the shards.
+      A function that raises UserError where a record is damaged.
     """
-    paths = [files.join(data_dir, shard.name) for shard in shards]
+    within = [
+        (files.join(data_dir, shard.name), number)
+        for shard in shards
+        for number in range(shard.num_examples)
+    ]
+    number_of = {name: number for number, name in enumerate(names)}
 
-    def read(names: Sequence[str]) -> dict[str, np.ndarray]:
-        wanted, found = {name.encode() for name in names}, {}
-        for path in paths:
-            for record in contents(path):
-                try:
-                    name = tfrecord.bytes_of(record, records.FILENAME)
-                    if name in wanted:
-                        found[name.decode()] = image(record)
-                except ValueError as error:
-                    raise UserError(f"A record of {path} is damaged: {error}.") from error
-            if len(found) == len(wanted):
-                return found
-        missing = next(name for name in names if name not in found)
-        raise UserError(f"The records in {data_dir} hold no image {missing!r}.")
+    def read(wanted: Sequence[str]) -> dict[str, np.ndarray]:
+        paths, places_in = zip(*within)
+        one = reader(paths, places_in)
+        found = {}
+        for name in wanted:
+            try:
+                (found[name],) = one([number_of[name]])
+            except ValueError as error:
+                path = paths[number_of[name]]
+                raise UserError(f"A record of {path} is damaged: {error}.") from error
+        return found
 
     return read

@@ -40,9 +40,10 @@ def draw(path: str, result: Mapping[str, Any]) -> None:
     measure = result["measure"].replace("_", " ")
     title = f"Difference in {measure}"
     colours = (BLUE, ORANGE, GREEN, RED)
-    height = 2.2 + 0.34 * len(rows) * max(1, len(others) / 2)
+    below = 0.75 + (0.25 * len(others) + 0.1 if len(others) > 1 else 0)
+    height = 1.2 + below + 0.34 * len(rows) * max(1, len(others) / 2)
     with saved_figure(path, 7.5, height, title) as figure:
-        axes = figure.add_axes((0.24, 0.75 / height, 0.72, 1 - 1.75 / height))
+        axes = figure.add_axes((0.24, below / height, 0.72, 1 - (below + 0.85) / height))
         head(axes, title, f"beside {result['first']['name']}, {result['images']:,} images")
         dress(axes)
         axes.axvline(0, color=GREY, linewidth=1.2)
@@ -65,6 +66,7 @@ def draw(path: str, result: Mapping[str, Any]) -> None:
                 markersize=5,
                 label=plain(other["name"]),
             )
+        axes.set_ylim(-0.6, len(rows) - 0.4)
         axes.set_yticks(range(len(rows)))
         axes.set_yticklabels([plain(name) for name in rows])
         for label, name in zip(axes.get_yticklabels(), rows):
@@ -72,4 +74,4 @@ def draw(path: str, result: Mapping[str, Any]) -> None:
             label.set_weight("bold" if name == "mean" else "normal")
         axes.set_xlabel("higher is better")
         if len(others) > 1:
-            axes.legend(fontsize=9, loc="best")
+            figure.legend(fontsize=9, loc="lower center", ncols=1, frameon=False)

@@ -183,7 +183,7 @@ def judge(config: EvaluateConfig) -> Evaluation:
         scored.labels,
         scored.scores,
         source,
-        images=stored.by_name(config.data_dir, data.manifest.split(split).shards),
+        images=stored.by_name(config.data_dir, data.manifest.split(split).shards, names),
         near_duplicates=data.manifest.near_duplicates,
     )
     facts = {"model": path, "records": config.data_dir, "split": split, "tta": str(config.tta)}

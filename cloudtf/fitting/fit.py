@@ -243,7 +243,14 @@ class _Job:
                 f"{param(minutes=self._config.minutes)} were over before there was a model; give "
                 "more, and the same command goes on."
             )
-        judged = judge(EvaluateConfig(run_dir=self._run_dir, data_dir=self._records))
+        judged = judge(
+            EvaluateConfig(
+                run_dir=self._run_dir,
+                data_dir=self._records,
+                labels_csv=self._convert.labels_csv,
+                labels_encoding=self._convert.labels_encoding,
+            )
+        )
         exported = files.join(self._config.output_dir, _EXPORTED)
         epoch = files.read_json(files.join(self._run_dir, "best.json"))["epoch"]
         if self._plan.exported != epoch or not files.exists(exported):
