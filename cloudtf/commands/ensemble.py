@@ -28,4 +28,4 @@ def run(config: EnsembleConfig, words: Sequence[str]) -> None:
         print("Choose its thresholds with `cloudtf evaluate`.")
         return
     print(f"Out of fold, {made.metrics['examples']} photographs:")
-    print(pr_auc.table(made.metrics["pr_auc"], made.metrics["average_precision"]))
+    print(pr_auc.table(made.metrics))

@@ -13,6 +13,5 @@ def run(config: EvaluateConfig) -> None:
     found = judge(config)
     metrics = found.metrics
     print(f"{metrics['examples']} examples of {metrics['split']}")
-    intervals = metrics["intervals"]["average_precision"]
-    print(pr_auc.table(metrics["pr_auc"], metrics["average_precision"], intervals))
+    print(pr_auc.table(metrics))
     print(f"Open {found.report}")

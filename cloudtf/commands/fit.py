@@ -36,7 +36,7 @@ def run(config: Any, words: Sequence[str]) -> None:
     print(
         f"The best model, of epoch {fitted.epoch}, on {metrics['examples']:,} photographs of val:"
     )
-    print(pr_auc.table(metrics["pr_auc"], metrics["average_precision"]))
+    print(pr_auc.table(metrics))
     print(f"Took {duration(fitted.seconds)} of {duration(60 * config.minutes)}.")
     print(f"For new photographs: cloudtf predict --model={fitted.model} --images_dir=...")
     print(f"For other programs: {fitted.exported}")

@@ -33,4 +33,4 @@ def run(config: TrainConfig) -> None:
     else:
         best = files.join(result.run_dir, "best.keras")
         print(f"Best model: epoch {result.best['epoch']}, {best}")
-    print(pr_auc.table(result.best["pr_auc"], result.best["average_precision"]))
+    print(pr_auc.table(result.best))

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Mapping, Optional, Sequence
+from typing import Any, Mapping, Sequence
 
 import numpy as np
 
@@ -63,18 +63,15 @@ class PrAuc:
         )
 
 
-def table(
-    pr_auc: Mapping[str, float],
-    average_precision: Mapping[str, float],
-    intervals: Optional[Mapping[str, Sequence[float]]] = None,
-) -> str:
+def table(metrics: Mapping[str, Any]) -> str:
     """Both areas of the classes (of the worst and the best, if there are many) and of the mean.
 
     Args:
-      pr_auc: class, and `mean`, -> trapezoid area.
-      average_precision: the same names -> average precision.
-      intervals: the same names -> the ends of its 95% interval, where they are known.
+      metrics: the content of `metrics.json` or of `best.json`: `pr_auc` and `average_precision`,
+        each by class and with `mean`, and where they are known the latter's `intervals`.
     """
+    pr_auc, average_precision = metrics["pr_auc"], metrics["average_precision"]
+    intervals = metrics.get("intervals", {}).get("average_precision")
     classes = {name: area for name, area in average_precision.items() if name != "mean"}
     worst, best = extremes(classes)
     width = max(len(name) for name in [*worst, *best, "mean"])
