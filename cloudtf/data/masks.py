@@ -95,12 +95,15 @@ def _areas(
     bottom = np.minimum(ends[run] - column * rows, rows)
     y, x, height, width = frame
     steps = np.arange(SIDE + 1) / SIDE
-    down = _overlaps(top, bottom, y + height * steps)
-    across = _overlaps(column, column + 1, x + width * steps)
-    return down.T @ across
-
-
-def _overlaps(begin: np.ndarray, end: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Lengths that N intervals have in common with those between edges: [N, len(edges) - 1]."""
+    edges = y + height * steps
     low, high = edges[:-1], edges[1:]
-    return np.clip(end[:, None], low, high) - np.clip(begin[:, None], low, high)
+    inside = np.minimum(np.maximum(bottom[:, None], low), high)
+    inside -= np.minimum(np.maximum(top[:, None], low), high)
+    # Of all columns before each, and of the part of one that an edge divides.
+    before = np.concatenate([np.zeros((1, SIDE)), inside.cumsum(axis=0)])
+    edges = np.clip(x + width * steps, 0, columns)
+    whole = np.floor(edges).astype(np.int64)
+    first_run, last_run = (np.searchsorted(column, whole, side) for side in ("left", "right"))
+    part = (edges - whole)[:, None]
+    up_to = before[first_run] * (1 - part) + before[last_run] * part
+    return np.diff(up_to, axis=0).T
