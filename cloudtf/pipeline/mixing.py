@@ -103,9 +103,8 @@ def apply(images: tf.Tensor, mix: Mix) -> tf.Tensor:
 @tf.function(jit_compile=True, autograph=False)
 def _apply(images: tf.Tensor, others: tf.Tensor, mix: Mix) -> tf.Tensor:
     inside = inside_rectangle(mix.box, images.shape[1], images.shape[2])
-    weight = tf.where(inside, 0, mix.weight[:, None, None])
-    weight = tf.cast(weight, tf.uint16)[..., None]
-    mine, theirs = tf.cast(images, tf.uint16), tf.cast(others, tf.uint16)
+    weight = tf.where(inside, 0, mix.weight[:, None, None])[..., None]
+    mine, theirs = tf.cast(images, tf.int32), tf.cast(others, tf.int32)
     mixed = mine * weight + theirs * (ONE - weight) + ONE // 2
     return tf.cast(tf.bitwise.right_shift(mixed, FRACTION_BITS), tf.uint8)
 

@@ -31,7 +31,7 @@ from cloudtf.training.config import TrainConfig
 from cloudtf.training.step import TrainStep
 from cloudtf.training.train import train
 
-EVERY = Augmentations(augmentations=NAMES)
+EVERY = Augmentations(augmentations=NAMES, mixup=0.4, cutmix=1.0)
 BATCH, STEPS = 8, 6
 
 # Instructions that speak to the host, or whose results differ from run to run.
@@ -133,7 +133,11 @@ def test_the_whole_step_of_b2_lowers_to_hlo_as_a_tpu_wants_it():
     found = check_hlo(hlo)
     # The images come in as bytes, and are resampled in there: one gather a neighbour.
     assert re.search(rf"u8\[{BATCH},224,224,3\]\S* parameter\(0\)", hlo)
-    assert found["gather"] == 4
+    gathers = re.findall(r" = (\w+\[[\d,]*\])\S* gather\(", hlo)
+    assert len(gathers) == found["gather"]
+    assert gathers.count(f"u32[{BATCH},224,224]") == 4, gathers
+    # Beside them the partners of the images that are mixed, and small tables.
+    assert sum(re.search(r"224", shape) is not None for shape in gathers) == 5, gathers
     # Convolutions and their gradients compute in bfloat16, weights and moments are float32.
     convolutions = re.findall(r" = (\w+)\[\S* convolution\(", hlo)
     assert len(convolutions) > 300 and set(convolutions) == {"bf16"}
