@@ -135,9 +135,9 @@ def test_a_setting_that_says_nothing_of_changes_may_not_change():
 MAY_CHANGE = {
     TrainConfig: {
         "cache", "checkpoint_every", "data_dir", "data_service", "early_stopping_patience",
-        "epochs", "max_minutes", "on_bad_record", "on_nan", "plateau_factor", "plateau_patience",
-        "profile", "resume", "run_dir", "steps_per_execution", "strategy", "tensorboard", "tpu",
-        "train_metric_examples",
+        "epochs", "find_rate", "max_minutes", "on_bad_record", "on_nan", "plateau_factor",
+        "plateau_patience", "profile", "resume", "run_dir", "steps_per_execution", "strategy",
+        "tensorboard", "tpu", "train_metric_examples",
     },
     ConvertConfig: {
         "beam_options", "blank", "class_characters", "classes", "engine", "follow_links",
