@@ -86,7 +86,7 @@ def test_a_bad_photograph_is_reported_and_does_not_stop_the_worker(source, tmp_p
     for path in (source / "images").iterdir():
         path.write_bytes(b"I am a text")
     tasks.carry_out(str(tmp_path / "out"), names[0], recipe, 1, lambda n: None)
-    with pytest.raises(UserError, match=r"photo_\d\d.jpg cannot be used: the file is neither"):
+    with pytest.raises(UserError, match=r"photo_\d\d.jpg cannot be used: the file is text"):
         tasks.result(str(tmp_path / "out"), names[0])
     assert tasks.in_place(str(tmp_path / "out"), names[0]) is None
     assert not (tmp_path / "out" / names[0]).exists()
