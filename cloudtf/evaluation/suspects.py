@@ -68,7 +68,7 @@ def find(
       As many as there seem to be wrong labels; none of a class without positives or negatives.
 
     >>> labels = np.array([[1], [1], [1], [0], [0], [0]])
-    >>> scores = np.array([[0.9], [0.8], [0.1], [0.9], [0.2], [0.1]])
+    >>> scores = np.array([[0.9], [0.8], [0.1], [0.97], [0.2], [0.1]])
     >>> found = find(labels, scores, list("abcdef"), ["Fish"])
     >>> [(suspect.image, suspect.label) for suspect in found]
     [('d', 0), ('c', 1)]

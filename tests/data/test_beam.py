@@ -226,5 +226,5 @@ def test_remote_files_go_through_beam_where_there_is_no_tensorflow(
         "dataset.json",
         *(f"test-0000{i}-of-00003.tfrecord" for i in range(3)),
     ]
-    with pytest.raises(UserError, match="There is no .jpg|cannot be listed: No such folder"):
+    with pytest.raises(UserError, match="There is no photograph|cannot be listed: No such folder"):
         run("elsewhere://nowhere", there, labels_csv=None)
