@@ -12,6 +12,7 @@ Labels and splits: which image has which classes, and goes to which split.
   label_builder   collects the images, classes and problems of the rows
   labels          the table of images and labels; which names and classes are allowed
   rle             Kaggle's run-length encoding of masks
+  masks           what of a mask a record keeps: 28 x 28 bits a class
   folders         classes by folders
   image_names     which file a name in a table means; where a name ends and a class begins
   sources         pairs the names in a table with the image files of a folder
@@ -32,6 +33,7 @@ Conversion: images to shards, on one machine or many, continued after a kill.
   kinds           what a file is, by its first bytes
   orientation     which way up a photograph is stored
   pixels          limits of size, 16-bit values to 8 bits, memory used again
+  aspect          how a photograph gets the ratio of sides of the records
   recipe          one image file to one record
   likeness        whether one photograph is a copy of another, turned, flipped or cropped
   near_duplicates finds the copies among many photographs

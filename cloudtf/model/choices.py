@@ -11,6 +11,9 @@ KERAS_MODELS = {
     **{f"convnext{size.lower()}": f"ConvNeXt{size}" for size in ("Tiny", "Small", "Base")},
 }
 
+# These have layer normalisation.
+WITHOUT_BATCH_NORM = tuple(name for name in KERAS_MODELS if name.startswith("convnext"))
+
 # `tiny` is for tests and quick starts: about 9,000 parameters, of no use on real photographs.
 MODELS = (
     *(f"efficientnetb{i}" for i in range(8)),

@@ -11,6 +11,7 @@ from cloudtf import files, settings
 from cloudtf.data.records import PSEUDO
 from cloudtf.errors import UsageError, UserError, param
 from cloudtf.evaluation import frames, history
+from cloudtf.model.choices import WITHOUT_BATCH_NORM
 from cloudtf.pipeline.order import Share
 from cloudtf.reporter import report
 from cloudtf.text import listed
@@ -270,6 +271,10 @@ def _describe(run: Run, progress: Progress, model_name: str) -> None:
     unused = run.own.unused(config)
     if unused:
         report(f"Note: {', '.join(unused)}: not used, since model_fn or loss_fn stands for it.")
+    if run.own.model_fn is None and config.model in WITHOUT_BATCH_NORM:
+        for setting in ("batch_norm_momentum", "sync_batch_norm"):
+            if getattr(config, setting):
+                report(f"Note: {param(setting)}: not used, since {config.model} has no batch norm.")
     for note in label_notes.label_notes(
         data.manifest, run.train_splits, run.val_split, config.batch_size
     ):

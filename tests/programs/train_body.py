@@ -1,7 +1,8 @@
-"""Trains one of Keras's networks in one go, in parts, and on one device and on two logical ones.
+"""Trains one of Keras's networks in one go and in parts, or on one device and on two logical ones.
 
-Arguments: a folder of records; a folder for the runs; the name of the network. Answers with the
-history (without speeds) and the digest of the best weights of `whole` and `parts`, `one` and `two`.
+Arguments: a folder of records; a folder for the runs; the name of the network; `parts` or
+`replicas`. Answers with the history (without speeds) and the digest of the best weights of `whole`
+and `parts`, or of `one` and `two`.
 """
 
 from __future__ import annotations
@@ -18,19 +19,18 @@ from cloudtf.model import network, saving
 from cloudtf.training.stopping import Interrupted
 
 
-def main(data_dir: str, folder: str, name: str) -> None:
+def main(data_dir: str, folder: str, name: str, what: str) -> None:
     """Answers with all of it."""
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 
     def train(run: str, **settings: Any) -> dict[str, Any]:
-        given = {"strategy": "cpu", "deterministic": True, **settings}
+        given = {"strategy": "cpu", "deterministic": True, "head_epochs": 0, **settings}
         config = cloudtf.TrainConfig(
             data_dir=data_dir,
             run_dir=f"{folder}/{run}",
             model=name,
             weights="none",
-            head_epochs=1,
             epochs=1,
             steps_per_epoch=2,
             batch_size=8,
@@ -45,13 +45,16 @@ def main(data_dir: str, folder: str, name: str) -> None:
         best = cloudtf.load_model(f"{folder}/{run}/best.keras")
         return {"history": result.history, "weights": saving.weights_sha256(best)}
 
-    found = {"whole": train("whole")}
-    while "parts" not in found:
-        with contextlib.suppress(Interrupted):
-            found["parts"] = train("parts", max_minutes=0.0001)
-    network.DROP_CONNECT_RATE = 0.0
-    found["one"] = train("one", sync_batch_norm=True)
-    found["two"] = train("two", strategy="mirrored", sync_batch_norm=True)
+    found = {}
+    if what == "parts":
+        found["whole"] = train("whole", head_epochs=1)
+        while "parts" not in found:
+            with contextlib.suppress(Interrupted):
+                found["parts"] = train("parts", head_epochs=1, max_minutes=0.0001)
+    else:
+        network.DROP_CONNECT_RATE = 0.0
+        found["one"] = train("one", sync_batch_norm=True)
+        found["two"] = train("two", strategy="mirrored", sync_batch_norm=True)
     print(json.dumps(found))
 
 
