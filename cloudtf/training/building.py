@@ -14,7 +14,7 @@ from cloudtf.model import class_weights, layer_rates, losses, network, optimizer
 from cloudtf.training import batch_norm, hardware, inputs
 from cloudtf.training.config import TrainConfig
 from cloudtf.training.judge import Judge
-from cloudtf.training.own_parts import OwnParts
+from cloudtf.training.own_parts import OwnParts, has_body
 from cloudtf.training.patience import Patience
 from cloudtf.training.run import Run
 from cloudtf.training.weight_average import WeightAverage
@@ -65,6 +65,23 @@ def unsettled_batch_norm(
     if own.model_fn is not None:
         return batch_norm.unsettled(model)
     return batch_norm.layers_of(model) if config.weights == "none" else []
+
+
+def set_trainable(run: Run, model: tf.keras.Model, whole_network: bool) -> None:
+    """Freezes what of a network is not trained; of one without a layer `body`, nothing.
+
+    Args:
+      run: what says whether the batch norm of the body is trained. After a head that was fitted on
+        features it is not, unless asked for: the head fits those of its averages, not of a batch.
+      model: the network.
+      whole_network: whether the body is trained, or the head alone.
+    """
+    if not has_body(model):
+        return
+    network.set_body_trainable(model, whole_network)
+    frozen = run.config.freeze_batch_norm
+    if whole_network and (run.stages[0].fits_head if frozen is None else frozen):
+        network.freeze_batch_norm(model)
 
 
 def make_average(

@@ -14,11 +14,10 @@ from scipy import ndimage
 
 from cloudtf import files
 from cloudtf.evaluation import rate_plot
-from cloudtf.model import network
 from cloudtf.reporter import report
 from cloudtf.training import building, hardware, inputs
 from cloudtf.training.config import TrainConfig
-from cloudtf.training.own_parts import ModelFn, OwnParts, has_body
+from cloudtf.training.own_parts import ModelFn, OwnParts
 from cloudtf.training.progress import Progress
 from cloudtf.training.run import Run, open_run
 from cloudtf.training.step import TrainStep
@@ -103,8 +102,7 @@ def _network(run: Run) -> tf.keras.Model:
     )
     if latest is not None:
         run.folder.restore(tf.train.Checkpoint(model=model), latest[0])
-    if run.own.model_fn is None or has_body(model):
-        network.set_body_trainable(model, True)
+    building.set_trainable(run, model, whole_network=True)
     return model
 
 

@@ -111,11 +111,8 @@ class Trainer:
             self._judge.begin_stage(stage.name)
         if stage.fits_head or sum(stage.epochs > 0 for stage in run.stages) > 1:
             report(_what_is_done(stage))
-        if run.own.model_fn is None or has_body(model):
-            network.set_body_trainable(model, stage.whole_network)
-            if stage.whole_network and self._freezes_batch_norm():
-                network.freeze_batch_norm(model)
-        elif not (stage.whole_network or stage.fits_head):
+        building.set_trainable(run, model, stage.whole_network)
+        if not (stage.whole_network or stage.fits_head or has_body(model)):
             raise UserError(
                 f"{param(head_epochs=stage.epochs)} needs a model with a layer called "
                 f"{network.BODY!r}, to be frozen; leave it out."
@@ -373,12 +370,6 @@ class Trainer:
     def _judged_weights(self) -> contextlib.AbstractContextManager:
         """Within it the network has the weights that are judged and kept."""
         return contextlib.nullcontext() if self._average is None else self._average.in_place()
-
-    def _freezes_batch_norm(self) -> bool:
-        """Whether the body is trained without its batch norm: a head that was fitted on features
-        fits those of the averages, not those of a batch."""
-        frozen = self._run.config.freeze_batch_norm
-        return self._run.stages[0].fits_head if frozen is None else frozen
 
     def _later_epochs(self) -> int:
         """Epochs of the stages after the one under way."""
