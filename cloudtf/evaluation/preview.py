@@ -1,12 +1,13 @@
-"""A picture of what training sees: originals beside their augmented versions."""
+"""A picture of what training sees: originals beside their augmented versions, or where it looks."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Optional
 
 from cloudtf import files
 from cloudtf.data.labels import combination
+from cloudtf.errors import UsageError, param
 from cloudtf.pipeline.augmentations import Augmentations
 from cloudtf.reporter import report
 from cloudtf.settings import REQUIRED, setting
@@ -29,6 +30,19 @@ class PreviewConfig(Augmentations):
     num_images: int = setting(6, "Images to show.", minimum=1, maximum=64)
     versions: int = setting(4, "Augmented versions of each.", minimum=1, maximum=16)
     seed: int = setting(0, "Keys the random augmentation, as in training.", minimum=0)
+    model: Optional[str] = setting(
+        None,
+        "A .keras file or a run folder: draw where it looks (activation maps of the classes with "
+        "the highest probabilities) in place of augmented versions.",
+    )
+    images: tuple[str, ...] = setting(
+        (), "Of `model`: the images to show, by their names in the records. Default: the first."
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.images and self.model is None:
+            raise UsageError(f"{param('images')} needs {param('model')}.")
 
 
 def preview(config: PreviewConfig) -> None:
@@ -37,19 +51,31 @@ def preview(config: PreviewConfig) -> None:
     Above them are the labels, and those of the versions that have others: where images are mixed,
     or a class is no longer in the picture (docs/AUGMENT.md).
 
+    With `config.model`: beside each image the activation maps of the classes that the model gives
+    the highest probabilities (see `activation_maps`), and for a class whose mask is in the records
+    how much of its map lies inside the mask.
+
     Raises:
-      UserError: the records are missing or damaged.
+      UserError: the records are missing or damaged, or are not for the model, or have no image of
+        a name.
 
     >>> preview(PreviewConfig(data_dir="records", output="preview.png", num_images=2, versions=2))
+    >>> preview(PreviewConfig(data_dir="records", output="maps.png", model="runs/a", num_images=2))
     """
     import numpy as np
 
-    from cloudtf.evaluation import plots
+    from cloudtf.evaluation import plots, where
     from cloudtf.pipeline.changes import Changes
     from cloudtf.pipeline.dataset import open_dataset
 
     files.check_output(config.output, "a picture made by cloudtf", plots.is_picture)
     data = open_dataset(config.data_dir, cache="none")
+    if config.model is not None:
+        where.draw(
+            config.output, config.model, data, config.split, config.images or config.num_images,
+            config.versions,
+        )  # fmt: skip
+        return
     count = min(config.num_images, data.num_examples(config.split))
     with data.naming_damage(config.split):
         images, labels, *_ = next(iter(data.batches(config.split, count, max_examples=count)))
