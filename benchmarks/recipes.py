@@ -340,7 +340,8 @@ def tables() -> str:
         if rows:
             header = ("", *study.sets, "CPU, s", "against the base")
             flags_shown = study.base.replace(_ALWAYS, "").strip()
-            parts.append(f"### {study.title}\n\n`{flags_shown}`, {study.size} pixels\n\n")
+            what = "the model after the last epoch, on val" if study.last else "the best, on test"
+            parts.append(f"### {study.title}\n\n`{flags_shown}`, {study.size} pixels; {what}\n\n")
             parts.append(harness.table(header, rows) + "\n\n")
     return "".join(parts)
 
