@@ -51,7 +51,8 @@ class PrAucCallback(tf.keras.callbacks.Callback):
       plateau_factor: by what the rate is multiplied then, in (0, 1]; 1.0 leaves it alone.
       min_delta: by how much the score must beat the best.
       loss: (labels [N, C], probabilities [N, C]) -> [N], for the validation loss; or None.
-      info: JSON values kept inside `best.keras`.
+      info: JSON values kept inside `best.keras`; with `{"aspect": data.manifest.aspect}` it tells
+        `predict` to pad or cut photographs as the records were.
       tensorboard: whether to write TensorBoard summaries too.
       resume: go on with the earlier fit: its best score and its patience count.
 

@@ -40,6 +40,9 @@ class Runs:
             batch_size=8,
             learning_rate=3e-3,
             augment_on="host",
+            augmentations=("horizontal_flip", "crop"),
+            mixup=0.4,
+            cutmix=1.0,
             tensorboard=False,
             **{"weights": "none", "head_epochs": 1, "epochs": 2, **settings},
         )
