@@ -73,7 +73,7 @@ def set_trainable(run: Run, model: tf.keras.Model, whole_network: bool) -> None:
     Args:
       run: what says whether the batch norm of the body is trained. After a head that was fitted on
         features it is not, unless asked for: the head fits those of its averages, not of a batch.
-      model: the network.
+      model: the network of the run; what of it is trainable changes.
       whole_network: whether the body is trained, or the head alone.
     """
     if not has_body(model):
