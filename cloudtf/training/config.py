@@ -30,6 +30,9 @@ from cloudtf.settings import REQUIRED, setting
 # A schedule needs a peak above zero; no rate under this one moves a weight.
 _LEAST_RATE = 1e-12
 
+# The default peak rate, by whether a run begins with trained weights or with random ones.
+_RATE, _RATE_OF_RANDOM = 3e-4, 4e-3
+
 STRATEGIES = ("auto", "cpu", "gpu", "mirrored", "multi_worker", "tpu")
 
 
@@ -134,9 +137,13 @@ class TrainConfig(Augmentations):
         None, "Steps an epoch. Default: as many as the split has.", minimum=1, topic="optimization"
     )
     learning_rate: float = setting(
-        3e-4, "Peak learning rate of the whole network. Not scaled by replicas.",
-        minimum=_LEAST_RATE, maximum=100, topic="optimization",
-    )  # fmt: skip
+        None,
+        "Peak learning rate of the whole network. Not scaled by replicas. Default: "
+        f"{_RATE:g}, or {_RATE_OF_RANDOM:g} with `weights='none'`.",
+        minimum=_LEAST_RATE,
+        maximum=100,
+        topic="optimization",
+    )
     head_learning_rate: float = setting(
         1e-3, "Peak learning rate of the head alone.", minimum=_LEAST_RATE, maximum=100,
         topic="optimization",
@@ -366,6 +373,9 @@ class TrainConfig(Augmentations):
     )
 
     def __post_init__(self) -> None:
+        if self.learning_rate is None:
+            rate = _RATE_OF_RANDOM if self.weights == "none" else _RATE
+            object.__setattr__(self, "learning_rate", rate)  # As `flags.txt` and checkpoints have.
         super().__post_init__()
         if not re.fullmatch(r"[1-9]\d*m?", self.checkpoint_every):
             raise UsageError(

@@ -31,6 +31,7 @@ def history(data_dir: str, run_dir: str, changes: dict[str, Any]) -> list[dict[s
         "head_epochs": 1,
         "epochs": 1,
         "batch_size": 8,
+        "learning_rate": 3e-4,
         "dropout": 0.2,
         "seed": 1,
         "deterministic": True,

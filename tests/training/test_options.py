@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from cloudtf.settings import to_flagfile
+from cloudtf.training.config import TrainConfig
 from tests import programs
 
 
@@ -28,3 +30,13 @@ def test_on_two_replicas_it_is_the_same_within_rounding(found):
     if one["best"]["epoch"] == two["best"]["epoch"]:
         for mine, its in zip(one["weights"], two["weights"]):
             np.testing.assert_allclose(its, mine, rtol=2e-2, atol=2e-3)
+
+
+def test_the_default_rate_is_by_what_a_run_begins_with():
+    def config(**given):
+        return TrainConfig(data_dir="d", run_dir="r", **given)
+
+    assert config().learning_rate == config(weights="a.keras").learning_rate == 3e-4
+    assert config(weights="none").learning_rate == 4e-3
+    assert config(weights="none", learning_rate=1e-3).learning_rate == 1e-3
+    assert "--learning_rate=0.004\n" in to_flagfile(config(weights="none"))

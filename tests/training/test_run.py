@@ -40,6 +40,7 @@ def config_of(data_dir, run_dir, **changes):
         "weights": "none",
         "epochs": 1,
         "batch_size": 8,
+        "learning_rate": 3e-4,
         "tensorboard": False,
         "train_metric_examples": 0,
     }
