@@ -32,10 +32,11 @@ def test_it_shows_the_images_that_were_asked_for_and_their_most_probable_classes
     texts = [text.get_text() for text in figure.texts]
     assert [text for text in texts if text in names] == list(chosen)
     assert len(figure.axes) == 2 * 3
+    first_words = [text.split(" ")[0] for text in texts]
     scores = [
-        float(text.split()[-1])
-        for text in texts
-        if text.split()[0] in ("Fish", "Flower", "Gravel", "Sugar")
+        float(text.split(" ")[1])
+        for text, word in zip(texts, first_words)
+        if word in ("Fish", "Flower", "Gravel", "Sugar")
     ]
     assert len(scores) == 4 and scores[0] >= scores[1] and scores[2] >= scores[3]
 
