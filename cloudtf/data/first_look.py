@@ -74,10 +74,9 @@ aspect='pad' and aspect='crop' keep their shape."
             )
     grey = sum(one.is_grey for one in seen)
     if grey:
-        which = f"All {grey}" if grey == len(seen) else f"{grey} of the {len(seen)}"
         found.append(
-            f"{which} photographs that were looked at are grey: the one band stands for red, green "
-            "and blue."
+            f"{grey} of {len(seen)} photographs that were looked at are grey: the one band stands "
+            "for red, green and blue."
         )
     return found
 
