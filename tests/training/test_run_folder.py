@@ -152,8 +152,8 @@ def test_a_best_model_that_goes_during_a_run_is_named_and_the_next_kept(
     scripted(monkeypatch, 0.9, 0.5, 0.4)
     judge = Judge.judge
 
-    def removing(self, number, logs):
-        decision = judge(self, number, logs)
+    def removing(self, number, *others):
+        decision = judge(self, number, *others)
         if number == 2:
             (run_dir / "best.keras").unlink()
         return decision
