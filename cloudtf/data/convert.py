@@ -217,7 +217,8 @@ def _settings(
     digest.update(table.labels.tobytes())
     digest.update(json.dumps([dataclasses.astuple(plan) for plan in first]).encode())
     if table.masks:
-        digest.update(json.dumps(table.masks).encode())
+        for index in range(len(table.names)):
+            digest.update(json.dumps(table.masks_of(index)).encode())
     common["examples_sha256"] = digest.hexdigest()
     return common
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import posixpath
+import zlib
 from array import array
 from typing import Optional, Sequence
 
@@ -47,8 +48,7 @@ class TableBuilder:
         self.classes: dict[str, int] = {}
         # One entry a mention: which image, which class, 1 (present), 0 or -1 (unknown).
         self.mentions = array("q"), array("i"), array("b")
-        # The runs of masks, by the numbers of the mentions that they came with.
-        self.masks: dict[int, str] = {}
+        self._masks: dict[int, bytes] = {}
         # How many rows say that an image has no class; whether images have several rows.
         self.without_class, self.several_rows = 0, False
         # Class names that were changed: as they stand in the table -> as they are used.
@@ -215,17 +215,24 @@ class TableBuilder:
                 for i, column in enumerate(self.columns)
             },
             problems=tuple(p for _, p in sorted(self._problems, key=lambda entry: entry[0])),
-            masks=self._masks_of_images(keep, at) if self.masks else (),
+            masks=self._masks_of_images(keep, at) if self._masks else (),
         )
+
+    def keep_mask(self, runs: str) -> None:
+        """Keeps the mask of the last mention until the photograph is there of which it is.
+
+        Compressed: the masks of a large set are hundreds of megabytes of digits.
+        """
+        self._masks[len(self.mentions[0]) - 1] = zlib.compress(runs.encode(), 1)
 
     def _masks_of_images(
         self, keep: np.ndarray, at: np.ndarray
-    ) -> tuple[tuple[tuple[int, str], ...], ...]:
+    ) -> tuple[tuple[tuple[int, bytes], ...], ...]:
         """The masks of each image that is kept, by the numbers of the classes that are."""
         images, numbers, _ = self.mentions
-        found: list[list[tuple[int, str]]] = [[] for _ in range(len(keep))]
-        for mention, text in self.masks.items():
-            found[images[mention]].append((int(at[numbers[mention]]), text))
+        found: list[list[tuple[int, bytes]]] = [[] for _ in range(len(keep))]
+        for mention, runs in self._masks.items():
+            found[images[mention]].append((int(at[numbers[mention]]), runs))
         return tuple(tuple(masks) for masks, kept in zip(found, keep) if kept)
 
     def _useless(self, why: str) -> UserError:

@@ -152,7 +152,7 @@ def _parse_masks(builder: TableBuilder, layout: Layout, columns: list[Column]) -
             if not empty:
                 rle.check(text, relative=layout.relative)
                 if not layout.relative:
-                    builder.masks[len(builder.mentions[0]) - 1] = text
+                    builder.keep_mask(text)
         except ValueError as error:
             problem = f"({class_name}) has a malformed mask: {error}"
         # Python's hash of a text has 64 bits and a secret key: none can be made to clash.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import unicodedata
+import zlib
 from typing import Iterable, NamedTuple, Sequence
 
 import numpy as np
@@ -59,8 +60,8 @@ class LabelTable:
       columns: the extra columns asked for: name -> one text an image.
       problems: in the order of the rows; images they drop are not in `names`.
       account: how the CSV was read, as lines of text.
-      masks: the masks of each image, each the number of its class and its runs; empty where the
-        labels have no masks.
+      masks: the masks of each image, each the number of its class and its runs, compressed (see
+        `masks_of`); empty where the labels have no masks.
     """
 
     names: tuple[str, ...]
@@ -70,7 +71,7 @@ class LabelTable:
     columns: dict[str, tuple[str, ...]]
     problems: tuple[Problem, ...] = ()
     account: tuple[str, ...] = ()
-    masks: tuple[tuple[tuple[int, str], ...], ...] = ()
+    masks: tuple[tuple[tuple[int, bytes], ...], ...] = ()
 
     def take(self, indices: Sequence[int]) -> LabelTable:
         """The images at `indices`, in that order, and the same problems."""
@@ -85,8 +86,9 @@ class LabelTable:
         )
 
     def masks_of(self, index: int) -> tuple[tuple[int, str], ...]:
-        """The masks of one image."""
-        return self.masks[index] if self.masks else ()
+        """The masks of one image: the number of the class of each, and its runs."""
+        masks = self.masks[index] if self.masks else ()
+        return tuple((number, zlib.decompress(runs).decode()) for number, runs in masks)
 
 
 def check_name(name: str) -> None:

@@ -155,7 +155,7 @@ def differences(
       first: the scores of the recipe that the other is compared with.
       other: the scores of the other recipe, on the same images in the same order.
       classes: the C class names.
-      measure: `average_precision` or `pr_auc`.
+      measure: the score that is compared, one of `MEASURES`, such as `pr_auc`.
       seed: keys the resamples of images.
       count: the number of resamples; None: as many as are worth their time.
     """

@@ -36,7 +36,7 @@ class Suspect(NamedTuple):
     Attributes:
       image: the name of the image.
       class_name: the class whose label it is.
-      label: what was given, 0 or 1.
+      label: the label of that class in the records, 0 or 1.
       probability: of the class, by a model that has not seen the image.
       row: of the label table, counted as its reader does; None where it is not known.
     """
@@ -103,8 +103,8 @@ def rows(
 
     Args:
       table: the labels as `convert` reads them.
-      names: the image names.
-      class_names: the class names.
+      names: the names of the images in the records, extension included.
+      class_names: the names of the classes in label order.
 
     Returns:
       (image, class) -> the row that names both, else the first of the image, else None.

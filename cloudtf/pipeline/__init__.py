@@ -12,8 +12,15 @@ What users open, and the way of a batch:
 Augmentation:
   augmentations   which, and how strong
   randomness      random numbers of an example
+  draws           which augmentations an example gets, and how much of each
+  affine          the linear part of where a pixel comes from
   distortion      where each pixel of an augmented image comes from
-  augment         a batch resampled along that
+  maps            the same for a batch, with what becomes of its colours
+  colour          what becomes of pixels in their places
+  augment         a batch resampled along its maps
+  mixing          pairs of images mixed: mixup and cutmix
+  areas           how much of what is labelled is still in the picture
+  changes         all of that, for images and labels
 
 Batches made on other machines:
   service         the trainer's side, the servers, and making any batch from its index

@@ -20,6 +20,10 @@ What is decided before the first step:
 What is not a run:
   find_rate        the loss against the learning rate
 
+The head on features:
+  features         what the frozen body makes of the training examples, computed once
+  head_fit         the head that is fitted on it
+
 What is kept:
   checkpoints      all that a resumed run restores
   judge, patience  scores an epoch, keeps the best model, decides what follows
@@ -31,6 +35,7 @@ What may go wrong on the way:
   stopping         signals and the time limit
   sanity           numbers that are not finite
 
-And accumulation (a batch in parts), batch_norm (its averages), epoch_line (what is said of an
-epoch), malloc (keeps freed memory), profiling (a trace of some steps).
+And accumulation (a batch in parts), in_flight (steps sent ahead), train_size (smaller images that
+grow), batch_norm (its averages), epoch_line (what is said of an epoch), malloc (keeps freed
+memory), profiling (a trace of some steps).
 """
