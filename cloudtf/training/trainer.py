@@ -109,7 +109,8 @@ class Trainer:
         if is_new:
             progress.begin_stage(stage.index)
             self._judge.begin_stage(stage.name)
-        if stage.fits_head or sum(stage.epochs > 0 for stage in run.stages) > 1:
+        several = sum(stage.epochs > 0 for stage in run.stages) > 1
+        if (stage.fits_head or several) and progress.epoch < stage.epochs:
             report(_what_is_done(stage))
         building.set_trainable(run, model, stage.whole_network)
         if not (stage.whole_network or stage.fits_head or has_body(model)):

@@ -275,8 +275,8 @@ def test_the_script_beside_a_tflite_file_makes_what_predict_makes(exported, fold
         return cv2.resize(image, (64, 64))[np.newaxis, :, :, ::-1]
 
     assert len(predicted) == 9 and max(differences(preprocess).values()) <= 1e-5
-    # The choice of many tutorials is another one.
-    assert max(differences(usual).values()) > 0.02
+    # The choice of many tutorials is another one, a thousand times further away.
+    assert max(differences(usual).values()) > 0.01
     # Without simplejpeg only scales that OpenCV lacks differ, and little.
     preprocess.__globals__["simplejpeg"] = None
     other = differences(preprocess)
