@@ -180,3 +180,9 @@ def test_wrong_words_are_one_sentence(words, tmp_path, capsys):
         error.startswith("cloudtf fit: give the folder of the photographs")
         and error.count("\n") == 1
     )
+
+
+def test_folds_are_for_the_single_commands(photographs_dir, tmp_path, capsys):
+    assert app.main(["fit", photographs_dir, f"--output_dir={tmp_path}/out", "--folds=5"]) == 2
+    assert "--folds=5: this makes one model" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -14,7 +14,7 @@ from cloudtf.data.convert import convert
 from cloudtf.data.convert_config import ConvertConfig
 from cloudtf.data.labels import LabelTable
 from cloudtf.data.recipe import Recipe
-from cloudtf.errors import UserError, param
+from cloudtf.errors import UsageError, UserError, param
 from cloudtf.fitting import plan as plans
 from cloudtf.fitting.config import FitConfig, part
 from cloudtf.locks import FolderLock
@@ -94,6 +94,13 @@ def fit(
     (12, 'clouds/run/report.html')
     """
     config = FitConfig(**settings) if config is None else config
+    for name in ("folds", "fold"):
+        if getattr(config, name) is not None:
+            raise UsageError(
+                f"{param(**{name: getattr(config, name)})}: this makes one model with a split to "
+                "judge it; for folds use `cloudtf convert`, `cloudtf train` and `cloudtf ensemble` "
+                "(docs/FOLDS.md)."
+            )
     files.make_dirs(config.output_dir)
     with FolderLock(config.output_dir, "job", "output_dir", keep=False):
         return _Job(images_dir, labels, config).run()
