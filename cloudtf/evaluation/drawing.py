@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 import textwrap
-from typing import Any, Iterator
+from typing import Any, Iterator, Sequence
 
 from cloudtf import files
 from cloudtf.evaluation import fonts
@@ -110,3 +110,17 @@ def say(axes: Any, text: str) -> None:
 def plain(text: str) -> str:
     """Keeps a dollar sign in a class name from starting a formula."""
     return text.replace("$", r"\$")
+
+
+def legend_below(figure: Any, handles: Sequence[Any], top: float) -> None:
+    """A legend under the axes, whose upper edge is `top` (0 to 1) of the figure's height up."""
+    figure.legend(
+        handles=handles,
+        loc="upper left",
+        bbox_to_anchor=(0.085, top),
+        frameon=False,
+        fontsize=11,
+        labelspacing=0.55,
+        borderaxespad=0,
+        handlelength=2.4,
+    )

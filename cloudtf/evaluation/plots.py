@@ -21,6 +21,7 @@ from cloudtf.evaluation.drawing import (
     RED,
     dress,
     head,
+    legend_below,
     plain,
     saved_figure,
     say,
@@ -132,16 +133,7 @@ def pr_curve(
             say(axes, "no positive examples: there is no curve")
         handles.append(_mark(axes, "recall", chosen_for_class["recall"], RED, "o"))
         handles.append(_mark(axes, "precision", chosen_for_class["precision"], GREEN, "D"))
-        figure.legend(
-            handles=handles,
-            loc="upper left",
-            bbox_to_anchor=(0.085, 0.187),
-            frameon=False,
-            fontsize=11,
-            labelspacing=0.55,
-            borderaxespad=0,
-            handlelength=2.4,
-        )
+        legend_below(figure, handles, 0.187)
 
 
 def pr_auc_history(path: str, history_rows: Sequence[Mapping[str, Any]]) -> None:

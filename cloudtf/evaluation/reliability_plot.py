@@ -8,7 +8,16 @@ import numpy as np
 
 from cloudtf.evaluation import fonts, intervals
 from cloudtf.evaluation.calibration import Reliability
-from cloudtf.evaluation.drawing import BLUE, GREY, ORANGE, dress, head, saved_figure, say
+from cloudtf.evaluation.drawing import (
+    BLUE,
+    GREY,
+    ORANGE,
+    dress,
+    head,
+    legend_below,
+    saved_figure,
+    say,
+)
 
 HEADING = "Reliability"
 
@@ -56,16 +65,7 @@ def reliability(
             if method != "none":
                 label = f"calibrated ({method}), each by what the others gave"
                 handles.append(_points(axes, after, BLUE, "o", label))
-        figure.legend(
-            handles=handles,
-            loc="upper left",
-            bbox_to_anchor=(0.085, 0.123),
-            frameon=False,
-            fontsize=11,
-            labelspacing=0.55,
-            borderaxespad=0,
-            handlelength=2.4,
-        )
+        legend_below(figure, handles, 0.123)
 
 
 def _points(axes: Any, table: Reliability, color: str, marker: str, label: str) -> Any:

@@ -97,6 +97,19 @@ def make_average(
     return None if config.ema is None else WeightAverage(model, strategy, config.ema)
 
 
+def run_model(run: Run, restored: bool) -> tf.keras.Model:
+    """The network of a run, as it begins.
+
+    Args:
+      run: the run with its settings, records and hardware.
+      restored: whether a checkpoint is read into it: then its first weights do not matter.
+    """
+    weights = None if restored or run.config.weights == "none" else run.config.weights
+    make = run.own.build_model if run.own.model_fn is not None else None
+    shape = run.data.image_shape
+    return build_model(run.config, run.strategy, len(run.data.classes), shape, weights, make)
+
+
 def make_optimizer(
     config: TrainConfig,
     strategy: tf.distribute.Strategy,

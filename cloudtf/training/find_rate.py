@@ -91,15 +91,8 @@ def find_rate(
 
 def _network(run: Run) -> tf.keras.Model:
     """The network as the last checkpoint has it, or as a new run begins."""
-    config, latest = run.config, run.folder.latest()
-    model = building.build_model(
-        config,
-        run.strategy,
-        len(run.data.classes),
-        run.data.image_shape,
-        None if config.weights == "none" or latest else config.weights,
-        run.own.model_fn and run.own.build_model,
-    )
+    latest = run.folder.latest()
+    model = building.run_model(run, restored=latest is not None)
     if latest is not None:
         run.folder.restore(tf.train.Checkpoint(model=model), latest[0])
     building.set_trainable(run, model, whole_network=True)

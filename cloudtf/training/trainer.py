@@ -67,14 +67,7 @@ class Trainer:
         config = run.config
         self._run, self._progress, self._weights = run, progress, weights
         self._loss = building.make_loss(run)
-        self._model = building.build_model(
-            config,
-            run.strategy,
-            len(run.data.classes),
-            run.data.image_shape,
-            None if config.weights == "none" or weights else config.weights,
-            run.own.model_fn and run.own.build_model,
-        )
+        self._model = building.run_model(run, restored=weights is not None)
         # Before a checkpoint is read: those of a new network.
         self._unsettled = building.unsettled_batch_norm(config, run.own, self._model)
         compatibility.check_model(config, run.own, progress, self._model)
