@@ -14,6 +14,7 @@ from sklearn.datasets import load_sample_image
 
 from cloudtf import machine
 from cloudtf.data.convert import ConvertConfig, convert
+from tests.small_records import records_of
 
 NUM_PHOTOGRAPHS = 60
 CLASSES = ("Fish", "Flower", "Gravel", "Sugar")
@@ -102,19 +103,8 @@ def records_dir(tmp_path_factory, photographs_dir):
 
     Not to be changed by tests; `damaged_records` in tests/pipeline copies it.
     """
-    folder = str(tmp_path_factory.mktemp("records") / "set")
-    convert(
-        ConvertConfig(
-            labels_csv=f"{photographs_dir}/labels.csv",
-            images_dir=f"{photographs_dir}/images",
-            output_dir=folder,
-            image_height=64,
-            image_width=64,
-            num_shards=4,
-            workers=2,
-        )
-    )
-    return folder
+    folder = tmp_path_factory.mktemp("records") / "set"
+    return records_of(photographs_dir, folder, 64, num_shards=4, workers=2)
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,6 @@ import tensorflow as tf
 import cloudtf
 from cloudtf import files
 from cloudtf.commands import app
-from cloudtf.data.convert import ConvertConfig, convert
 from cloudtf.errors import UserError
 from cloudtf.evaluation import pr_auc
 from cloudtf.evaluation.ensemble import EnsembleConfig, ensemble
@@ -20,6 +19,7 @@ from cloudtf.model import ensemble as one_network
 from cloudtf.model import network, saving
 from cloudtf.pipeline.dataset import open_dataset
 from cloudtf.submission import predictions
+from tests.small_records import records_of
 
 CLASSES = ["Fish", "Flower", "Gravel", "Sugar"]
 INFO = {"classes": CLASSES, "image_height": 32, "image_width": 32, "model": "tiny"}
@@ -38,18 +38,8 @@ def save(path, seed, size=32, **info):
 
 @pytest.fixture(scope="module")
 def fold_records(photographs_dir, tmp_path_factory):
-    folder = str(tmp_path_factory.mktemp("folds") / "set")
-    convert(
-        ConvertConfig(
-            labels_csv=f"{photographs_dir}/labels.csv",
-            images_dir=f"{photographs_dir}/images",
-            output_dir=folder,
-            image_height=32,
-            image_width=32,
-            folds=2,
-        )
-    )
-    return folder
+    folder = tmp_path_factory.mktemp("folds") / "set"
+    return records_of(photographs_dir, folder, 32, folds=2)
 
 
 @pytest.fixture(scope="module")

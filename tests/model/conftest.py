@@ -1,5 +1,8 @@
 """What the tests of networks and their files share."""
 
+import http.server
+import threading
+
 import numpy as np
 import pytest
 
@@ -25,3 +28,29 @@ def with_random_state():
         return model
 
     return change
+
+
+@pytest.fixture
+def loopback(tmp_path, monkeypatch):
+    """A server of `folder` on this machine, at `url`; it counts its `requests`."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+    requests = []
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args):
+            super().__init__(*args, directory=str(folder))
+
+        def log_message(self, *args):
+            requests.append(self.path)
+
+    listening = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=listening.serve_forever, daemon=True)
+    thread.start()
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    listening.url = f"http://127.0.0.1:{listening.server_port}/"
+    listening.folder, listening.requests = folder, requests
+    yield listening
+    listening.shutdown()
+    listening.server_close()
+    thread.join()

@@ -6,9 +6,7 @@ Of each family a small member in every run, the others with -m slow.
 from __future__ import annotations
 
 import hashlib
-import http.server
 import json
-import threading
 import zipfile
 
 import numpy as np
@@ -274,31 +272,11 @@ def test_onnx_gives_what_the_model_gives(name, saved, tmp_path):
 
 
 @pytest.fixture
-def server(tmp_path, monkeypatch):
-    """A loopback server of `folder`, in the place of Keras's. Counts its requests."""
-    folder = tmp_path / "served"
-    folder.mkdir()
-    requests = []
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *args):
-            super().__init__(*args, directory=str(folder))
-
-        def log_message(self, *args):
-            requests.append(self.path)
-
-    listening = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=listening.serve_forever, daemon=True)
-    thread.start()
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
+def server(loopback, monkeypatch):
+    """A loopback server in the place of Keras's."""
     for name in SMALL:
-        url = f"http://127.0.0.1:{listening.server_port}/"
-        monkeypatch.setattr(keras_bodies.home(name), "BASE_WEIGHTS_PATH", url)
-    listening.folder, listening.requests = folder, requests
-    yield listening
-    listening.shutdown()
-    listening.server_close()
-    thread.join()
+        monkeypatch.setattr(keras_bodies.home(name), "BASE_WEIGHTS_PATH", loopback.url)
+    return loopback
 
 
 @pytest.mark.parametrize(

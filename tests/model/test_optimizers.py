@@ -139,20 +139,26 @@ def test_compiled_by_xla_radam_moves_the_same(base):
     assert np.abs(plain - 1).max() > 1e-3
 
 
+def ten_steps(optimizer, variable, scaled):
+    """Moves a variable towards 0.3, with its loss scaled or not; gives what has moved it."""
+    if scaled:
+        optimizer = tf.keras.mixed_precision.LossScaleOptimizer(optimizer)
+    for _ in range(10):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(tf.square(variable - 0.3))
+            loss = optimizer.get_scaled_loss(loss) if scaled else loss
+        found = tape.gradient(loss, [variable])
+        found = optimizer.get_unscaled_gradients(found) if scaled else found
+        optimizer.apply_gradients(zip(found, [variable]))
+    return optimizer
+
+
 @both_bases
 def test_with_loss_scaling_radam_moves_the_same(base):
     def moved(scaled):
         variable = tf.Variable([1.0, -2.0])
         optimizer = radam(base)
-        if scaled:
-            optimizer = tf.keras.mixed_precision.LossScaleOptimizer(optimizer)
-        for _ in range(10):
-            with tf.GradientTape() as tape:
-                loss = tf.reduce_sum(tf.square(variable - 0.3))
-                loss = optimizer.get_scaled_loss(loss) if scaled else loss
-            found = tape.gradient(loss, [variable])
-            found = optimizer.get_unscaled_gradients(found) if scaled else found
-            optimizer.apply_gradients(zip(found, [variable]))
+        optimizer = ten_steps(optimizer, variable, scaled)
         return variable.numpy(), effective_learning_rate(optimizer)
 
     np.testing.assert_allclose(moved(True)[0], moved(False)[0], rtol=1e-6)
@@ -276,15 +282,7 @@ def test_with_loss_scaling_an_optimizer_moves_the_same(name):
         optimizer = make_optimizer(
             name, 1e-2, 60, clip_norm=0.5, rate_factors={variable.ref(): 0.5}
         )
-        if scaled:
-            optimizer = tf.keras.mixed_precision.LossScaleOptimizer(optimizer)
-        for _ in range(10):
-            with tf.GradientTape() as tape:
-                loss = tf.reduce_sum(tf.square(variable - 0.3))
-                loss = optimizer.get_scaled_loss(loss) if scaled else loss
-            found = tape.gradient(loss, [variable])
-            found = optimizer.get_unscaled_gradients(found) if scaled else found
-            optimizer.apply_gradients(zip(found, [variable]))
+        optimizer = ten_steps(optimizer, variable, scaled)
         return variable.numpy()
 
     np.testing.assert_allclose(moved(True), moved(False), rtol=1e-6)

@@ -1,6 +1,4 @@
 import hashlib
-import http.server
-import threading
 
 import numpy as np
 import pytest
@@ -50,31 +48,11 @@ def tiny():
 
 
 @pytest.fixture
-def server(tmp_path, monkeypatch):
-    """A loopback server of `folder`; the package's URLs point at it. Counts its requests."""
-    folder = tmp_path / "served"
-    folder.mkdir()
-    requests = []
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *args):
-            super().__init__(*args, directory=str(folder))
-
-        def log_message(self, *args):
-            requests.append(self.path)
-
-    listening = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=listening.serve_forever, daemon=True)
-    thread.start()
-    url = f"http://127.0.0.1:{listening.server_port}/"
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setattr(published, "IMAGENET_WEIGHTS_PATH", url)
-    monkeypatch.setattr(published, "NS_WEIGHTS_PATH", url)
-    listening.folder, listening.requests = folder, requests
-    yield listening
-    listening.shutdown()
-    listening.server_close()
-    thread.join()
+def server(loopback, monkeypatch):
+    """A loopback server to which the package's URLs point."""
+    monkeypatch.setattr(published, "IMAGENET_WEIGHTS_PATH", loopback.url)
+    monkeypatch.setattr(published, "NS_WEIGHTS_PATH", loopback.url)
+    return loopback
 
 
 def publish(monkeypatch, table, content, algorithm):

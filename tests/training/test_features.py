@@ -13,7 +13,6 @@ import tensorflow as tf
 
 import cloudtf
 from cloudtf.data import splits
-from cloudtf.data.convert import ConvertConfig, convert
 from cloudtf.errors import UsageError, UserError
 from cloudtf.evaluation import history
 from cloudtf.model import head, network
@@ -22,6 +21,7 @@ from cloudtf.training import features, inputs
 from cloudtf.training.config import TrainConfig
 from cloudtf.training.stopping import Interrupted
 from cloudtf.training.train import train
+from tests.small_records import records_of
 
 CLASSES = ("Fish", "Flower", "Gravel", "Sugar")
 
@@ -289,19 +289,11 @@ def test_copies_of_a_photograph_are_in_one_fold(records_dir, weights, tmp_path, 
 def test_of_too_few_photographs_no_strength_is_chosen(
     photographs_dir, weights, tmp_path, monkeypatch
 ):
-    convert(
-        ConvertConfig(
-            labels_csv=f"{photographs_dir}/labels.csv",
-            images_dir=f"{photographs_dir}/images",
-            output_dir=str(tmp_path / "records"),
-            image_height=64,
-            image_width=64,
-            max_examples=9,
-            val_fraction=0.3,
-        )
+    records = records_of(
+        photographs_dir, tmp_path / "records", 64, max_examples=9, val_fraction=0.3
     )
     given = folds_of(monkeypatch)
-    result = train(config_of(str(tmp_path / "records"), tmp_path / "run", weights=weights))
+    result = train(config_of(records, tmp_path / "run", weights=weights))
     assert len(result.history) == 1 and not given
 
 

@@ -12,12 +12,12 @@ import tensorflow as tf
 import cloudtf
 from cloudtf import files
 from cloudtf.commands import app
-from cloudtf.data.convert import ConvertConfig, convert
 from cloudtf.errors import UserError
 from cloudtf.evaluation.evaluate import EvaluateConfig, evaluate
 from cloudtf.evaluation.predict import PredictConfig, predict
 from cloudtf.submission import predictions
 from cloudtf.training.config import TrainConfig
+from tests.small_records import records_of
 
 FLAGS = (
     "--model=tiny", "--weights=none", "--head_epochs=0", "--epochs=1", "--batch_size=8",
@@ -44,18 +44,8 @@ class CrashIn(tf.keras.callbacks.Callback):
 
 @pytest.fixture(scope="module")
 def fold_records(photographs_dir, tmp_path_factory):
-    folder = str(tmp_path_factory.mktemp("folds") / "set")
-    convert(
-        ConvertConfig(
-            labels_csv=f"{photographs_dir}/labels.csv",
-            images_dir=f"{photographs_dir}/images",
-            output_dir=folder,
-            image_height=32,
-            image_width=32,
-            folds=3,
-        )
-    )
-    return folder
+    folder = tmp_path_factory.mktemp("folds") / "set"
+    return records_of(photographs_dir, folder, 32, folds=3)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ import pytest
 import tensorflow as tf
 
 from cloudtf.commands import app
-from cloudtf.data.convert import ConvertConfig, convert
 from cloudtf.errors import UserError
 from cloudtf.evaluation import history
 from cloudtf.model import saving
@@ -21,24 +20,14 @@ from cloudtf.training.judge import Judge
 from cloudtf.training.stopping import Interrupted
 from cloudtf.training.train import train
 from cloudtf.training.trainer import Trainer
+from tests.small_records import records_of
 
 
 @pytest.fixture(scope="module")
 def data_dir(photographs_dir, tmp_path_factory):
     """Records of 16 photographs."""
-    folder = str(tmp_path_factory.mktemp("small") / "records")
-    convert(
-        ConvertConfig(
-            labels_csv=f"{photographs_dir}/labels.csv",
-            images_dir=f"{photographs_dir}/images",
-            output_dir=folder,
-            image_height=32,
-            image_width=32,
-            num_shards=1,
-            max_examples=16,
-        )
-    )
-    return folder
+    folder = tmp_path_factory.mktemp("small") / "records"
+    return records_of(photographs_dir, folder, 32, num_shards=1, max_examples=16)
 
 
 def config_of(data_dir, run_dir, **changes):
