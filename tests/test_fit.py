@@ -186,3 +186,44 @@ def test_folds_are_for_the_single_commands(photographs_dir, tmp_path, capsys):
     assert app.main(["fit", photographs_dir, f"--output_dir={tmp_path}/out", "--folds=5"]) == 2
     assert "--folds=5: this makes one model" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_more_minutes_let_a_finished_job_go_on(folders, tmp_path, capfd):
+    """In the least time only the head is fitted; with more the whole network is trained too."""
+    command = ["fit", str(folders), f"--output_dir={tmp_path}/out", "--image_height=64",
+               "--image_width=64", "--early_stopping_patience=1"]  # fmt: skip
+    assert app.main([*command, "--minutes=0.6"]) == 0
+    run = str(tmp_path / "out" / "run")
+    assert cloudtf.history_frame(run)["stage"].tolist() == ["features"]
+    assert app.main([*command, "--minutes=2.5"]) == 0
+    assert cloudtf.history_frame(run)["stage"].tolist()[:2] == ["features", "whole"]
+
+
+def test_epochs_are_planned_from_what_the_last_one_took():
+    def row(stage, speed):
+        return {"stage": stage, "images_per_second": speed}
+
+    features, whole = row("features", 200.0), row("whole", 50.0)
+    assert plans.epochs_within(600, 2000, [features]) == 10  # A step takes four passes.
+    assert plans.epochs_within(600, 2000, [whole]) == 1 + 10
+    assert plans.epochs_within(600, 2000, [features, whole, whole]) == 2 + 10
+    assert plans.epochs_within(600, 2000, [row("head", 200.0)] * 3) == 10
+    assert plans.epochs_within(1, 2000, [features, whole, whole]) == 2
+    assert plans.epochs_within(-5, 2000, [features]) == 0
+    assert plans.epochs_within(1e9, 2000, [features]) == 30
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["[]", "{}", '{"model": 3}', "null", *(
+        json.dumps({"model": "tiny", "weights": "none", "size": 64, "epochs": None, "minutes": 0,
+                    "seconds": 0, "exported": None, **wrong})
+        for wrong in ({"model": "big"}, {"size": "big"}, {"epochs": -1}, {"seconds": None},
+                      {"minutes": True}, {"exported": 1.5}, {"weights": 0})
+    )],
+)  # fmt: skip
+def test_a_damaged_plan_is_one_sentence(content, tmp_path):
+    path = tmp_path / "fit.json"
+    path.write_text(content)
+    with pytest.raises(UserError, match=r"fit.json is damaged \([^()]*\); remove it, and what it"):
+        plans.read(str(path))

@@ -212,15 +212,19 @@ class _Job:
             model=plan.model,
             weights=plan.weights,
         )
-        if config.epochs is None and plan.epochs is None:
+        if config.epochs is None and config.minutes > plan.minutes:
             # A first score soon; and then it is known how long an epoch takes.
-            first = dataclasses.replace(planned, epochs=0 if planned.fits_features else 1)
+            known = 0 if planned.fits_features else 1
+            first = dataclasses.replace(
+                planned, epochs=known if plan.epochs is None else plan.epochs
+            )
             result = self._train(first)
             if result is not None:
                 num_images = manifest.joined(planned.train_split).num_examples
                 plan.epochs = plans.epochs_within(
                     self._seconds_left() - _LAST_SECONDS, num_images, result.history
                 )
+                plan.minutes = config.minutes
                 self._keep_plan()
         epochs = plan.epochs if config.epochs is None else config.epochs
         if epochs is not None and self._seconds_left() > _LAST_SECONDS:

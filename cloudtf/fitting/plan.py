@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Optional, Sequence
+import math
+from typing import Any, Callable, Optional, Sequence
 
 from cloudtf import files
 from cloudtf.data import sources
-from cloudtf.errors import UserError, reason
+from cloudtf.errors import UserError
+from cloudtf.model.choices import MODELS
 from cloudtf.text import listed
 
 # Beside the photographs, or in the folder above them, these may be a label table.
@@ -37,6 +39,7 @@ class Plan:
       weights: `imagenet`, `none` or a file, as in `TrainConfig`.
       size: height and width of the images in the records, in pixels.
       epochs: epochs in which the whole network is trained; None until their time is known.
+      minutes: the time in minutes that these epochs were planned for; 0 before.
       seconds: the time of all starts so far, in seconds.
       exported: the epoch of the model that is exported; None before.
     """
@@ -45,6 +48,7 @@ class Plan:
     weights: str
     size: int
     epochs: Optional[int] = None
+    minutes: float = 0.0
     seconds: float = 0.0
     exported: Optional[int] = None
 
@@ -58,12 +62,39 @@ def read(path: str) -> Optional[Plan]:
     if not files.exists(path):
         return None
     raw = files.read_json(path)
-    try:
-        return Plan(**raw)
-    except TypeError as error:
+    names = [field.name for field in dataclasses.fields(Plan)]
+    wrong = None
+    if not isinstance(raw, dict) or set(raw) != set(names):
+        wrong = f"it does not have {listed(names)}"
+    else:
+        wrong = next(
+            (f"{n!r} is {str(raw[n])[:60]!r}" for n in names if not _SOUND[n](raw[n])), None
+        )
+    if wrong is not None:
         raise UserError(
-            f"{path} is damaged ({reason(error)}); remove it, and what it planned is planned anew."
-        ) from error
+            f"{path} is damaged ({wrong}); remove it, and what it planned is planned anew."
+        )
+    return Plan(**raw)
+
+
+def _is_number(value: Any) -> bool:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and 0 <= value < math.inf
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and _is_number(value)
+
+
+_SOUND: dict[str, Callable[[Any], bool]] = {
+    "model": lambda value: value in MODELS,
+    "weights": lambda value: isinstance(value, str),
+    "size": lambda value: _is_whole(value) and 32 <= value <= 8192,
+    "epochs": lambda value: value is None or _is_whole(value),
+    "minutes": _is_number,
+    "seconds": _is_number,
+    "exported": lambda value: value is None or _is_whole(value),
+}
 
 
 def choose(config: Any, has_accelerator: bool) -> tuple[Plan, Optional[str]]:
@@ -126,18 +157,16 @@ def epochs_within(seconds: float, num_images: int, history: Sequence[dict[str, A
     Args:
       seconds: the time that is left for those still to come.
       num_images: the number of training images in an epoch.
-      history: the one epoch so far: of the features, or of the whole network.
+      history: the epochs so far, at least one, as the rows of `history.csv`.
 
     >>> epochs_within(600, 2000, [{"stage": "features", "images_per_second": 200.0}])
     10
     """
-    (row,) = history
-    speed, done = row["images_per_second"], 0
-    if row["stage"] == "features":
+    done = sum(row["stage"] == "whole" for row in history)
+    speed = history[-1]["images_per_second"]
+    if not done:  # The body was frozen.
         speed /= _PASSES_A_STEP
-    else:
-        done = 1
     if not speed > 0:  # NaN: resumed where nothing was measured.
-        return _MOST_EPOCHS
-    an_epoch = _WITH_JUDGING * num_images / speed
-    return min(_MOST_EPOCHS, done + max(0, int(_PLANNED * seconds / an_epoch)))
+        return max(done, _MOST_EPOCHS)
+    more = int(_PLANNED * seconds * speed / (_WITH_JUDGING * num_images))
+    return max(done, min(_MOST_EPOCHS, done + more))
