@@ -182,9 +182,10 @@ def test_wrong_words_are_one_sentence(words, tmp_path, capsys):
     )
 
 
-def test_folds_are_for_the_single_commands(photographs_dir, tmp_path, capsys):
-    assert app.main(["fit", photographs_dir, f"--output_dir={tmp_path}/out", "--folds=5"]) == 2
-    assert "--folds=5: this makes one model" in capsys.readouterr().err
+@pytest.mark.parametrize("flag", ["--folds=5", "--fold=all", "--fold=1", "--find_rate"])
+def test_folds_and_rates_are_for_the_single_commands(flag, photographs_dir, tmp_path, capsys):
+    assert app.main(["fit", photographs_dir, f"--output_dir={tmp_path}/out", flag]) == 2
+    assert f"{flag}: this makes one model" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

@@ -4,9 +4,9 @@ PHOTOS is a folder of photographs. LABELS.csv says what they show, in any of the
 reads; without it the photographs are in a folder for each class, or their folder has the one CSV.
 
 It looks at what is there, says what it understood, converts, trains within --minutes, evaluates,
-exports, and names the file to open. The same command goes on after a crash or a stop. Every flag of
-convert and train is taken; what is not given is chosen by the machine and the time, or is as in
-those commands, which can do all of this too.
+exports, and names the file to open. The same command goes on after a crash or a stop. The flags
+of convert and train are taken, but for folds and --find_rate; what is not given is chosen by the
+machine and the time, or is as in those commands, which can do all of this too.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ from cloudtf.data import (
 )
 from cloudtf.data.convert_config import ConvertConfig
 from cloudtf.data.labels import FOLDERS, UNKNOWN, LabelTable, combination, escaped
-from cloudtf.data.progress import LEFT_OUT, PHOTOGRAPHS, Journal, is_shard
+from cloudtf.data.progress import PHOTOGRAPHS, UNNOTED_DEFAULTS, Journal, is_shard
 from cloudtf.data.recipe import Recipe, one_thread_an_image
 from cloudtf.errors import UsageError, UserError, param
 from cloudtf.locks import FolderLock
@@ -89,17 +89,17 @@ def convert(config: ConvertConfig, labels: Optional[pd.DataFrame] = None) -> rec
     """
     if config.images_dir is None:
         return _verify(config)
-    found = None
-    if labels is None and config.labels_csv is None and config.label_format != FOLDERS:
-        found = imagefolder.table(config.images_dir, config.labels_encoding)
-    _check_inputs(config, labels is not None or found is not None)
+    found = imagefolder.of_settings(config) if labels is None else label_frame.table(labels)
+    _check_inputs(config, found is not None)
     write = _beam_writer(config) if config.engine == "beam" else _write
-    table = selection.examples(config, found if labels is None else label_frame.table(labels))
-    first = _plans(config, table)
+    table = selection.examples(config, found)
+    first = _plans(config, table)  # As if no photograph were a copy of another.
     files.make_dirs(config.output_dir)
     with FolderLock(config.output_dir, "conversion", "output_dir", keep=False):
         known = None if config.overwrite else copies.known(config.output_dir, table.names)
-        plans = _plans(config, table, known) if known else first
+        plans = first
+        if known and config.near_duplicates == "together":
+            plans = _plans(config, table, known)
         common = _settings(config, table, first, plans)
         journal = Journal(config.output_dir, common, config.overwrite)
         if journal.complete:
@@ -207,7 +207,7 @@ def _settings(
     assert config.images_dir is not None
     common = settings.lasting(config)
     defaults = {field.name: field.default for field in dataclasses.fields(config)}
-    for name in LEFT_OUT:
+    for name in UNNOTED_DEFAULTS:
         if common[name] == defaults[name]:
             del common[name]
     # Not the whole path, so that a set can be moved and is the same on every machine.

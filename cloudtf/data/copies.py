@@ -32,7 +32,8 @@ def known(data_dir: str, names: Sequence[str]) -> Optional[list[list[int]]]:
         return None
     index_of = {name: index for index, name in enumerate(names)}
     groups = records.read_manifest(data_dir).near_duplicates
-    return [[index_of[name] for name in group if name in index_of] for group in groups]
+    there = ([index_of[name] for name in group if name in index_of] for group in groups)
+    return [group for group in there if len(group) > 1]
 
 
 def found(names: Sequence[str], groups: Sequence[Sequence[int]]) -> str:

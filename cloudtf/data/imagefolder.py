@@ -10,12 +10,22 @@ from typing import Any, Optional
 
 from cloudtf import files
 from cloudtf.data import tables
+from cloudtf.data.convert_config import ConvertConfig
 from cloudtf.data.folders import SPLITS
+from cloudtf.data.labels import FOLDERS
 from cloudtf.data.tables import Table
 
 _TABLES = ("metadata.csv", "metadata.jsonl")
 _NAME = "file_name"
 _SPLIT = "split"
+
+
+def of_settings(config: ConvertConfig) -> Optional[Table]:
+    """The table of the photographs of a conversion, unless its settings say where labels are."""
+    if config.labels_csv is not None or config.label_format == FOLDERS:
+        return None
+    assert config.images_dir is not None
+    return table(config.images_dir, config.labels_encoding)
 
 
 def table(images_dir: str, encoding: Optional[str] = None) -> Optional[Table]:

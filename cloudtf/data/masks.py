@@ -1,8 +1,8 @@
 """Small masks: where in the picture of a record each of its classes is, in 28 x 28 bits.
 
 A bit is 1 where at least half of its cell is in the mask; of a mask that fills half of no cell, the
-bit of the cell with most of it. A class whose bits are all 0 is somewhere: there was no mask that
-fits the photograph.
+bit of the cell with most of it. All bits 0 means that the class is in the photograph but not where:
+it had no mask, or one of another image size.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ _SAME_LABELS = "examples_sha256"
 PHOTOGRAPHS = "photographs_sha256"
 # Settings that are not noted where they have their defaults: newer than sets that are to stay as
 # they are to the byte.
-LEFT_OUT = ("near_duplicates",)
+UNNOTED_DEFAULTS = ("near_duplicates",)
 
 
 class Journal:
@@ -164,7 +164,7 @@ class Journal:
         before, now = {**defaults, **(settings or {})}, {**defaults, **self.settings}
         names = [
             name
-            for name in (*self.settings, *LEFT_OUT)
+            for name in (*self.settings, *UNNOTED_DEFAULTS)
             if name != PHOTOGRAPHS and before.get(name) != now[name]
         ]
         if not names:

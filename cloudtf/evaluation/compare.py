@@ -24,7 +24,6 @@ from cloudtf.errors import UsageError, UserError, param
 from cloudtf.reporter import report
 from cloudtf.settings import Settings, setting
 from cloudtf.submission import predictions
-from cloudtf.submission.predictions import TRUTH
 from cloudtf.text import extremes, listed
 
 LEVEL = 0.95
@@ -75,8 +74,8 @@ class Difference:
       high: where that interval ends.
       images: the standard deviation of the difference over other images.
       seeds: the same over other seeds; NaN where there is one seed of either.
-      needs: how many images would show it 4 times of 5, if it is what it seems; None where no
-        number would, since the seeds differ too much.
+      images_needed: with how many images it would be seen 4 times of 5, if it is the true one; None
+        where no number would do, since the seeds differ too much.
     """
 
     value: float
@@ -84,7 +83,7 @@ class Difference:
     high: float
     images: float
     seeds: float
-    needs: Optional[int]
+    images_needed: Optional[int]
 
     @property
     def is_one(self) -> bool:
@@ -210,19 +209,19 @@ def _difference(values: Sequence[np.ndarray], draws: np.ndarray, num_images: int
     width = float(quantile) * math.sqrt(of_images + of_seeds)
     wanted = float(quantile) + float(norm.ppf(_POWER))
     room = value**2 - wanted**2 * of_seeds
-    needs = None
+    images_needed = None
     if room > 0 and of_images > 0:
         images = wanted**2 * of_images * num_images / room
-        needs = max(1, math.ceil(images)) if images < 1e12 else None
+        images_needed = max(1, math.ceil(images)) if images < 1e12 else None
     elif room > 0:
-        needs = num_images
+        images_needed = num_images
     return Difference(
         value,
         value - width,
         value + width,
         math.sqrt(of_images),
         math.sqrt(of_seeds) if seeded else math.nan,
-        needs,
+        images_needed,
     )
 
 
@@ -287,21 +286,7 @@ def _splits_of(run_dir: str) -> list[str]:
 def _read(path: str) -> tuple[list[str], list[str], np.ndarray, np.ndarray]:
     """Names, classes, truth and scores in a prediction table."""
     names, scores, classes = predictions.read(path)
-    header, rows = predictions.read_table(path)
-    column = {name: number for number, name in enumerate(header)}
-    missing = [name for name in classes if TRUTH + name not in column]
-    if missing:
-        raise UserError(
-            f"{path} does not have the truth ({TRUTH}{missing[0]}); `cloudtf evaluate` writes it."
-        )
-    truth = np.empty(scores.shape)
-    for number, (line, cells) in enumerate(rows):
-        for index, name in enumerate(classes):
-            cell = cells[column[TRUTH + name]].strip()
-            if cell not in ("0", "1", "-1", ""):
-                raise UserError(f"Line {line} of {path} has {cell[:20]!r} as the truth of {name}.")
-            truth[number, index] = int(cell or -1)
-    return names, classes, truth, scores
+    return names, classes, predictions.read_truth(path), scores
 
 
 def _described(
@@ -360,8 +345,9 @@ def verdict(mean: Mapping[str, Any], seeds: int) -> str:
         said = f"Not told apart from the noise of the {what}."
         if mean["value"] != 0:
             said += (
-                f" If the difference is what it seems, {mean['needs']:,} images would show it."
-                if mean["needs"] is not None
+                f" If the true difference is the one measured, about {mean['images_needed']:,} "
+                "images are needed to see it 4 times of 5."
+                if mean["images_needed"] is not None
                 else " No number of images would show it: more seeds would."
             )
     if seeds == 1:

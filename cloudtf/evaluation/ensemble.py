@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, Optional, Sequence
+import itertools
+from typing import TYPE_CHECKING, Any, Iterable, Optional, Sequence
 
 import numpy as np
 
 from cloudtf import files
+from cloudtf.data import records
 from cloudtf.errors import UsageError, UserError, param
 from cloudtf.evaluation import out_of_fold
 from cloudtf.evaluation.evaluate import EvaluateConfig, findings
@@ -139,8 +141,8 @@ def ensemble(config: EnsembleConfig) -> EnsembleResult:
             f"An ensemble is made of two models or more; {len(members)} is named in "
             f"{param('runs')}."
         )
-    for member in members[1:]:
-        _check_alike(members[0], member)
+    for one, other in itertools.combinations(members, 2):
+        _check_alike(one, other)
     of_folds = all(member.fold for member in members)
     by_rank = config.average == "rank"
     held_out = [_held_out(member) for member in members] if of_folds or by_rank else []
@@ -179,6 +181,14 @@ def ensemble(config: EnsembleConfig) -> EnsembleResult:
         ]
     weights = saving.weights_sha256(saving.load_model(path))
     return EnsembleResult(path, paths, _judge(config, path, weights, members, held_out))
+
+
+def _near_duplicates(data_dir: str) -> Iterable[Sequence[str]]:
+    """The copies among the photographs, by name; none where the records are elsewhere."""
+    if not files.exists(files.join(data_dir, records.MANIFEST_NAME)):
+        report(f"Note: {data_dir} is not here, so intervals take copies of photographs for others.")
+        return ()
+    return records.read_manifest(data_dir).near_duplicates
 
 
 def _check_output(config: EnsembleConfig) -> None:
@@ -348,6 +358,7 @@ def _judge(
         np.mean([[of[name][0] for name in names] for of in by_run.values()], axis=0),
         source,
         parts=np.unique([fold_of[name] for name in names], return_inverse=True)[1].reshape(-1),
+        near_duplicates=_near_duplicates(data),
     )
     facts = {"models": ", ".join(m.path for m in members), "records": data}
     title = f"cloudtf: {len(members)} models as one, scores out of fold"

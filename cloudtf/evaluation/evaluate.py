@@ -58,8 +58,8 @@ class EvaluateConfig(Settings):
     )
     costs: Optional[str] = setting(
         None,
-        "Also choose the threshold of the least cost: of a miss, a colon, of a false alarm, such "
-        "as 5:1.",
+        "Also choose the threshold of the lowest total cost, as MISS:FALSE_ALARM; 5:1 says that a "
+        "missed positive costs five times a false alarm.",
     )
     labels_csv: Optional[str] = setting(
         None, "The labels that were converted: suspects.csv then names the row of each."
@@ -89,7 +89,8 @@ class EvaluateConfig(Settings):
             miss, false_alarm = (float(cost) for cost in (self.costs or "").split(":"))
         except ValueError:
             return None
-        return (miss, false_alarm) if 0 <= min(miss, false_alarm) < math.inf else None
+        costs = miss, false_alarm
+        return costs if all(0 <= cost < math.inf for cost in costs) else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,6 +165,7 @@ def judge(config: EvaluateConfig) -> Evaluation:
     if split in info.get("trained_on", ()):
         report(f"Note: {path} has learnt from {split} too, so its scores there flatter it.")
     results.check(output, split, split != validated_on, data.classes)
+    row_of = label_rows(config, data.names(split), data.classes)
     scorer = scoring.Scorer(judged.model, flips=config.tta)
     with data.naming_damage(split):
         scored = scorer.dataset(data.evaluation_batches(split, config.batch_size))
@@ -185,6 +187,7 @@ def judge(config: EvaluateConfig) -> Evaluation:
         source,
         images=stored.by_name(config.data_dir, data.manifest.split(split).shards, names),
         near_duplicates=data.manifest.near_duplicates,
+        row_of=row_of,
     )
     facts = {"model": path, "records": config.data_dir, "split": split, "tta": str(config.tta)}
     facts.update(run_facts(files.dirname(path)))
@@ -192,6 +195,30 @@ def judge(config: EvaluateConfig) -> Evaluation:
     history_path = files.join(files.dirname(path), "history.csv")
     page = results.write(output, found, title, facts, history_path)
     return Evaluation(found.metrics, page)
+
+
+def label_rows(
+    config: EvaluateConfig, names: Sequence[str], classes: Sequence[str]
+) -> Optional[Callable[[str, str], Optional[int]]]:
+    """(image, class) -> row of `labels_csv`; None where that is not given.
+
+    Read before anything is scored, so that a wrong path costs no time.
+
+    Args:
+      config: names the label table.
+      names: the names of the images that will be judged.
+      classes: the C class names, in label order.
+
+    Raises:
+      UserError: the table cannot be read.
+    """
+    from cloudtf.data import tables
+    from cloudtf.evaluation import suspects
+
+    if config.labels_csv is None:
+        return None
+    table = tables.from_file(config.labels_csv, config.labels_encoding)
+    return suspects.rows(table, names, classes)
 
 
 def findings(
@@ -207,6 +234,7 @@ def findings(
     parts: Optional[np.ndarray] = None,
     images: Optional[Callable[[Sequence[str]], Mapping[str, np.ndarray]]] = None,
     near_duplicates: Iterable[Sequence[str]] = (),
+    row_of: Optional[Callable[[str, str], Optional[int]]] = None,
 ) -> results.Findings:
     """What follows from the scores of N examples: areas, thresholds, and where they are from.
 
@@ -223,17 +251,13 @@ def findings(
       parts: [N], the fold of each example, where there are several.
       images: names of images -> the images, uint8 [H, W, 3] each.
       near_duplicates: names of images that are copies of one, group by group.
+      row_of: (image, class) -> the row of the label table, as `label_rows` gives it.
 
     Raises:
       UserError: a score is not finite.
     """
-    from cloudtf.data import tables
     from cloudtf.evaluation import evidence, pr_auc, results, suspects, thresholds
 
-    row_of = None
-    if config.labels_csv is not None:
-        table = tables.from_file(config.labels_csv, config.labels_encoding)
-        row_of = suspects.rows(table, names, classes)
     figures = pr_auc.score(labels, scores, classes)
     if figures.undefined:
         report(figures.warning(f"examples of {split}"))

@@ -166,7 +166,9 @@ def positives_for_precision(
 
     def would_do(number: int) -> bool:
         times = number / positives
-        sure = precision_confidence(right * times, np.floor(present * times), target)
+        # No more can be right than are found, also where a part of a find is left off.
+        found = np.floor(present * times)
+        sure = precision_confidence(np.minimum(right * times, found), found, target)
         return bool((sure >= confidence).any())
 
     while not would_do(high):

@@ -23,6 +23,7 @@ from cloudtf.evaluation.evaluate import (
     Evaluation,
     check_matches,
     findings,
+    label_rows,
     run_facts,
 )
 
@@ -77,6 +78,7 @@ def judge(config: EvaluateConfig) -> Evaluation:
     folds = folds_of(data.splits)
     _check_models(run_dir, config.data_dir, folds)
     results.check(config.output_dir or run_dir, SPLIT, False, data.classes)
+    row_of = label_rows(config, data.names(folds), data.classes)
     scored = {fold: _score(config, data, fold) for fold in folds}
     for fold, of in scored.items():
         path = files.join(fold_dir(run_dir, fold), f"predictions_{fold}.csv")
@@ -103,6 +105,7 @@ def judge(config: EvaluateConfig) -> Evaluation:
         np.repeat(np.arange(len(scored)), [len(of.names) for of in scored.values()]),
         stored.by_name(config.data_dir, data.manifest.joined(folds).shards, data.names(folds)),
         data.manifest.near_duplicates,
+        row_of,
     )
     facts = {
         "models": f"{len(folds)}, of {run_dir}",

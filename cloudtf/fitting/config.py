@@ -55,7 +55,7 @@ FitConfig.__doc__ = """The settings of `fit`: `output_dir`, `minutes`, and all o
 One that is None was not given: it is chosen by the machine and the photographs, or it has the
 default of its own command.
 
->>> FitConfig(output_dir="clouds", folds=5).minutes
+>>> FitConfig(output_dir="clouds", val_fraction=0.3).minutes
 20.0
 """
 

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any, Optional, Union
 
 from cloudtf import files, machine
-from cloudtf.data import label_frame, records, selection
+from cloudtf.data import imagefolder, label_frame, records, selection
 from cloudtf.data.convert import convert
 from cloudtf.data.convert_config import ConvertConfig
 from cloudtf.data.labels import LabelTable
@@ -74,7 +74,8 @@ def fit(
       labels: a label table's path, or a DataFrame as a table has it; None: a folder for each class,
         or the one table beside the photographs.
       config: a `FitConfig`, in place of `settings`.
-      **settings: `output_dir`, `minutes` and any setting of `ConvertConfig` and `TrainConfig`.
+      **settings: `output_dir`, `minutes` and the settings of `ConvertConfig` and `TrainConfig`, but
+        for folds, `find_rate`, and what is decided here (folders, `resume`, `max_minutes`).
 
     Raises:
       UserError: as convert, train, evaluate and export.
@@ -94,12 +95,11 @@ def fit(
     (12, 'clouds/run/report.html')
     """
     config = FitConfig(**settings) if config is None else config
-    for name in ("folds", "fold"):
-        if getattr(config, name) is not None:
+    for name in ("folds", "fold", "find_rate"):
+        if getattr(config, name) not in (None, False):
             raise UsageError(
-                f"{param(**{name: getattr(config, name)})}: this makes one model with a split to "
-                "judge it; for folds use `cloudtf convert`, `cloudtf train` and `cloudtf ensemble` "
-                "(docs/FOLDS.md)."
+                f"{param(**{name: getattr(config, name)})}: this makes one model, judged on one "
+                "split; use `cloudtf convert` and `cloudtf train` for that, one after the other."
             )
     files.make_dirs(config.output_dir)
     with FolderLock(config.output_dir, "job", "output_dir", keep=False):
@@ -130,16 +130,18 @@ class _Job:
             images_dir=images_dir,
             labels_csv=labels if isinstance(labels, str) else None,
             output_dir=self._records,
-            image_height=self._plan.size,
-            image_width=self._plan.size,
+            image_height=config.image_width or self._plan.size,
+            image_width=config.image_height or self._plan.size,
         )
 
     def run(self) -> Fitted:
         """Does what is left of the job."""
-        manifest = self._converted()
         self._keep_plan()
-        self._trained(manifest)
-        return self._finished()
+        try:
+            self._trained(self._converted())
+            return self._finished()
+        finally:  # Also the time of a start that is stopped counts.
+            self._keep_plan()
 
     def _seconds_left(self) -> float:
         spent = self._seconds_before + time.monotonic() - self._began
@@ -179,8 +181,9 @@ class _Job:
     def _table(self) -> LabelTable:
         """The photographs and their labels; a table beside them where they have none otherwise."""
         config, frame = self._convert, self._frame
-        if frame is not None:
-            return selection.examples(config, label_frame.table(frame))
+        given = imagefolder.of_settings(config) if frame is None else label_frame.table(frame)
+        if given is not None:
+            return selection.examples(config, given)
         if config.labels_csv is None and selection.is_unlabelled(config):
             assert config.images_dir is not None
             found = plans.find_labels(config.images_dir)

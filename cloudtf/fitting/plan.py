@@ -111,9 +111,11 @@ def choose(config: Any, has_accelerator: bool) -> tuple[Plan, Optional[str]]:
 
     usual = _ON_ACCELERATOR if has_accelerator else _ON_CPU
     if config.weights is not None:
-        model = config.model or (_FROM_NOTHING if config.weights == "none" else usual)[0]
-        return Plan(model, config.weights, usual[1]), None
-    candidates = [usual, _ON_CPU] if config.model is None else [(config.model, usual[1])]
+        model, size = _FROM_NOTHING if config.weights == "none" else usual
+        return Plan(config.model or model, config.weights, size), None
+    candidates = list(dict.fromkeys([usual, _ON_CPU]))
+    if config.model is not None:
+        candidates = [(config.model, usual[1])]
     for model, size in candidates:
         try:
             weights.fetch(model, "imagenet")

@@ -75,7 +75,7 @@ def training(
     else:
         fetch, dataset = _from_memory(source, part, changes), stream.batches(batch_size)
     dataset = dataset.map(fetch, num_parallel_calls=_calls(source, batch_size, cores))
-    if changes.of_images:
+    if changes.changes_images:
 
         @reading.plain
         def augmented(batch: Batch) -> Batch:
@@ -170,7 +170,7 @@ def _from_memory(
             images = reading.decode_batch(encoded, *source.image_shape)
         labels = tf.gather(table.labels, rows)
         if changes is not None:
-            masks = tf.gather(table.masks, rows) if changes.need_masks else None
+            masks = tf.gather(table.masks, rows) if changes.needs_masks else None
             labels = changes.labels(labels, keys, masks, source.image_shape)
         return Batch(images, labels, mask, keys)
 

@@ -33,7 +33,7 @@ class Changes:
     size: Optional[tuple[int, int]] = None
 
     @property
-    def of_images(self) -> bool:
+    def changes_images(self) -> bool:
         """Whether images are changed here."""
         return self.on_host and (self.ops.change_images or self.size is not None)
 
@@ -44,12 +44,12 @@ class Changes:
           images: uint8 [B, H, W, 3], as they were read.
           keys: int32 [B, 2], epoch and number of each example.
         """
-        if not self.of_images:
+        if not self.changes_images:
             return images
         return augment.augment(images, keys, ops=self.ops, seed=self.seed, size=self.size)
 
     @property
-    def need_masks(self) -> bool:
+    def needs_masks(self) -> bool:
         """Whether labels depend on where in the picture they are."""
         loses = bool(areas.LOSING & set(self.ops.augmentations))
         return self.has_masks and (self.ops.cutmixes or (loses and self.ops.label_share > 0))
@@ -66,15 +66,15 @@ class Changes:
         Args:
           labels: float32 [B, C], 0 or 1, or -1 where unknown.
           keys: int32 [B, 2], epoch and number of each example.
-          masks: string [B], the small masks; needed where `need_masks`.
+          masks: string [B], the small masks; needed where `needs_masks`.
           image_shape: (height, width) of the images.
         """
-        if not (self.ops.mixes or self.need_masks):
+        if not (self.ops.mixes or self.needs_masks):
             return labels
         size = self.size or image_shape
         mix = mixing.compiled_sample(self.ops, self.seed, keys, *size)
         share = mixing.own_share(mix, *size)
-        if not self.need_masks:
+        if not self.needs_masks:
             return mixing.labels(labels, mixing.partners(labels), share)
         left = areas.values(
             areas.dense(masks, labels), labels, keys, mix, self.ops, self.seed, image_shape, size

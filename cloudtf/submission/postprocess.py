@@ -212,7 +212,14 @@ def postprocess(config: PostprocessConfig) -> PostprocessResult:
 
         belief = labelled.belief(config, class_names)
         if config.calibration is not None:
-            scores = calibration.read(config.calibration).apply(scores, class_names)
+            found_calibration = calibration.read(config.calibration)
+            if set(found_calibration.classes) != set(class_names):
+                raise UserError(
+                    f"The classes of {config.predictions} ({listed(class_names)}) and of "
+                    f"{config.calibration} ({listed(found_calibration.classes)}) differ; take both "
+                    "from one model."
+                )
+            scores = found_calibration.apply(scores, class_names)
         every = np.tile(np.arange(len(class_names)), len(names))
         margins = expected_dice.margins(belief, scores.ravel(), every).reshape(scores.shape)
     rows = pairs.read(config.submission)

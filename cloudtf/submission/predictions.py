@@ -136,7 +136,9 @@ def read_truth(path: str) -> np.ndarray:
     for name in header[1:]:
         if not name.startswith(TRUTH):
             if TRUTH + name not in header:
-                raise UserError(f"{path} has no column {TRUTH + name!r}; make it again.")
+                raise UserError(
+                    f"{path} does not have the truth ({TRUTH}{name}); `cloudtf evaluate` writes it."
+                )
             columns.append(header.index(TRUTH + name))
     truth = np.empty((len(rows), len(columns)), np.int64)
     for index, (line, cells) in enumerate(rows):

@@ -290,6 +290,8 @@ def test_copies_may_be_only_reported_or_ignored(source, tmp_path, capsys):
     assert set(reported.near_duplicates) == GROUPS
     said = capsys.readouterr().out
     assert "in another split" in said and "near_duplicates='together' keeps copies" in said
+    assert run(source, tmp_path / "report", near_duplicates="report") == reported
+    assert "is complete already" in capsys.readouterr().out
     ignored = run(source, tmp_path / "ignore", near_duplicates="ignore")
     assert ignored.near_duplicates == ()
     assert "copies" not in capsys.readouterr().out

@@ -78,7 +78,7 @@ def test_a_better_model_is_told_and_worse_the_other_way_round():
     forth, back = difference(labels, one, other), difference(labels, other, one)
     assert forth.is_one and forth.low > 0 and back.is_one and back.high < 0
     assert forth.value == pytest.approx(-back.value)
-    assert forth.needs < 500
+    assert forth.images_needed < 500
     assert difference(labels, one, one).value == 0 and not difference(labels, one, one).is_one
 
 
@@ -86,7 +86,7 @@ def test_so_many_images_as_are_asked_for_show_the_difference_mostly():
     random = np.random.default_rng(4)
     labels, seen = labelled(random, 20_000)
     one, other = noisy(random, seen, 0.9), noisy(random, seen, 0.6)
-    needs = difference(labels, one, other).needs
+    needs = difference(labels, one, other).images_needed
     assert 100 < needs < 5000
     shown = 0
     for part in range(12):
@@ -103,7 +103,7 @@ def test_where_seeds_differ_more_than_recipes_no_number_of_images_helps():
     one = np.concatenate([noisy(random, seen, noise) for noise in (0.2, 1.8)])
     other = np.concatenate([noisy(random, seen, noise) for noise in (0.3, 1.7)])
     found = difference(labels, one, other)
-    assert not found.is_one and found.needs is None and found.seeds > 0
+    assert not found.is_one and found.images_needed is None and found.seeds > 0
     said = comparing.verdict({**found.__dict__, "is_one": False}, 2)
     assert said.endswith("No number of images would show it: more seeds would.")
 

@@ -217,6 +217,7 @@ def test_thresholds_of_averaged_ranks_are_of_averaged_ranks(fold_runs, tmp_path)
 def test_models_that_differ_are_refused(fold_runs, records_dir, tmp_path):
     save(tmp_path / "a.keras", 1)
     save(tmp_path / "other.keras", 2, classes=["Fish", "Flower", "Sugar", "Gravel"])
+    save(tmp_path / "b.keras", 5)
     save(tmp_path / "large.keras", 3, 64)
     save(tmp_path / "padded.keras", 4, aspect="pad")
     shutil.copy(tmp_path / "a.keras", tmp_path / "copy.keras")
@@ -230,6 +231,7 @@ def test_models_that_differ_are_refused(fold_runs, records_dir, tmp_path):
         (("a", "large"), "takes images of 32x32, and .*large.keras of 64x64; models are"),
         (("a", "padded"), "made with aspect=.stretch., and .*padded.keras with aspect=.pad.; mod"),
         (("a", "copy"), "a.keras and .*copy.keras are the same model; name each once"),
+        (("a", "b", "b"), "b.keras and .*b.keras are the same model; name each once"),
         (("a",), "made of two models or more; 1 is named in runs"),
         ((), "made of two models or more; 0 is named in runs"),
     ):

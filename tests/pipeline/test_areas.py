@@ -63,7 +63,7 @@ def small(full, labels):
 def relabelled(full, ops, labels=None):
     labels = labels_of(full) if labels is None else labels
     made = changes.Changes(ops, SEED, on_host=True, has_masks=True)
-    assert made.need_masks
+    assert made.needs_masks
     found = made.labels(
         tf.constant(labels), tf.constant(keys_of()), tf.constant(small(full, labels)),
         (HEIGHT, WIDTH),
@@ -289,6 +289,6 @@ def test_what_loses_nothing_needs_no_masks():
         {"augmentations": ("crop",), "label_share": 0.0},
         {"augmentations": (), "mixup": 0.4},
     ):
-        assert not changes.Changes(Augmentations(**options), 0, True, has_masks=True).need_masks
-    assert not changes.Changes(OPS, 0, True, has_masks=False).need_masks
+        assert not changes.Changes(Augmentations(**options), 0, True, has_masks=True).needs_masks
+    assert not changes.Changes(OPS, 0, True, has_masks=False).needs_masks
     assert set(areas.LOSING) <= set(cloudtf.pipeline.augmentations.NAMES)

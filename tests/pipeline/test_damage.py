@@ -431,7 +431,7 @@ def all_positive(folder):
 
 HERE = f"The shard .*{SHARD}"
 NO_EXAMPLES = "The split '{}' in .* has no examples"
-LEFT_OUT = "PR-AUC is undefined and left out of the mean for it"
+UNNOTED_DEFAULTS = "PR-AUC is undefined and left out of the mean for it"
 CASES = {
     "a missing shard": (remove, f"{HERE} is missing", [f"{HERE} is missing"]),
     "a truncated shard": (truncate, f"{HERE} has .* bytes", [f"{HERE} has .* bytes"]),
@@ -468,8 +468,14 @@ CASES = {
 NOTES = {
     "one example to train on": (one_to_train_on, "1 training examples are fewer than a batch of 8"),
     "fewer examples than a batch": (fewer_than_a_batch, "5 training examples are fewer than"),
-    "a class without positives": (no_positives, f"In val no example shows Fish: {LEFT_OUT}"),
-    "an all-positive class": (all_positive, f"In val every example shows Flower: {LEFT_OUT}"),
+    "a class without positives": (
+        no_positives,
+        f"In val no example shows Fish: {UNNOTED_DEFAULTS}",
+    ),
+    "an all-positive class": (
+        all_positive,
+        f"In val every example shows Flower: {UNNOTED_DEFAULTS}",
+    ),
 }
 
 
