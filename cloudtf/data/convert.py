@@ -89,6 +89,8 @@ def convert(config: ConvertConfig, labels: Optional[pd.DataFrame] = None) -> rec
     """
     if config.images_dir is None:
         return _verify(config)
+    if labels is not None:
+        _check_one_source(config)
     found = imagefolder.of_settings(config) if labels is None else label_frame.table(labels)
     _check_inputs(config, found is not None)
     write = _beam_writer(config) if config.engine == "beam" else _write
@@ -124,15 +126,20 @@ def convert(config: ConvertConfig, labels: Optional[pd.DataFrame] = None) -> rec
     return _verify(config) if config.verify else manifest
 
 
-def _check_inputs(config: ConvertConfig, has_frame: bool) -> None:
-    """Refuses settings that need labels where there are none, labels from two places, and a label
-    CSV with the place and name of something that a conversion makes."""
-    path = config.labels_csv
-    by_folders = config.label_format == FOLDERS
-    if has_frame and (path is not None or by_folders):
+def _check_one_source(config: ConvertConfig) -> None:
+    """Refuses settings that say where labels are beside a DataFrame of them."""
+    if config.labels_csv is not None or config.label_format == FOLDERS:
+        path = config.labels_csv
         other = param("labels_csv") if path is not None else param(label_format=FOLDERS)
         raise UsageError(f"Give either labels or {other}.")
-    if path is None and not by_folders and not has_frame:
+
+
+def _check_inputs(config: ConvertConfig, has_table: bool) -> None:
+    """Refuses settings that need labels where there are none, and a label CSV with the place and
+    name of something that a conversion makes."""
+    path = config.labels_csv
+    by_folders = config.label_format == FOLDERS
+    if path is None and not by_folders and not has_table:
         for name in ("folds", "split_column", "group_column", "classes"):
             if getattr(config, name):
                 raise UsageError(

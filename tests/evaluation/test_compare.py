@@ -164,7 +164,8 @@ def test_what_cannot_be_compared_is_named(tables, tmp_path):
     text = (tables / "b0.csv").read_text()
     changes = {
         "other images": (r"\n17\.jpg", "\nother.jpg"),
-        "other labels": (r"(\n17\.jpg.*,)[01]\n", r"\g<1>-1\n"),
+        "other labels": (r"(\n17\.jpg.*,)[01]\n", r"\g<1>\n"),
+        "has '-1' as a truth": (r"(\n17\.jpg.*,)[01]\n", r"\g<1>-1\n"),
         "only models of the same classes": ("Fish", "Perch"),
         "does not have the truth": ("truth:Fish", "truth:Perch"),
     }
