@@ -38,6 +38,7 @@ Conversion: images to shards, on one machine or many, continued after a kill.
   likeness        whether one photograph is a copy of another, turned, flipped or cropped
   near_duplicates finds the copies among many photographs
   copies          keeps copies in one split
+  photograph_table what is known of photographs beside their labels: groups, kept columns
   summary         what is said in the end
   progress        what of a conversion is in place, and whether another may go on from it
   relabel         records that are there, with labels by a model

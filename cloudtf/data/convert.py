@@ -25,6 +25,7 @@ from cloudtf.data import (
     imagefolder,
     label_frame,
     masks,
+    photograph_table,
     records,
     selection,
     shards,
@@ -91,39 +92,64 @@ def convert(config: ConvertConfig, labels: Optional[pd.DataFrame] = None) -> rec
         return _verify(config)
     if labels is not None:
         _check_one_source(config)
-    found = imagefolder.of_settings(config) if labels is None else label_frame.table(labels)
-    _check_inputs(config, found is not None)
+    given = imagefolder.of_settings(config) if labels is None else label_frame.table(labels)
+    _check_inputs(config, given is not None)
     write = _beam_writer(config) if config.engine == "beam" else _write
-    table = selection.examples(config, found)
-    first = _plans(config, table)  # As if no photograph were a copy of another.
+    table = selection.examples(config, given)
+    before_copies = _plans(config, table)
     files.make_dirs(config.output_dir)
     with FolderLock(config.output_dir, "conversion", "output_dir", keep=False):
-        known = None if config.overwrite else copies.known(config.output_dir, table.names)
-        plans = first
-        if known and config.near_duplicates == "together":
-            plans = _plans(config, table, known)
-        common = _settings(config, table, first, plans)
+        # Of a set that is there it is known which photographs are copies.
+        groups = None if config.overwrite else copies.known(config.output_dir, table.names)
+        plans = before_copies
+        if groups and config.near_duplicates == "together":
+            plans = _plans(config, table, groups)
+        common = _settings(config, table, before_copies, plans)
         journal = Journal(config.output_dir, common, config.overwrite)
         if journal.complete:
             report(
                 f"{config.output_dir} is complete already; {param(overwrite=True)} makes it anew."
             )
             manifest = records.read_manifest(config.output_dir)
+            _keep_columns(config, table, plans, journal)
         else:
-            size = config.image_height, config.image_width
-            for note in first_look.notes(config.images_dir, table.names, *size, config.aspect):
-                report(note)
-            searches = known is None and config.near_duplicates != "ignore"
-            write(config, table, plans, journal)
-            if searches:
-                known = copies.find(config.output_dir, plans, journal.written, table.names)
-                plans = _keep_together(config, table, plans, known, journal)
-            manifest = _manifest(config, table, plans, journal, known or ())
-            journal.finish(manifest)
+            manifest = _make(config, table, plans, groups, journal, write)
     report("\n".join(summary.tables(manifest)))
     for note in summary.classes_missing(manifest):
         report(note)
     return _verify(config) if config.verify else manifest
+
+
+def _make(
+    config: ConvertConfig,
+    table: LabelTable,
+    plans: list[shards.ShardPlan],
+    groups: Optional[list[list[int]]],
+    journal: Journal,
+    write: Callable[..., None],
+) -> records.Manifest:
+    """Makes what is not in place yet, and says that all is.
+
+    Args:
+      config: the settings of the conversion.
+      table: the photographs, which all indices stand for.
+      plans: all shards of the set.
+      groups: photographs that are copies of one, two or more in a group; None: to be looked for.
+      journal: what is in place.
+      write: `_write`, or the same by a Beam job.
+    """
+    assert config.images_dir is not None
+    size = config.image_height, config.image_width
+    for note in first_look.notes(config.images_dir, table.names, *size, config.aspect):
+        report(note)
+    write(config, table, plans, journal)
+    if groups is None and config.near_duplicates != "ignore":
+        groups = copies.find(config.output_dir, plans, journal.written, table.names)
+        plans = _keep_together(config, table, plans, groups, journal)
+    manifest = _manifest(config, table, plans, journal, groups or ())
+    _keep_columns(config, table, plans, journal)
+    journal.finish(manifest)
+    return manifest
 
 
 def _check_one_source(config: ConvertConfig) -> None:
@@ -140,11 +166,18 @@ def _check_inputs(config: ConvertConfig, has_table: bool) -> None:
     path = config.labels_csv
     by_folders = config.label_format == FOLDERS
     if path is None and not by_folders and not has_table:
-        for name in ("folds", "split_column", "group_column", "classes"):
+        for name in ("folds", "split_column", "group_column", "classes", "keep_columns"):
             if getattr(config, name):
                 raise UsageError(
                     f"{param(name)} needs {param('labels_csv')}, or {param(label_format=FOLDERS)}."
                 )
+    if config.group_column is not None or config.keep_columns:
+        files.check_output(
+            files.join(config.output_dir, photograph_table.NAME),
+            "written by a conversion",
+            photograph_table.is_table,
+            setting="output_dir",
+        )
     if isinstance(path, str) and not files.is_remote(path):
         made = (records.MANIFEST_NAME, *filter(is_shard, [files.basename(path)]))
         if any(files.same_file(files.join(config.output_dir, name), path) for name in made):
@@ -204,12 +237,16 @@ def _record_size(config: ConvertConfig) -> int:
 def _settings(
     config: ConvertConfig,
     table: LabelTable,
-    first: list[shards.ShardPlan],
+    before_copies: list[shards.ShardPlan],
     plans: list[shards.ShardPlan],
 ) -> dict[str, Any]:
     """What another conversion must have in common to go on from this one, by name.
 
-    `first` is the plan before anything is known of copies, `plans` that of the shards.
+    Args:
+      config: the settings of the conversion.
+      table: the photographs and their labels.
+      before_copies: the shards as they are planned where no photograph is a copy of another.
+      plans: the shards as they are made.
     """
     assert config.images_dir is not None
     common = settings.lasting(config)
@@ -222,7 +259,7 @@ def _settings(
     common[PHOTOGRAPHS] = _photographs(config.images_dir, table, plans)
     digest = hashlib.sha256(json.dumps([table.classes, table.names]).encode())
     digest.update(table.labels.tobytes())
-    digest.update(json.dumps([dataclasses.astuple(plan) for plan in first]).encode())
+    digest.update(json.dumps([dataclasses.astuple(plan) for plan in before_copies]).encode())
     if table.masks:
         for index in range(len(table.names)):
             digest.update(json.dumps(table.masks_of(index)).encode())
@@ -369,6 +406,31 @@ def _manifest(
         aspect=config.aspect,
         near_duplicates=tuple(tuple(table.names[index] for index in group) for group in groups),
     )
+
+
+def _keep_columns(
+    config: ConvertConfig, table: LabelTable, plans: list[shards.ShardPlan], journal: Journal
+) -> None:
+    """Writes what is kept of the photographs in the records beside their labels, if anything is."""
+    if config.group_column is None and not config.keep_columns:
+        return
+    kept = [
+        (plan.split, index)
+        for plan in plans
+        for index in plan.examples
+        if table.names[index] not in journal.written[plan.name].skipped
+    ]
+    kept.sort(key=lambda entry: entry[1])
+    cells = {name: [cell[index] for _, index in kept] for name, cell in table.columns.items()}
+    text = photograph_table.text(
+        [table.names[index] for _, index in kept],
+        [split for split, _ in kept],
+        None if config.group_column is None else cells[config.group_column],
+        {name: cells[name] for name in config.keep_columns},
+    )
+    path = files.join(config.output_dir, photograph_table.NAME)
+    if not files.exists(path) or files.read_bytes(path) != text.encode():
+        files.write_text(path, text)
 
 
 def _counts(classes: Sequence[str], which: np.ndarray) -> dict[str, int]:

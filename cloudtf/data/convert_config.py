@@ -8,6 +8,7 @@ from typing import Optional
 
 from cloudtf.data.aspect import ASPECTS
 from cloudtf.data.labels import FOLDERS, FORMATS
+from cloudtf.data.photograph_table import NAME, OWN
 from cloudtf.errors import UsageError, param
 from cloudtf.settings import REQUIRED, Settings, setting
 
@@ -117,6 +118,10 @@ class ConvertConfig(Settings):
         "Columns that hold the classes: columns of yes and no, or columns of class names.",
     )
     ignore_columns: tuple[str, ...] = _about_labels((), "Columns that hold no classes.")
+    keep_columns: tuple[str, ...] = _about_labels(
+        (),
+        f"Columns to keep in {NAME}, such as site,date: evaluations are divided by them too.",
+    )
     label_separator: Optional[str] = _about_labels(
         None,
         "Separator of the classes in a cell: space, comma, semicolon, bar, tab, newline, "
@@ -221,6 +226,18 @@ class ConvertConfig(Settings):
             raise UsageError(
                 f"{param('split_column')} decides the splits alone: leave out {param('folds')} and "
                 f"{param('group_column')}."
+            )
+        both = sorted({*self.keep_columns} & {*self.label_columns})
+        if both:
+            raise UsageError(
+                f"{both[0]!r} is in {param('keep_columns')} and in {param('label_columns')}; a "
+                "column that is kept holds no classes, so give it once."
+            )
+        own = sorted({*self.keep_columns} & {*OWN})
+        if own:
+            raise UsageError(
+                f"{param(keep_columns=own[0])} would be a second column {own[0]} in {NAME}; "
+                "rename it in the table of labels."
             )
         if self.labels_csv is not None and self.label_format == FOLDERS:
             raise UsageError(f"{param(label_format=FOLDERS)} takes no {param('labels_csv')}.")

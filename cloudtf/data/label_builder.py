@@ -38,7 +38,7 @@ class TableBuilder:
     """Collects images, the classes that their rows mention, and the problems."""
 
     def __init__(self, source: Table, options: Options, names: Optional[ImageNames]) -> None:
-        self.source, self.names, self.columns = source, names, options.columns
+        self.source, self.names, self.columns = source, names, options.further_columns
         self.replaces = options.class_characters == "replace"
         self.fixed = bool(options.classes)
         # Whether the user has said which columns are of classes.
@@ -123,8 +123,9 @@ class TableBuilder:
         name = raw.strip()
         number = self.images.get(name)
         if number is not None:
-            if self.columns and self._extra[number] != tuple(cells[i] for i in self._extra_at):
-                reason = f"puts {name} in another {' or '.join(self.columns)} than"
+            others = self._others(number, cells) if self.columns else []
+            if others:
+                reason = f"gives {name} another {' and '.join(others)} than"
                 self.problem(name, row, f"{reason} row {self.first_rows[number]}")
                 return None
             return number, name
@@ -145,6 +146,11 @@ class TableBuilder:
             extra = tuple(cells[i] for i in self._extra_at)
             self._extra.append(self._extra_kinds.setdefault(extra, extra))
         return number, name
+
+    def _others(self, number: int, cells: list[str]) -> list[str]:
+        """The further columns in which a row has something else than the first of its image."""
+        known = zip(self.columns, self._extra[number], self._extra_at)
+        return [column for column, cell, index in known if cells[index] != cell]
 
     def mention(self, image: tuple[int, str], row: int, class_name: str, value: int) -> bool:
         """Notes a class of an image; False, and a problem, if it cannot be one or is not listed.

@@ -13,7 +13,7 @@ import time
 from typing import Any, Optional
 
 from cloudtf import files
-from cloudtf.data import records, shards, tasks
+from cloudtf.data import photograph_table, records, shards, tasks
 from cloudtf.data.convert_config import ConvertConfig
 from cloudtf.errors import UserError, param
 from cloudtf.reporter import report
@@ -22,11 +22,9 @@ JOURNAL_NAME = ".convert_progress.json"
 # Rewriting the journal after each of very many small shards would cost more than remaking a few.
 _SECONDS_BETWEEN_SAVES = 0.5
 
+_NAMES = (records.MANIFEST_NAME, photograph_table.NAME, JOURNAL_NAME)
 # What `files.replacing` calls a file that a killed run did not finish.
-_LEFTOVER = (
-    rf"\.?({shards.NAME_PATTERN}|{re.escape(records.MANIFEST_NAME)}|{re.escape(JOURNAL_NAME)})"
-    r"\.\d+\.tmp(\.\w+)?"
-)
+_LEFTOVER = rf"\.?({'|'.join([shards.NAME_PATTERN, *map(re.escape, _NAMES)])})\.\d+\.tmp(\.\w+)?"
 
 _SAME_LABELS = "examples_sha256"
 # In the settings: shard -> a digest of its photographs; null where they are remote.
@@ -198,9 +196,11 @@ class Journal:
                 )
 
     def _clear(self) -> None:
-        """Removes the set that is there: manifest, journal, tasks and shards."""
+        """Removes the set that is there: its tables, tasks and shards."""
         files.remove(self._path(records.MANIFEST_NAME))
         files.remove(self._path(JOURNAL_NAME))
+        if photograph_table.is_there(self.data_dir):
+            files.remove(self._path(photograph_table.NAME))
         self._clear_working_files()
         for name in files.list_dir(self.data_dir):
             if is_shard(name):

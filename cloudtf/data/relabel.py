@@ -9,7 +9,7 @@ from typing import Mapping, Sequence
 import numpy as np
 
 from cloudtf import files, machine
-from cloudtf.data import masks, records, shards, tfrecord
+from cloudtf.data import masks, photograph_table, records, shards, tfrecord
 from cloudtf.data.labels import UNKNOWN, classes_with, combination
 from cloudtf.errors import UserError
 
@@ -78,7 +78,9 @@ def write_split(
 
 
 def copy_shards(source_dir: str, manifest: records.Manifest, target_dir: str) -> None:
-    """Puts the shards of a set into another folder too; on one disk they take no room there.
+    """Puts the shards of a set into another folder too, with what is known of its photographs.
+
+    On one disk the shards take no room there.
 
     Raises:
       UserError: a shard cannot be read or written.
@@ -92,6 +94,9 @@ def copy_shards(source_dir: str, manifest: records.Manifest, target_dir: str) ->
                 os.link(source, target)  # Shards are replaced, never changed.
             except OSError:
                 files.write_bytes(target, files.read_bytes(source))
+    if photograph_table.is_there(source_dir):
+        source, target = (files.join(at, photograph_table.NAME) for at in (source_dir, target_dir))
+        files.write_bytes(target, files.read_bytes(source))
 
 
 def _record(path: str, framed: bytes) -> bytes:

@@ -81,6 +81,7 @@ def _options(config: ConvertConfig, by_folders: bool) -> Options:
         label_format="rows" if by_folders else config.label_format,
         classes=config.classes,
         columns=tuple(column for column in columns if column is not None),
+        kept=config.keep_columns,
         image_column=config.image_column,
         label_columns=config.label_columns,
         label_separator="none" if by_folders else config.label_separator,

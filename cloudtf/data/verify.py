@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Collection, Iterable, Iterator
 
 from cloudtf import bars, files, machine
-from cloudtf.data import images, masks, records, tfrecord
+from cloudtf.data import images, masks, photograph_table, records, tfrecord
 from cloudtf.data.labels import UNKNOWN, classes_with, combination
 from cloudtf.errors import UserError, param, reason
 from cloudtf.reporter import report
@@ -107,6 +107,14 @@ def problems(
                 unread.discard(shard.name)
             except UserError as error:
                 yield Problem(str(error))
+    try:
+        known = photograph_table.read(data_dir, manifest)
+        made = {name: s for name, s in seen.items() if not s.startswith(records.PSEUDO)}
+        wrong_table = photograph_table.problem(data_dir, known, made)
+    except UserError as error:
+        wrong_table = str(error)
+    if wrong_table is not None:
+        yield Problem(wrong_table)
     for split in manifest.splits.values():
         counted = counts[split.name]
         whole = not any(shard.name in unread for shard in split.shards)

@@ -28,7 +28,7 @@ BINS = 15
 _LEAST_IN_BIN = 10
 # Fewer positives or negatives make no calibration.
 _LEAST = 10
-_PARTS = 5
+_FOLDS = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +48,7 @@ def fit(
     labels: np.ndarray,
     scores: np.ndarray,
     class_names: Sequence[str],
-    parts: Optional[np.ndarray] = None,
+    fit_folds: Optional[np.ndarray] = None,
     seed: int = 0,
 ) -> Calibrated:
     """Fits the calibration of every class.
@@ -57,9 +57,9 @@ def fit(
       labels: [N, C], 0 or 1; -1 where it is not known, which leaves the image out of that class.
       scores: [N, C], probabilities.
       class_names: C distinct names, in the order of the columns.
-      parts: [N], which of some parts each image belongs to, such as its fold, or a part that keeps
-        groups together: an image is judged by what the other parts gave. Drawn where not given.
-      seed: keys the draw of the parts; any whole number from 0.
+      fit_folds: [N], the fold of each image, groups kept together: an image is judged by what the
+        other folds gave. Drawn where not given.
+      seed: keys the draw of the folds; any whole number from 0.
 
     >>> random = np.random.default_rng(0)
     >>> truth = random.random((5000, 1))
@@ -71,13 +71,13 @@ def fit(
     0.2
     """
     labels, scores = np.asarray(labels), np.asarray(scores, np.float64)
-    if parts is None:
-        parts = np.random.default_rng(seed).permutation(len(labels)) % _PARTS
+    if fit_folds is None:
+        fit_folds = np.random.default_rng(seed).permutation(len(labels)) % _FOLDS
     classes, columns = {}, scores.copy()
     for index, name in enumerate(class_names):
         known = labels[:, index] >= 0
         truth, given = labels[known, index] > 0, scores[known, index]
-        method, crossed = _choose(truth, given, np.asarray(parts)[known])
+        method, crossed = _choose(truth, given, np.asarray(fit_folds)[known])
         columns[known, index] = crossed
         # An image whose label is not known was not fitted on either.
         classes[name] = _FITS[method](truth, given)
@@ -198,17 +198,17 @@ def _folded_mean(gap: np.ndarray, spread: np.ndarray) -> np.ndarray:
     return peak + gap * (1 - 2 * ndtr(-at))
 
 
-def _choose(truth: np.ndarray, scores: np.ndarray, parts: np.ndarray) -> tuple[str, np.ndarray]:
+def _choose(truth: np.ndarray, scores: np.ndarray, fit_folds: np.ndarray) -> tuple[str, np.ndarray]:
     """The method of one class, and its images' scores by what was fitted without them."""
     best, chosen = "none", scores
-    if min(truth.sum(), (~truth).sum()) < _LEAST or len(np.unique(parts)) < 2:
+    if min(truth.sum(), (~truth).sum()) < _LEAST or len(np.unique(fit_folds)) < 2:
         return best, chosen
     errors = (scores - truth) ** 2
     least = errors.mean()
     for method in ("temperature", "isotonic"):
         crossed = scores.copy()
-        for part in np.unique(parts):
-            others = parts != part
+        for fold in np.unique(fit_folds):
+            others = fit_folds != fold
             entry = _FITS[method](truth[others], scores[others])
             crossed[~others] = calibration.apply(entry, scores[~others])
         gain = errors - (crossed - truth) ** 2

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from typing import TYPE_CHECKING, Any, Iterable, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Optional, Sequence
 
 import numpy as np
 
 from cloudtf import files
-from cloudtf.data import records
+from cloudtf.data import photograph_table, records
 from cloudtf.errors import UsageError, UserError, param
 from cloudtf.evaluation import out_of_fold
 from cloudtf.evaluation.evaluate import EvaluateConfig, findings
@@ -183,12 +183,15 @@ def ensemble(config: EnsembleConfig) -> EnsembleResult:
     return EnsembleResult(path, paths, _judge(config, path, weights, members, held_out))
 
 
-def _near_duplicates(data_dir: str) -> Iterable[Sequence[str]]:
-    """The copies among the photographs, by name; none where the records are elsewhere."""
+def _photographs(data_dir: str) -> photograph_table.Photographs:
+    """What is known of the photographs; nothing where the records are elsewhere."""
     if not files.exists(files.join(data_dir, records.MANIFEST_NAME)):
-        report(f"Note: {data_dir} is not here, so intervals take copies of photographs for others.")
-        return ()
-    return records.read_manifest(data_dir).near_duplicates
+        report(
+            f"Note: {data_dir} is not here, so intervals take photographs that belong together, "
+            "such as copies, for others."
+        )
+        return photograph_table.Photographs()
+    return photograph_table.read(data_dir, records.read_manifest(data_dir))
 
 
 def _check_output(config: EnsembleConfig) -> None:
@@ -357,8 +360,8 @@ def _judge(
         np.stack([first[name][1] for name in names]),
         np.mean([[of[name][0] for name in names] for of in by_run.values()], axis=0),
         source,
-        parts=np.unique([fold_of[name] for name in names], return_inverse=True)[1].reshape(-1),
-        near_duplicates=_near_duplicates(data),
+        fit_folds=np.unique([fold_of[name] for name in names], return_inverse=True)[1].reshape(-1),
+        known=_photographs(data),
     )
     facts = {"models": ", ".join(m.path for m in members), "records": data}
     title = f"cloudtf: {len(members)} models as one, scores out of fold"

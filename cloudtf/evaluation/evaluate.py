@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Mapping, Optional, Sequence
 
 from cloudtf import files
-from cloudtf.data import records
+from cloudtf.data import photograph_table, records
 from cloudtf.data.records import ON_BAD_RECORD
 from cloudtf.errors import UsageError, UserError, param
 from cloudtf.reporter import report
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     import numpy as np
 
     from cloudtf.evaluation import results
+
+
+NOTHING_KNOWN = photograph_table.Photographs()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,7 +189,7 @@ def judge(config: EvaluateConfig) -> Evaluation:
         scored.scores,
         source,
         images=stored.by_name(config.data_dir, data.manifest.split(split).shards, names),
-        near_duplicates=data.manifest.near_duplicates,
+        known=data.photographs,
         row_of=row_of,
     )
     facts = {"model": path, "records": config.data_dir, "split": split, "tta": str(config.tta)}
@@ -224,16 +227,16 @@ def label_rows(
 def findings(
     config: EvaluateConfig,
     split: str,
-    apart: bool,
+    other_split: bool,
     classes: Sequence[str],
     names: Sequence[str],
     labels: np.ndarray,
     scores: np.ndarray,
     source: Mapping[str, Any],
     more: Optional[Mapping[str, Any]] = None,
-    parts: Optional[np.ndarray] = None,
+    fit_folds: Optional[np.ndarray] = None,
     images: Optional[Callable[[Sequence[str]], Mapping[str, np.ndarray]]] = None,
-    near_duplicates: Iterable[Sequence[str]] = (),
+    known: photograph_table.Photographs = NOTHING_KNOWN,
     row_of: Optional[Callable[[str, str], Optional[int]]] = None,
 ) -> results.Findings:
     """What follows from the scores of N examples: areas, thresholds, and where they are from.
@@ -241,16 +244,16 @@ def findings(
     Args:
       config: says what thresholds are wanted.
       split: the name of the split that the examples are, such as `val`.
-      apart: whether the model was validated on others.
+      other_split: whether the model was validated on another one.
       classes: the C class names, in label order.
       names: the N image names.
       labels: [N, C], 0 or 1.
       scores: [N, C], probabilities.
       source: what `thresholds.json` says of the model and the data.
       more: further keys of `metrics.json`, such as the scores of each fold.
-      parts: [N], the fold of each example, where there are several.
+      fit_folds: [N], the fold of each example, where there are several.
       images: names of images -> the images, uint8 [H, W, 3] each.
-      near_duplicates: names of images that are copies of one, group by group.
+      known: what is known of the images beside their labels: which belong together.
       row_of: (image, class) -> the row of the label table, as `label_rows` gives it.
 
     Raises:
@@ -263,13 +266,13 @@ def findings(
         report(figures.warning(f"examples of {split}"))
     return results.Findings(
         split=split,
-        apart=apart,
+        other_split=other_split,
         classes=classes,
         names=names,
         labels=labels,
         scores=scores,
         evidence=evidence.gather(
-            labels, scores, classes, figures, parts, evidence.groups_of(names, near_duplicates)
+            labels, scores, classes, figures, fit_folds, known.shared_groups(names)
         ),
         chosen=thresholds.choose_thresholds(
             labels,
@@ -288,7 +291,7 @@ def findings(
             "confidence": config.confidence,
         },
         more=more or {},
-        suspects=[] if apart else suspects.find(labels, scores, names, classes, row_of),
+        suspects=[] if other_split else suspects.find(labels, scores, names, classes, row_of),
         images=images,
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Iterable, Optional, Sequence
+from typing import Optional, Sequence
 
 import numpy as np
 
@@ -41,7 +41,7 @@ def gather(
     scores: np.ndarray,
     class_names: Sequence[str],
     figures: pr_auc.PrAuc,
-    parts: Optional[np.ndarray] = None,
+    fit_folds: Optional[np.ndarray] = None,
     groups: Optional[Sequence] = None,
 ) -> Evidence:
     """Measures a model's scores, calibrates them, and draws intervals for everything.
@@ -51,16 +51,16 @@ def gather(
       scores: [N, C], probabilities.
       class_names: C distinct names, in the order of the columns.
       figures: the areas of each class.
-      parts: [N], the fold of each image where there are folds, see `calibration.fit`.
+      fit_folds: [N], the fold of each image where there are folds, see `calibration.fit`.
       groups: the group of each image where images belong together, see `bootstrap.Resamples`.
     """
     labels, scores = np.asarray(labels), np.asarray(scores, np.float64)
     count = bootstrap.affordable(labels)
     resamples = bootstrap.Resamples(len(labels), SEED, count, groups)
-    if parts is None and groups is not None:
+    if fit_folds is None and groups is not None:
         # Images of a group are alike: none is judged by what the others gave.
-        parts = np.unique(np.asarray(groups), return_inverse=True)[1].reshape(-1) % 5
-    calibrated = calibration.fit(labels, scores, class_names, parts, SEED)
+        fit_folds = np.unique(np.asarray(groups), return_inverse=True)[1].reshape(-1) % 5
+    calibrated = calibration.fit(labels, scores, class_names, fit_folds, SEED)
     measures: Measures = {
         "pr_auc": dict(figures.pr_auc),
         "average_precision": dict(figures.average_precision),
@@ -89,27 +89,6 @@ def gather(
             measure, by_class["mean"], mean_draws, int(positives.sum())
         )
     return Evidence(measures, found, resamples, calibrated)
-
-
-def groups_of(
-    names: Sequence[str], near_duplicates: Iterable[Sequence[str]]
-) -> Optional[list[str]]:
-    """The group of each image: near duplicates belong together, any other image is its own.
-
-    Args:
-      names: the N names of the images.
-      near_duplicates: the names of the images of each group, as `dataset.json` has them; they may
-        name other images too.
-
-    Returns:
-      N names of groups; None where no two of the images belong together.
-
-    >>> groups_of(["a.jpg", "b.jpg", "c.jpg"], [["z.jpg", "c.jpg", "a.jpg"]])
-    ['z.jpg', 'b.jpg', 'z.jpg']
-    """
-    first = {name: group[0] for group in near_duplicates for name in group}
-    groups = [first.get(name, name) for name in names]
-    return groups if len(set(groups)) < len(names) else None
 
 
 def _interval(measure: str, value: float, draws: np.ndarray, positives: int) -> list[float]:

@@ -11,7 +11,7 @@ from typing import Iterator, NamedTuple, Optional, Union
 
 import numpy as np
 
-from cloudtf import files, machine
+from cloudtf import csv_files, files, machine
 from cloudtf.data import images, sources
 from cloudtf.data.labels import ENDINGS, Problem, check_name, escaped
 from cloudtf.errors import UserError, param, reason
@@ -192,7 +192,7 @@ def skipped_path(output: str) -> str:
 
 def check_skipped(output: str) -> None:
     """Refuses to replace a file with the name of the list that is none; UserError."""
-    start = predictions.table_text(_COLUMNS, []).encode()
+    start = csv_files.text(_COLUMNS, []).encode()
     files.check_output(
         skipped_path(output),
         "a list of skipped images",
@@ -218,9 +218,7 @@ def write(output: str, table: str, skipped: list[Problem]) -> None:
     with contextlib.ExitStack() as moves:  # The last one entered is moved first: the table.
         if skipped:
             rows = [(problem.file, problem.reason) for problem in sorted(skipped)]
-            _fill(
-                moves.enter_context(files.replacing(path)), predictions.table_text(_COLUMNS, rows)
-            )
+            _fill(moves.enter_context(files.replacing(path)), csv_files.text(_COLUMNS, rows))
         _fill(moves.enter_context(files.replacing(output)), table)
         files.remove(path)
 

@@ -48,7 +48,7 @@ class Findings:
 
     Attributes:
       split: the name of the split, such as `val`.
-      apart: whether the model was validated on another split.
+      other_split: whether the model was validated on another split.
       classes: the C class names, in label order.
       names: the N image names, in the order of the rows below.
       labels: float32 [N, C], 0, 1 or -1 (unknown).
@@ -62,7 +62,7 @@ class Findings:
     """
 
     split: str
-    apart: bool
+    other_split: bool
     classes: Sequence[str]
     names: Sequence[str]
     labels: np.ndarray
@@ -95,47 +95,47 @@ class Findings:
 
     def file(self, stem: str, extension: str) -> str:
         """The name of one of the files."""
-        return _name(self.split, self.apart, stem, extension)
+        return _name(self.split, self.other_split, stem, extension)
 
     def picture(self, kind: str, class_name: str) -> str:
         """The name of one of the pictures of a class: of its `pr_curve` or its `reliability`."""
-        return _picture(self.split, self.apart, kind, class_name)
+        return _picture(self.split, self.other_split, kind, class_name)
 
 
-def _name(split: str, apart: bool, stem: str, extension: str) -> str:
-    return f"{stem}_{split}{extension}" if apart else f"{stem}{extension}"
+def _name(split: str, other_split: bool, stem: str, extension: str) -> str:
+    return f"{stem}_{split}{extension}" if other_split else f"{stem}{extension}"
 
 
-def _picture(split: str, apart: bool, kind: str, class_name: str) -> str:
+def _picture(split: str, other_split: bool, kind: str, class_name: str) -> str:
     # No split has a dot in its name: so no two of these are the same.
-    return f"{kind}{f'.{split}.' if apart else '_'}{plots.slug(class_name)}.png"
+    return f"{kind}{f'.{split}.' if other_split else '_'}{plots.slug(class_name)}.png"
 
 
 _PICTURES = ("pr_curve", "reliability")
 
 
-def check(folder: str, split: str, apart: bool, classes: Sequence[str]) -> None:
+def check(folder: str, split: str, other_split: bool, classes: Sequence[str]) -> None:
     """Refuses a folder in which a file of another kind has the name of one that will be written.
 
     Args:
       folder: where the files will go.
       split: the name of the split, such as `val`.
-      apart: whether the model was validated on another split.
+      other_split: whether the model was validated on another split.
       classes: the C class names.
 
     Raises:
       UserError: naming the file.
     """
-    name = functools.partial(_name, split, apart)
+    name = functools.partial(_name, split, other_split)
     kinds: dict[str, Callable[[bytes], bool]] = {
         name("metrics", ".json"): lambda content: b'"average_precision"' in content,
         name("thresholds", ".json"): lambda content: b'"threshold"' in content,
         name("calibration", ".json"): lambda content: b'"method"' in content,
         f"predictions_{split}.csv": predictions.is_table,
         name("report", ".html"): lambda content: b"<title>cloudtf" in content,
-        **({} if apart else {_SUSPECTS: suspects.is_table, _SHEET: plots.is_picture}),
+        **({} if other_split else {_SUSPECTS: suspects.is_table, _SHEET: plots.is_picture}),
         **{
-            _picture(split, apart, kind, one): plots.is_picture
+            _picture(split, other_split, kind, one): plots.is_picture
             for kind in _PICTURES
             for one in classes
         },
@@ -191,7 +191,7 @@ def _write(
         findings.classes,
         findings.labels,
     )
-    if not findings.apart:
+    if not findings.other_split:
         text = suspects.table(findings.suspects)
         files.write_text(os.path.join(work, _SUSPECTS), text)
     pictures = {}
@@ -269,6 +269,6 @@ def _former(folder: str, findings: Findings) -> list[str]:
         findings.file("calibration", ".json"),
         f"predictions_{findings.split}.csv",
         findings.file("report", ".html"),
-        *(() if findings.apart else (_SUSPECTS, _SHEET)),
+        *(() if findings.other_split else (_SUSPECTS, _SHEET)),
         *(findings.picture(kind, name) for kind in _PICTURES for name in classes),
     ]

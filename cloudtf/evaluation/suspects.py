@@ -19,10 +19,10 @@ from typing import Callable, Mapping, NamedTuple, Optional, Sequence
 
 import numpy as np
 
+from cloudtf import csv_files
 from cloudtf.data.image_names import ImageNames, Splitter
 from cloudtf.data.tables import Table
 from cloudtf.evaluation import sheet
-from cloudtf.submission import predictions
 
 COLUMNS = ("Image", "class", "label", "probability", "row")
 # On the sheet.
@@ -151,7 +151,7 @@ def table(suspects: Sequence[Suspect]) -> str:
         (s.image, s.class_name, s.label, round(s.probability, 4), "" if s.row is None else s.row)
         for s in suspects
     ]
-    return predictions.table_text(COLUMNS, cells)
+    return csv_files.text(COLUMNS, cells)
 
 
 def is_table(content: bytes) -> bool:

@@ -7,6 +7,7 @@ made in `batching.py`.
 from __future__ import annotations
 
 import contextlib
+import functools
 import tempfile
 import warnings
 import weakref
@@ -15,7 +16,7 @@ from typing import Iterator, Optional, Sequence, Union
 import tensorflow as tf
 
 from cloudtf import machine
-from cloudtf.data import records, salvage
+from cloudtf.data import photograph_table, records, salvage
 from cloudtf.errors import UsageError, UserError, param
 from cloudtf.pipeline import batching, damage, order
 from cloudtf.pipeline.augmentations import Augmentations
@@ -299,6 +300,37 @@ class ImageDataset:
         joined = self.manifest.joined(split)
         table, first = self.cache.columns(joined)
         return table.labels[first : first + joined.num_examples]
+
+    @functools.cached_property
+    def photographs(self) -> photograph_table.Photographs:
+        """What is known of the photographs beside their labels.
+
+        Raises:
+          UserError: the table of them is damaged.
+        """
+        return photograph_table.read(self.data_dir, self.manifest)
+
+    def groups(self, split: SplitNames) -> tuple[str, ...]:
+        """The group of each image of a split, by example number.
+
+        Equal ones are of photographs that belong together: they are copies of one, or have the same
+        in the column that was `group_column` of the conversion. Any other is a group of its own.
+
+        >>> data = cloudtf.open_dataset("records")
+        >>> len(data.groups("val")), len(set(data.groups("val")))
+        (12, 12)
+        """
+        return self.photographs.groups_of(self.names(split))
+
+    def columns(self, split: SplitNames) -> dict[str, tuple[str, ...]]:
+        """The columns that `keep_columns` of the conversion named: a cell for each image.
+
+        Cells are by example number, empty where nothing is known.
+
+        >>> cloudtf.open_dataset("records").columns("val")
+        {}
+        """
+        return self.photographs.columns_of(self.names(split))
 
     def _training(
         self,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Sequence
 
+from cloudtf import csv_files
 from cloudtf.data.image_names import ImageNames, Splitter
 from cloudtf.errors import UserError
-from cloudtf.submission import predictions
 from cloudtf.text import listed
 
 COLUMNS = ["Image_Label", "EncodedPixels"]
@@ -21,7 +21,7 @@ def read(path: str) -> list[Row]:
     Raises:
       UserError: the file is missing or malformed, or has other columns.
     """
-    header, rows = predictions.read_table(path)
+    header, rows = csv_files.read(path)
     if header != COLUMNS:
         raise UserError(
             f"The columns of the submission {path} are {','.join(header)[:60]!r}; they must be "

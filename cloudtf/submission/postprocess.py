@@ -18,7 +18,7 @@ from typing import Optional, Sequence
 
 import numpy as np
 
-from cloudtf import files
+from cloudtf import csv_files, files
 from cloudtf.data import rle
 from cloudtf.errors import UsageError, UserError, param
 from cloudtf.model import calibration, thresholds
@@ -181,7 +181,7 @@ def postprocess(config: PostprocessConfig) -> PostprocessResult:
     >>> metrics = cloudtf.evaluate(cloudtf.EvaluateConfig(run_dir="runs/a", data_dir="records"))
     >>> names, scores, class_names = predictions.read("runs/a/predictions_val.csv")
     >>> rows = [(f"{name}_{kind}", "1 5") for name in names for kind in class_names]
-    >>> predictions.write_table("submission.csv", COLUMNS, rows)
+    >>> csv_files.write("submission.csv", COLUMNS, rows)
     >>> config = PostprocessConfig(
     ...     submission="submission.csv",
     ...     predictions="runs/a/predictions_val.csv",
@@ -252,7 +252,7 @@ def postprocess(config: PostprocessConfig) -> PostprocessResult:
         gain=gain,
     )
     if not config.dry_run:
-        predictions.write_table(config.output, COLUMNS, cleaned)
+        csv_files.write(config.output, COLUMNS, cleaned)
     width = shutil.get_terminal_size().columns
     report(describe(result, width))
     done = f"Wrote {config.output}." if not config.dry_run else "Dry run: nothing was written."

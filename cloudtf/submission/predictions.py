@@ -8,22 +8,18 @@ name, never by order.
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-import re
 from collections import Counter
 from typing import Optional, Sequence
 
 import numpy as np
 
-from cloudtf import files
+from cloudtf import csv_files, files
 from cloudtf.errors import UserError
 
 IMAGE = "Image"
 # Before the name of a class: no class has a colon in its name (`labels.check_class`).
 TRUTH = "truth:"
-_NEEDS_QUOTES = re.compile(r'[,"\r\n]')
 
 
 def write(
@@ -91,7 +87,7 @@ def text(
         header += [TRUTH + name for name in class_names]
         for row, truth in zip(table, np.asarray(labels).astype(int).tolist()):
             row += ["" if value < 0 else value for value in truth]
-    return table_text(header, table)
+    return csv_files.text(header, table)
 
 
 def read(path: str) -> tuple[list[str], np.ndarray, list[str]]:
@@ -104,7 +100,7 @@ def read(path: str) -> tuple[list[str], np.ndarray, list[str]]:
       UserError: the file is missing or malformed; the first column is not `Image`; a name is
         empty or comes twice; a cell is not a number from 0 to 1 (the line is named).
     """
-    header, rows = read_table(path)
+    header, rows = csv_files.read(path)
     _check_columns(path, header)
     columns = [i for i, name in enumerate(header) if i and not name.startswith(TRUTH)]
     class_names = [header[i] for i in columns]
@@ -131,7 +127,7 @@ def read_truth(path: str) -> np.ndarray:
     Raises:
       UserError: the table is missing or malformed, or has no truth for one of its classes.
     """
-    header, rows = read_table(path)
+    header, rows = csv_files.read(path)
     columns = []
     for name in header[1:]:
         if not name.startswith(TRUTH):
@@ -157,61 +153,6 @@ def is_table(content: bytes) -> bool:
     first = rows.partition(b"\n")[0].partition(b",")[2]
     # Probabilities are written with a point or an exponent, labels as 0 and 1.
     return header.startswith(f"{IMAGE},".encode()) and (not rows or bool(set(first) & set(b".e")))
-
-
-def read_table(path: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """The header of a CSV, and its rows as (line number, cells), every cell as it is written.
-
-    Blank lines are passed over.
-
-    Raises:
-      UserError: the file is missing, empty, or malformed, or a row is longer or shorter than the
-        header (its line is named).
-    """
-    content = files.read_text(path)
-    # A mask's runs may be longer than the 131,072 characters that the csv module allows.
-    limit = csv.field_size_limit(2**31 - 1)
-    reader = csv.reader(io.StringIO(content, newline=""), strict=True)
-    try:
-        rows = [(reader.line_num, cells) for cells in reader if cells]
-    except csv.Error as error:
-        raise UserError(
-            f"Line {reader.line_num} of {path} is not CSV ({error}); correct it or make it again."
-        ) from error
-    finally:
-        csv.field_size_limit(limit)
-    if not rows:
-        raise UserError(f"The table {path} is empty; it needs at least a line of column names.")
-    header = rows[0][1]
-    for line, cells in rows[1:]:
-        if len(cells) != len(header):
-            raise UserError(
-                f"Line {line} of {path} has {len(cells)} cells where the header has "
-                f"{len(header)} ({','.join(header)[:60]}); cells are separated by commas."
-            )
-    return header, rows[1:]
-
-
-def write_table(path: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Writes a CSV whole or not at all: UTF-8, LF, quotes only where needed."""
-    files.write_text(path, table_text(header, rows))
-
-
-def table_text(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """What `write_table` writes.
-
-    >>> table_text(["Image", "reason"], [("a,b.jpg", "the file is empty")])
-    'Image,reason\\n"a,b.jpg",the file is empty\\n'
-    """
-    lines = [",".join(map(_cell, row)) for row in [header, *rows]]
-    return "\n".join(lines) + "\n"
-
-
-def _cell(value: object) -> str:
-    # Not csv.writer: before Python 3.13 it leaves a lone carriage return without quotes.
-    if not isinstance(value, str):
-        return repr(value)
-    return '"' + value.replace('"', '""') + '"' if _NEEDS_QUOTES.search(value) else value
 
 
 def _probability(cell: str) -> float:

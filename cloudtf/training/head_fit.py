@@ -54,17 +54,15 @@ def fit_head(run: Run, model: tf.keras.Model, loss: Loss) -> dict[str, float]:
 
 
 def _folds(run: Run, computed: scoring.Scores) -> Optional[np.ndarray]:
-    """The fold of each example, int [N], copies of a photograph in one; None for too few."""
+    """The fold of each example, int [N], each group of photographs in one; None for too few."""
     labels, seed = computed.labels, run.config.seed
-    copies = run.data.manifest.near_duplicates
     if len(labels) < 2 * _FOLDS:
         return None
-    if not copies:
+    if not run.data.photographs.are_grouped:
         return splits.stratified_folds(labels, _FOLDS, seed)
-    group_of = {name: str(number) for number, group in enumerate(copies) for name in group}
-    names = run.data.names(run.train_splits)
-    groups = [group_of.get(names[number], "") for number in computed.numbers]
-    if groups.count("") + len({*groups} - {""}) < 2 * _FOLDS:
+    group_of = run.data.groups(run.train_splits)
+    groups = [group_of[number] for number in computed.numbers]
+    if len(set(groups)) < 2 * _FOLDS:
         return None
     return splits.grouped(np.maximum(labels, 0), groups, [1 / _FOLDS] * _FOLDS, seed)
 

@@ -27,8 +27,8 @@ ROOT = pathlib.Path(__file__).parents[2]
 PROMISED = {
     "synthesize": "output_dir num_images image_height image_width seed",
     "convert": "labels_csv images_dir output_dir image_height image_width jpeg_quality num_shards "
-    "val_fraction folds split_column group_column max_examples seed workers label_format classes "
-    "on_error verify overwrite",
+    "val_fraction folds split_column group_column keep_columns max_examples seed workers "
+    "label_format classes on_error verify overwrite",
     "train": "data_dir run_dir model weights strategy batch_size head_epochs epochs learning_rate "
     "head_learning_rate optimizer loss augment_on augmentations cache mixed_precision jit_compile "
     "steps_per_execution early_stopping_patience plateau_patience plateau_factor seed "

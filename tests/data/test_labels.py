@@ -186,7 +186,7 @@ def test_every_problem_is_collected(tmp_path):
 def test_an_image_whose_rows_disagree_on_its_group_is_a_problem(tmp_path):
     text = "Image_Label,EncodedPixels,scene\na.jpg_A,,s1\na.jpg_B,,s2\nb.jpg_A,,\n"
     assert reasons(read(tmp_path, text, columns=("scene",))) == [
-        "a.jpg: row 3 puts a.jpg in another scene than row 2"
+        "a.jpg: row 3 gives a.jpg another scene than row 2"
     ]
 
 

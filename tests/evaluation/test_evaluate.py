@@ -441,7 +441,7 @@ def test_of_many_classes_the_worst_and_best_are_drawn_and_all_are_in_the_files(
     figures = pr_auc.score(labels, scores, names)
     found = results.Findings(
         split="val",
-        apart=False,
+        other_split=False,
         classes=names,
         names=[f"{i}.jpg" for i in range(40)],
         labels=labels,
@@ -478,7 +478,7 @@ def test_a_thousand_classes_take_under_a_minute_and_under_10_megabytes(tmp_path)
     figures = pr_auc.score(labels, scores, names)
     found = results.Findings(
         split="val",
-        apart=False,
+        other_split=False,
         classes=names,
         names=[f"{i}.jpg" for i in range(5000)],
         labels=labels,

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
+from cloudtf.data.photograph_table import Photographs
 from cloudtf.evaluation import calibration, evidence, pr_auc
 from cloudtf.model import calibration as model_calibration
 
@@ -46,7 +47,7 @@ def test_every_measure_has_its_mean_and_its_interval():
 def test_with_folds_an_image_is_calibrated_by_the_other_folds():
     labels, scores = some(500)
     folds = np.random.default_rng(1).integers(0, 3, 500)
-    found = gathered(labels, scores, parts=folds).calibrated
+    found = gathered(labels, scores, fit_folds=folds).calibrated
     expected = calibration.fit(labels, scores, CLASSES, folds)
     np.testing.assert_array_equal(found.scores, expected.scores)
     assert (found.scores != gathered(labels, scores).calibrated.scores).any()
@@ -58,16 +59,20 @@ def test_with_folds_an_image_is_calibrated_by_the_other_folds():
             np.testing.assert_array_equal(found.scores[~others, 0], applied)
 
 
+def copies(*group):
+    return Photographs(near_duplicates=(group,) if group else ())
+
+
 def test_near_duplicates_are_a_group_where_two_of_them_are_there():
     names = ["a.jpg", "b.jpg", "c.jpg"]
-    assert evidence.groups_of(names, []) is evidence.groups_of(names, [["a.jpg", "z.jpg"]]) is None
-    first, _, last = evidence.groups_of(names, [["c.jpg", "z.jpg", "a.jpg"]])
+    assert copies().shared_groups(names) is copies("a.jpg", "z.jpg").shared_groups(names) is None
+    first, _, last = copies("c.jpg", "z.jpg", "a.jpg").shared_groups(names)
     assert first == last
     labels, scores = some(60)
     doubled = np.repeat(labels, 2, axis=0), np.repeat(scores, 2, axis=0)
     names = [f"{i}.jpg" for i in range(120)]
-    pairs = [(f"{i}.jpg", f"{i + 1}.jpg") for i in range(0, 120, 2)]
-    found = gathered(*doubled, groups=evidence.groups_of(names, pairs))
+    pairs = tuple((f"{i}.jpg", f"{i + 1}.jpg") for i in range(0, 120, 2))
+    found = gathered(*doubled, groups=Photographs(near_duplicates=pairs).shared_groups(names))
     assert len(set(found.resamples.groups)) == 60
     for even, odd in zip(found.calibrated.scores[::2], found.calibrated.scores[1::2]):
         np.testing.assert_array_equal(even, odd)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
+from cloudtf import csv_files
 from cloudtf.data import rle
 from cloudtf.errors import UsageError, UserError
 from cloudtf.submission import expected_dice, predictions
@@ -97,7 +98,7 @@ def files(tmp_path):
         for name in names
         for kind in CLASSES[:2]
     ]
-    predictions.write_table(str(tmp_path / "submission.csv"), COLUMNS, rows)
+    csv_files.write(str(tmp_path / "submission.csv"), COLUMNS, rows)
     return tmp_path
 
 
@@ -161,8 +162,8 @@ def labelled(files, images=120):
             guess.append((f"{name}_{kind}", rle.encode(mask)))
     truth.append(("unpredicted.jpg_Fish", "1 5"))
     predictions.write(str(files / "oof.csv"), names, np.array(scores), CLASSES[:2])
-    predictions.write_table(str(files / "truth.csv"), COLUMNS, truth)
-    predictions.write_table(str(files / "guess.csv"), COLUMNS, guess)
+    csv_files.write(str(files / "truth.csv"), COLUMNS, truth)
+    csv_files.write(str(files / "guess.csv"), COLUMNS, guess)
     return {
         "labelled_submission": str(files / "guess.csv"),
         "labelled_predictions": str(files / "oof.csv"),

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 import cloudtf
-from cloudtf.data import splits
+from cloudtf.data import photograph_table, splits
 from cloudtf.errors import UsageError, UserError
 from cloudtf.evaluation import history
 from cloudtf.model import head, network
@@ -272,13 +272,21 @@ def folds_of(monkeypatch):
     return given
 
 
-def test_copies_of_a_photograph_are_in_one_fold(records_dir, weights, tmp_path, monkeypatch):
+@pytest.mark.parametrize("known_by", ["near_duplicates", "group"])
+def test_photographs_that_belong_together_are_in_one_fold(
+    records_dir, weights, tmp_path, monkeypatch, known_by
+):
     copied = str(tmp_path / "records")
     shutil.copytree(records_dir, copied)
     names = list(cloudtf.open_dataset(copied).names("train"))
-    groups = [names[first : first + 3] for first in range(0, 30, 3)]
     path = pathlib.Path(copied, "dataset.json")
-    path.write_text(json.dumps({**json.loads(path.read_text()), "near_duplicates": groups}))
+    if known_by == "near_duplicates":
+        groups = [names[first : first + 3] for first in range(0, 30, 3)]
+        path.write_text(json.dumps({**json.loads(path.read_text()), "near_duplicates": groups}))
+    else:
+        of = [str(number // 3) if number < 30 else "" for number in range(len(names))]
+        table = photograph_table.text(names, ["train"] * len(names), of, {})
+        path.with_name("photographs.csv").write_text(table)
     given = folds_of(monkeypatch)
     train(config_of(copied, tmp_path / "run", weights=weights))
     (folds,) = given

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 import cloudtf
-from cloudtf import files
+from cloudtf import csv_files, files
 from cloudtf.commands import app
 from cloudtf.errors import UserError
 from cloudtf.evaluation.evaluate import EvaluateConfig, evaluate
@@ -73,9 +73,9 @@ def test_every_photograph_is_scored_once_by_the_model_that_has_not_seen_it(
         for name, row in zip(own_names, own_scores):
             np.testing.assert_array_equal(found[name], row)
         assert predictions.read(f"{model}/predictions_{split}.csv")[0] == own_names
-    header, rows = predictions.read_table(f"{run}/predictions_oof.csv")
+    header, rows = csv_files.read(f"{run}/predictions_oof.csv")
     assert header == ["Image", *classes, *(f"truth:{name}" for name in classes)]
-    _, given = predictions.read_table(f"{photographs_dir}/labels.csv")
+    _, given = csv_files.read(f"{photographs_dir}/labels.csv")
     truth = {cells[0]: cells[1:] for _, cells in given}
     assert {cells[0]: cells[5:] for _, cells in rows} == truth
 

@@ -38,7 +38,8 @@ def account(
     Args:
       columns: all columns of the table, in its order.
       layout: how the table was read.
-      options: what the user has said of the table; the columns of the splits are shown.
+      options: what the user has said of the table; the columns of the splits, and those
+        that are kept, are shown.
       builder: the collector of the labels, which counts what it has met.
       table: the labels that came of it.
     """
@@ -56,11 +57,13 @@ def account(
         lines += _entry("mask" if is_mask else "yes or no", [shown[layout.value]])
     if options.columns:
         lines += _entry("splits", list(options.columns))
+    if options.kept:
+        lines += _entry("kept", list(options.kept))
     used = {layout.image, layout.value, *layout.labels}
     others = [
         c.shown
         for c in columns
-        if c.index not in used and c.name not in options.columns and (c.name or c.values)
+        if c.index not in used and c.name not in options.further_columns and (c.name or c.values)
     ]
     if others:
         lines += _entry("not used", others)
@@ -129,7 +132,7 @@ def _notes(
         first = next(iter(builder.renamed.items()))
         notes.append(f"{len(builder.renamed)} classes are renamed: {first[0]} to {first[1]}.")
     for column in columns:
-        if words.is_split(column.name) and column.name not in options.columns:
+        if words.is_split(column.name) and column.name not in options.further_columns:
             hint = param(split_column=column.name)
             notes.append(f"{column.name} may say the split: {hint} keeps it.")
     return [line for note in notes for line in _wrapped(note, "  ")]

@@ -24,6 +24,7 @@ class Options:
       label_format: one of `labels.FORMATS`, or `auto`.
       classes: the class names in label order; of a one-hot table the columns to read.
       columns: further columns to read (a split, a group); they hold no classes.
+      kept: columns to keep for evaluations; they are read too, and hold no classes.
       image_column: the column of the images' names.
       label_columns: the columns that say the classes.
       label_separator: what stands between the classes in a cell: a word of `separators.NAMES`, or
@@ -38,6 +39,7 @@ class Options:
     label_format: str = ConvertConfig.label_format
     classes: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
     image_column: Optional[str] = None
     label_columns: tuple[str, ...] = ()
     label_separator: Optional[str] = None
@@ -45,6 +47,11 @@ class Options:
     uncertain: Optional[str] = None
     blank: str = ConvertConfig.blank
     class_characters: str = ConvertConfig.class_characters
+
+    @property
+    def further_columns(self) -> tuple[str, ...]:
+        """All columns that are read and hold no classes, each once."""
+        return tuple(dict.fromkeys((*self.columns, *self.kept)))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -76,6 +76,7 @@ def _facts(
         "image_column": () if options.image_column is None else (options.image_column,),
         "label_columns": options.label_columns,
         "ignore_columns": options.ignore_columns,
+        "keep_columns": options.kept,
         "": options.columns,
     }
     for setting, names_wanted in wanted.items():
@@ -84,7 +85,7 @@ def _facts(
                 said = f" ({param(setting)})" if setting else ""
                 has = ", ".join(column.name for column in columns)[:400]
                 raise UsageError(f"{source} has no column {name!r}{said}; it has {has}.")
-    left_out = {*options.columns, *options.ignore_columns}
+    left_out = {*options.further_columns, *options.ignore_columns}
     usable = [column for column in columns if column.name not in left_out]
     image = image_column(source, usable, names, options.image_column, options.label_columns)
     if options.image_column is None:
