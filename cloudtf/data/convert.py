@@ -135,7 +135,7 @@ def _make(
       table: the photographs, which all indices stand for.
       plans: all shards of the set.
       groups: photographs that are copies of one, two or more in a group; None: to be looked for.
-      journal: what is in place.
+      journal: the shards that are in place, to which those that are made now are added.
       write: `_write`, or the same by a Beam job.
     """
     assert config.images_dir is not None

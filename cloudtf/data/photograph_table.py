@@ -164,7 +164,7 @@ def problem(data_dir: str, known: Photographs, splits: Mapping[str, str]) -> Opt
 
     Args:
       data_dir: the folder of the records.
-      known: what `read` gave.
+      known: the table, and the groups, as `read` gives them.
       splits: image name -> its split, of the records that a conversion has made.
     """
     if not known.splits:

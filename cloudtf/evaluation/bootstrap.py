@@ -147,8 +147,8 @@ def means(values: np.ndarray, resamples: Resamples) -> np.ndarray:
       resamples: which images are drawn how often, [N, R] in all.
     """
     values = np.asarray(values, np.float64)
-    known = np.isfinite(values)
-    filled = np.where(known, values, 0)
+    known = np.isfinite(values).astype(np.float64)
+    filled = np.where(known > 0, values, 0)
     parts = []
     for block in resamples.blocks():
         weights = block.T.astype(np.float64)

@@ -2,7 +2,8 @@
 
 All are scored on the same images, so the errors that these make are shared, and the difference is
 surer than either score: the bootstrap draws the same images for both (Efron and Tibshirani, "An
-Introduction to the Bootstrap", 1993, on paired data). A difference is called one where its 95%
+Introduction to the Bootstrap", 1993, on paired data), and images that belong together as one, where
+the records are at hand that know it. A difference is called one where its 95%
 interval does not hold 0, which happens to models that do not differ 5 times of 100.
 
 Two trainings of one recipe differ too. What several seeds of each recipe differ by is added to what
@@ -20,7 +21,9 @@ from typing import Any, Mapping, Optional, Sequence
 import numpy as np
 
 from cloudtf import files
+from cloudtf.data import photograph_table, records
 from cloudtf.errors import UsageError, UserError, param
+from cloudtf.evaluation.bootstrap import Resamples, affordable, areas, mean_of_classes
 from cloudtf.reporter import report
 from cloudtf.settings import Settings, setting
 from cloudtf.submission import predictions
@@ -44,6 +47,11 @@ class CompareConfig(Settings):
         (),
         "Evaluated run folders, or prediction tables with the truth; several seeds of one recipe "
         "are joined by commas. The first is what the others are compared with.",
+    )
+    data_dir: Optional[str] = setting(
+        None,
+        "Folder of the records, which knows the images that belong together. Default: that of the "
+        "first run whose records are where they were evaluated.",
     )
     measure: str = setting("average_precision", "What is compared.", choices=MEASURES)
     plot: Optional[str] = setting(None, "PNG to draw the differences in.")
@@ -95,12 +103,14 @@ def compare(config: CompareConfig) -> dict[str, Any]:
     """Compares models on the images that all of them were evaluated on, and reports it.
 
     Returns:
-      `measure`, `images`, `first` (its scores by class and `mean`), and `others`: for each its
-      `name`, `seeds`, its scores, and `differences` by class and `mean`, with the fields of
-      `Difference` and `is_one`.
+      `measure`, `images`, `data` (the records that say which images belong together; None where
+      they are not at hand), `groups` (how many there are; None where each image is its own),
+      `first` (its scores by class and `mean`), and `others`: for each its `name`, `seeds`, its
+      scores, and `differences` by class and `mean`, with the fields of `Difference` and `is_one`.
 
     Raises:
-      UserError: a run was not evaluated, or on other images or classes, or by other labels.
+      UserError: a run was not evaluated, or on other images or classes, or by other labels; or
+        `data_dir` has no records.
 
     >>> metrics = cloudtf.evaluate(cloudtf.EvaluateConfig(run_dir="runs/a", data_dir="records"))
     >>> found = compare(CompareConfig(runs=("runs/a", "runs/a/predictions_val.csv")))
@@ -110,16 +120,25 @@ def compare(config: CompareConfig) -> dict[str, Any]:
     """
     if len(config.runs) < 2:
         raise UsageError(f"{param('runs')} needs two of them at least, to compare.")
-    labels, classes, recipes = read(config.runs)
-    first, *others = recipes
+    judged = read(config.runs)
+    labels, classes = judged.labels, judged.classes
+    first, *others = judged.recipes
+    data_dir = config.data_dir or _data_dir(judged.tables)
+    groups = None
+    if data_dir is not None:
+        manifest = records.read_manifest(data_dir)
+        groups = photograph_table.read(data_dir, manifest).shared_groups(judged.names)
+    resamples = Resamples(len(labels), config.seed, affordable(labels), groups)
     result: dict[str, Any] = {
         "measure": config.measure,
         "images": len(labels),
+        "data": data_dir,
+        "groups": None if groups is None else len(set(groups)),
         "first": _described(first, labels, classes, config.measure),
         "others": [],
     }
-    for other in others:
-        found = differences(labels, first, other, classes, config.measure, config.seed)
+    every = differences(labels, first, others, classes, resamples, config.measure)
+    for other, found in zip(others, every):
         result["others"].append(
             {
                 **_described(other, labels, classes, config.measure),
@@ -141,41 +160,45 @@ def compare(config: CompareConfig) -> dict[str, Any]:
 def differences(
     labels: np.ndarray,
     first: Scored,
-    other: Scored,
+    others: Sequence[Scored],
     classes: Sequence[str],
+    resamples: Resamples,
     measure: str = MEASURES[0],
-    seed: int = 0,
-    count: Optional[int] = None,
-) -> dict[str, Difference]:
-    """How much better the other is than the first, of each class and on average (`mean`).
+) -> list[dict[str, Difference]]:
+    """How much better each other is than the first, of each class and on average (`mean`).
 
     Args:
       labels: [N, C], 0 or 1; -1 where it is not known.
-      first: the scores of the recipe that the other is compared with.
-      other: the scores of the other recipe, on the same images in the same order.
+      first: the scores of the recipe that the others are compared with.
+      others: the scores of the other recipes, on the same images in the same order.
       classes: the C class names.
+      resamples: which images are drawn how often, the same for all recipes.
       measure: the score that is compared, one of `MEASURES`, such as `pr_auc`.
-      seed: keys the resamples of images.
-      count: the number of resamples; None: as many as are worth their time.
     """
-    from cloudtf.evaluation import bootstrap
+    values, draws = _measured(labels, first, resamples, measure)
+    found = []
+    for other in others:
+        its_values, its_draws = _measured(labels, other, resamples, measure)
+        drawn = its_draws - draws
+        found.append(
+            {
+                name: _difference([values[:, i], its_values[:, i]], drawn[:, i], len(labels))
+                for i, name in enumerate((*classes, "mean"))
+            }
+        )
+    return found
 
-    count = bootstrap.affordable(labels) if count is None else count
-    resamples = bootstrap.Resamples(len(labels), seed, count)
-    values, draws = [], []
-    for recipe in (first, other):
-        values.append(np.stack([_values(labels, one, measure) for one in recipe.scores]))
-        by_seed = []
-        for one in recipe.scores:
-            drawn = getattr(bootstrap.areas(labels, one, resamples), measure)
-            mean = bootstrap.mean_of_classes(drawn)
-            by_seed.append(np.concatenate([drawn, mean[:, None]], axis=1))
-        draws.append(np.mean(by_seed, axis=0))
-    drawn = draws[1] - draws[0]
-    return {
-        name: _difference([value[:, i] for value in values], drawn[:, i], len(labels))
-        for i, name in enumerate((*classes, "mean"))
-    }
+
+def _measured(
+    labels: np.ndarray, recipe: Scored, resamples: Resamples, measure: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """The score of each class, and their mean: of each seed [S, C + 1], and as drawn [R, C + 1]."""
+    by_seed = []
+    for one in recipe.scores:
+        drawn = getattr(areas(labels, one, resamples), measure)
+        by_seed.append(np.concatenate([drawn, mean_of_classes(drawn)[:, None]], axis=1))
+    values = np.stack([_values(labels, one, measure) for one in recipe.scores])
+    return values, np.mean(by_seed, axis=0)
 
 
 def _values(labels: np.ndarray, scores: np.ndarray, measure: str) -> np.ndarray:
@@ -225,8 +248,27 @@ def _difference(values: Sequence[np.ndarray], draws: np.ndarray, num_images: int
     )
 
 
-def read(runs: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...], list[Scored]]:
-    """The labels [N, C], the classes, and the scores of each recipe, on the same images.
+@dataclasses.dataclass(frozen=True)
+class Judged:
+    """Recipes that were judged on the same images.
+
+    Attributes:
+      names: the N image names, in the order of the rows.
+      labels: [N, C], 0, 1 or -1 (unknown).
+      classes: the C class names.
+      recipes: the scores of each recipe.
+      tables: the paths of all prediction tables.
+    """
+
+    names: list[str]
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    recipes: list[Scored]
+    tables: list[str]
+
+
+def read(runs: Sequence[str]) -> Judged:
+    """Reads what was evaluated, in one order of the images.
 
     Args:
       runs: run folders or prediction tables; those of one recipe joined by commas.
@@ -235,11 +277,12 @@ def read(runs: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...], list[Scored]
       UserError: one was not evaluated, or on other images or classes, or by other labels.
     """
     known: Optional[tuple[str, list[str], list[str], np.ndarray]] = None
-    recipes = []
+    recipes, tables = [], []
     for word in runs:
         paths = [word] if files.exists(word) else word.split(",")
         scores = []
         for path in map(_table_of, paths):
+            tables.append(path)
             names, classes, truth, scored = _read(path)
             if known is None:
                 known = path, names, classes, truth
@@ -263,7 +306,20 @@ def read(runs: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...], list[Scored]
             scores.append(scored[order])
         recipes.append(Scored(word, np.stack(scores)))
     assert known is not None
-    return known[3], tuple(known[2]), recipes
+    _, names, classes, truth = known
+    return Judged(names, truth, tuple(classes), recipes, tables)
+
+
+def _data_dir(tables: Sequence[str]) -> Optional[str]:
+    """The records that one of the tables is of, if they are where they were; else None."""
+    for path in tables:
+        split = files.basename(path)[len("predictions_") : -len(".csv")]
+        for name in (f"metrics_{split}.json", "metrics.json"):
+            metrics = files.join(files.dirname(path), name)
+            data = files.read_json(metrics).get("data") if files.exists(metrics) else None
+            if isinstance(data, str) and files.exists(files.join(data, records.MANIFEST_NAME)):
+                return data
+    return None
 
 
 def _table_of(path: str) -> str:
@@ -308,7 +364,11 @@ def table(result: Mapping[str, Any], most: int = 8) -> str:
       most: of more than twice as many classes, so many that differ least, and most, are shown.
     """
     first = result["first"]
-    lines = [f"{result['measure']} of {result['images']:,} images, beside {_named(first)}"]
+    groups = "" if result["groups"] is None else f" in {result['groups']:,} groups"
+    lines = [f"{result['measure']} of {result['images']:,} images{groups}, beside {_named(first)}"]
+    if result["data"] is None:
+        hint = param("data_dir")
+        lines.append(f"Each image is taken for one of its own; {hint} says which belong together.")
     for other in result["others"]:
         found = other["differences"]
         lines += ["", _named(other)]

@@ -131,6 +131,7 @@ def ensemble(config: EnsembleConfig) -> EnsembleResult:
     >>> made.path, len(made.members)
     ('runs/both/best.keras', 2)
     """
+    from cloudtf.evaluation import results
     from cloudtf.model import ensemble as network
     from cloudtf.model import saving
 
@@ -164,6 +165,9 @@ def ensemble(config: EnsembleConfig) -> EnsembleResult:
         "trained_on": validated_on if len(validated_on) > 1 else [],
     }
     path = files.join(config.output_dir, "best.keras")
+    if of_folds:  # Before anything is written.
+        _check_same_photographs(members, held_out)
+        results.check(config.output_dir, out_of_fold.SPLIT, False, first["classes"])
     files.make_dirs(config.output_dir)
     saving.save_model(model, path, info)
     paths = tuple(member.path for member in members)
@@ -301,6 +305,24 @@ def _held_out(member: _Member) -> _HeldOut:
     return _HeldOut(names, scores, labels, str(source.get("data", "")), bool(source.get("tta")))
 
 
+def _check_same_photographs(members: Sequence[_Member], held_out: Sequence[_HeldOut]) -> None:
+    """Refuses runs that have scores of different photographs.
+
+    Raises:
+      UserError: naming two.
+    """
+    by_run: dict[str, set[str]] = {}
+    for member, of in zip(members, held_out):
+        by_run.setdefault(member.run, set()).update(of.names)
+    first_run, first = next(iter(by_run.items()))
+    for run, names in by_run.items():
+        if names != first:
+            raise UserError(
+                f"{first_run} and {run} have scores of different photographs; average runs of the "
+                "same records."
+            )
+
+
 def _judge(
     config: EnsembleConfig,
     path: str,
@@ -314,7 +336,7 @@ def _judge(
       The content of `metrics.json`.
 
     Raises:
-      UserError: the runs are of different photographs, or a file cannot be written.
+      UserError: a file cannot be written.
     """
     from cloudtf.evaluation import results
 
@@ -322,14 +344,8 @@ def _judge(
     for member, of in zip(members, held_out):
         rows = zip(of.names, of.scores, of.labels)
         by_run.setdefault(member.run, {}).update((name, (s, t)) for name, s, t in rows)
-    first_run, first = next(iter(by_run.items()))
-    for run, scores in by_run.items():
-        if scores.keys() != first.keys():
-            raise UserError(
-                f"{first_run} and {run} have scores of different photographs; average runs of the "
-                "same records."
-            )
     fold_of = {name: member.fold for member, of in zip(members, held_out) for name in of.names}
+    first = next(iter(by_run.values()))
     names, data, classes = list(first), held_out[0].data, members[0].info["classes"]
     source = {
         "model": path,
@@ -350,7 +366,6 @@ def _judge(
         recall_target=config.recall_target,
         precision_target=config.precision_target,
     )
-    results.check(config.output_dir, out_of_fold.SPLIT, False, classes)
     found = findings(
         targets,
         out_of_fold.SPLIT,

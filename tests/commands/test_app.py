@@ -37,7 +37,7 @@ PROMISED = {
     "evaluate": "run_dir model data_dir split output_dir recall_target precision_target "
     "confidence beta costs tta",
     "predict": "model data_dir split images_dir output calibrated",
-    "compare": "runs measure plot json seed",
+    "compare": "runs data_dir measure plot json seed",
     "ensemble": "runs output_dir average",
     "pseudo-label": "model data_dir unlabelled_dir output_dir confident",
     "postprocess": "submission predictions thresholds output dry_run present_at calibrated",

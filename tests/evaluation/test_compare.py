@@ -11,8 +11,11 @@ from scipy.special import expit
 
 import cloudtf
 from cloudtf.commands import app
+from cloudtf.data import photograph_table
+from cloudtf.data.records import Manifest, write_manifest
 from cloudtf.errors import UsageError, UserError
 from cloudtf.evaluation import compare as comparing
+from cloudtf.evaluation.bootstrap import Resamples
 from cloudtf.evaluation.compare import CompareConfig, Scored, compare
 from cloudtf.submission import predictions
 
@@ -30,11 +33,16 @@ def noisy(random, seen, noise, seeds=1):
     return expit(seen + random.normal(0, noise, (seeds, *seen.shape)))
 
 
-def difference(labels, one, other, count=200):
-    found = comparing.differences(
-        labels, Scored("one", one), Scored("other", other), CLASSES, count=count
+def differences(labels, one, other, groups=None):
+    resamples = Resamples(len(labels), count=200, groups=groups)
+    (found,) = comparing.differences(
+        labels, Scored("one", one), [Scored("other", other)], CLASSES, resamples
     )
-    return found["mean"]
+    return found
+
+
+def difference(labels, one, other, groups=None):
+    return differences(labels, one, other, groups)["mean"]
 
 
 def allowed(rate, draws):
@@ -97,6 +105,16 @@ def test_so_many_images_as_are_asked_for_show_the_difference_mostly():
     assert 0.5 * total <= shown
 
 
+def test_images_that_belong_together_say_no_more_than_one_of_them():
+    random = np.random.default_rng(8)
+    labels, seen = labelled(random, 120)
+    one, other = noisy(random, seen, 1.5), noisy(random, seen, 0.3)
+    four = [np.repeat(scores, 4, axis=axis) for axis, scores in ((0, labels), (1, one), (1, other))]
+    alone, together = difference(labels, one, other), difference(*four, np.arange(480) // 4)
+    assert together.images == pytest.approx(alone.images, rel=0.15)
+    assert difference(*four).images < 0.65 * alone.images
+
+
 def test_where_seeds_differ_more_than_recipes_no_number_of_images_helps():
     random = np.random.default_rng(5)
     labels, seen = labelled(random)
@@ -112,13 +130,7 @@ def test_unknown_labels_and_undefined_classes_are_left_out():
     random = np.random.default_rng(6)
     labels, seen = labelled(random)
     labels[:, 1] = -1
-    found = comparing.differences(
-        labels,
-        Scored("one", noisy(random, seen, 1.5)),
-        Scored("other", noisy(random, seen, 0.3)),
-        CLASSES,
-        count=200,
-    )
+    found = differences(labels, noisy(random, seen, 1.5), noisy(random, seen, 0.3))
     assert np.isnan(found["Flower"].value) and not found["Flower"].is_one
     assert found["mean"].value == pytest.approx(found["Fish"].value)
 
@@ -187,3 +199,31 @@ def test_a_run_folder_is_compared_by_what_it_was_evaluated_on(tables, tmp_path):
     found = compare(CompareConfig(runs=(str(tmp_path / "run_a0"), str(tmp_path / "run_b0"))))
     assert found["others"][0]["differences"]["mean"]["is_one"]
     assert cloudtf.compare is compare
+
+
+def test_groups_are_those_of_the_records_that_a_run_was_evaluated_on(tables, tmp_path, capsys):
+    records = tmp_path / "records"
+    records.mkdir()
+    names = [f"{number}.jpg" for number in range(200)]
+    scenes = [str(number // 4) for number in range(200)]
+    (records / "photographs.csv").write_text(
+        photograph_table.text(names, ["val"] * 200, scenes, {})
+    )
+    copies = (("0.jpg", "4.jpg"),)
+    manifest = Manifest(CLASSES, 8, 8, 95, 0, {}, settings={}, near_duplicates=copies)
+    write_manifest(str(records), manifest)
+    a0, b0, b1 = (str(tables / f"{name}.csv") for name in ("a0", "b0", "b1"))
+    alone = compare(CompareConfig(runs=(a0, b0)))
+    assert alone["groups"] is alone["data"] is None
+    assert "taken for one of its own; data_dir says" in capsys.readouterr().out
+    grouped = compare(CompareConfig(runs=(a0, b0), data_dir=str(records)))
+    assert grouped["groups"] == 49 and "200 images in 49 groups" in capsys.readouterr().out
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "metrics.json").write_text(json.dumps({"split": "oof", "data": str(records)}))
+    shutil.copy(b1, run / "predictions_oof.csv")
+    several = compare(CompareConfig(runs=(a0, b0, str(run))))
+    assert several["data"] == str(records)
+    assert several["others"][0]["differences"] == grouped["others"][0]["differences"]
+    with pytest.raises(UserError, match="There is no dataset.json"):
+        compare(CompareConfig(runs=(a0, b0), data_dir=str(tmp_path)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pathlib
+import re
 import shutil
 
 import numpy as np
@@ -259,6 +261,23 @@ def test_scores_of_other_weights_or_of_a_part_are_refused(fold_runs, tmp_path):
     (tmp_path / "copy" / "thresholds.json").unlink()
     with pytest.raises(UserError, match="copy is not through all of its folds; go on with its"):
         ensemble(config)
+
+
+def test_nothing_is_left_of_one_that_is_refused_for_its_photographs(fold_runs, tmp_path):
+    copy = str(tmp_path / "copy")
+    shutil.copytree(fold_runs[1], copy)
+    table = pathlib.Path(copy, "fold0", "predictions_fold0.csv")
+    table.write_text(re.sub(r"\n[^,]+,", "\nother.jpg,", table.read_text(), count=1))
+    config = EnsembleConfig(runs=(fold_runs[0], copy), output_dir=str(tmp_path / "out"))
+    with pytest.raises(UserError, match="copy have scores of different photographs"):
+        ensemble(config)
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "metrics.json").write_text("mine")
+    config = EnsembleConfig(runs=tuple(fold_runs), output_dir=str(tmp_path / "mine"))
+    with pytest.raises(UserError, match="metrics.json is there already and is not of an eval"):
+        ensemble(config)
+    assert files.list_dir(config.output_dir) == ["metrics.json"]
 
 
 def test_it_is_public():
