@@ -7,17 +7,26 @@ from __future__ import annotations
 
 import collections
 import hashlib
-from typing import Any, Callable, Iterable, Iterator, Optional
+import itertools
+import os.path
+from typing import Any, Callable, Iterable, Iterator, Optional, Sequence
 
 from cloudtf import files
-from cloudtf.data import sources, tables
+from cloudtf.data import sources, tables, words
 from cloudtf.data.image_names import ImageNames
 from cloudtf.data.tables import Table
-from cloudtf.errors import UserError
+from cloudtf.errors import UserError, param
 
 # Folders of these names hold the parts of a set; below them are those of the classes.
 SPLITS = frozenset(
     ["train", "training", "val", "valid", "validation", "dev", "test", "testing", "eval"]
+)
+# Folders of these names hold what a set consists of, and say no class.
+_PARTS = frozenset(
+    ["images", "image", "imgs", "img", "jpegimages", "jpgs", "jpegs", "pictures", "photos"]
+    + ["photographs", "data", "labels", "labelids", "masks", "mask", "annotations", "annotation"]
+    + ["groundtruth", "segmentation", "segmentationclass", "segmentationobject", "bboxes", "boxes"]
+    + ["segmentationmasks", "thumbnails"]
 )
 # Bytes at the start of a file, in which most files that differ do so.
 _START = 1 << 14
@@ -28,7 +37,8 @@ def table(images_dir: str, names: ImageNames) -> Table:
 
     Its columns are `image`; `split`, if that is what the uppermost folders are; `label`, where one
     level of folders is that of the classes; and `folder1`, `folder2`, ... for all levels. The class
-    is the uppermost folder, if images are directly in each of those. A photograph that is in the
+    is the uppermost folder, if images are directly in each of those; folders that all images are in
+    and that have others below are passed over. A photograph that is in the
     folders of several classes, byte for byte, is one image with several rows.
 
     Args:
@@ -36,22 +46,29 @@ def table(images_dir: str, names: ImageNames) -> Table:
       names: the files in `images_dir` and in the folders below it.
 
     Raises:
-      UserError: there is no image in a folder, or one beside the folders.
+      UserError: there is no image in a folder, or one beside the folders; or the folders are those
+        of images, masks and the like.
     """
     paths = [name.split("/") for name in sorted(names.names) if sources.is_image_name(name)]
     paths = [path for path in paths if not any(map(sources.is_hidden, path))]
     if not any(len(path) > 1 for path in paths):
         raise UserError(f"There is no folder with images in {images_dir}.")
-    splits = all(len(path) > 1 and path[0].lower() in SPLITS for path in paths)
-    below = [path[1:] if splits else path for path in paths]
+    at = _above_all(paths)
+    splits = all(len(path) > at + 1 and path[at].lower() in SPLITS for path in paths)
+    below = [path[:at] + path[at + 1 :] if splits else path for path in paths]
+    above = _above_all(below)
     for path, inner in zip(paths, below):
-        if len(inner) == 1:
-            raise UserError(
-                f"The image {'/'.join(path)} of {images_dir} is in no folder of a class; move it."
-            )
+        if len(inner) == above + 1:
+            raise UserError(_in_no_folder(images_dir, path, paths))
     depth = max(len(inner) for inner in below) - 1
-    tops = {inner[0] for inner in below}
-    direct = {inner[0] for inner in below if len(inner) == 2}
+    tops = {inner[above] for inner in below}
+    if {words.plain(top) for top in tops} <= _PARTS:
+        raise UserError(
+            f"{images_dir} has its photographs in folders called {', '.join(sorted(tops))}, which "
+            f"are the parts of a set and no classes: give that of the photographs as "
+            f"{param('images_dir')}, and what says their classes as {param('labels_csv')}."
+        )
+    direct = {inner[above] for inner in below if len(inner) == above + 2}
     header = ["image", *["split"] * splits, *["label"] * (tops == direct)]
     header += [f"folder{level}" for level in range(1, depth + 1)]
     same = _copies(images_dir, {"/".join(p): "/".join(i[:-1]) for p, i in zip(paths, below)})
@@ -60,9 +77,54 @@ def table(images_dir: str, names: ImageNames) -> Table:
         name = "/".join(path)
         levels = inner[:-1] + [""] * (depth + 1 - len(inner))
         rows.append(
-            [same.get(name, name), *path[:1] * splits, *inner[:1] * (tops == direct), *levels]
+            [
+                same.get(name, name),
+                *path[at : at + 1] * splits,
+                *inner[above : above + 1] * (tops == direct),
+                *levels,
+            ]
         )
     return tables.from_rows(f"The folders of {images_dir}", header, rows)
+
+
+def check_beside(images_dir: str, beside: Sequence[str], follow_links: bool) -> None:
+    """Refuses photographs without a folder where most others are in the folders of classes.
+
+    Args:
+      images_dir: the folder of all.
+      beside: the names of those directly in it.
+      follow_links: whether links to folders elsewhere are looked into.
+
+    Raises:
+      UserError: naming one of them.
+    """
+    names = sources.listing(images_dir, follow_links=follow_links).names
+    inside = [name for name in names if "/" in name and sources.is_image_name(name)]
+    tops = sorted({name.partition("/")[0] for name in inside})
+    tops = [top for top in tops if words.plain(top) not in _PARTS and top.lower() not in SPLITS]
+    if len(tops) > 1 and len(inside) > len(beside):
+        raise UserError(
+            f"{images_dir} has {len(inside):,} photographs in the folders {', '.join(tops)[:200]} "
+            f"and {len(beside):,} beside them, such as {beside[0]!r}: move these away, or into the "
+            "folders of their classes."
+        )
+
+
+def _above_all(paths: list[list[str]]) -> int:
+    """How many folders, none of a split, all paths begin with above others that all have."""
+    shared = os.path.commonprefix([path[:-1] for path in paths])
+    names = itertools.takewhile(lambda name: name.lower() not in SPLITS, shared)
+    return max(0, min(len(list(names)), min(len(path) for path in paths) - 2))
+
+
+def _in_no_folder(images_dir: str, path: list[str], paths: list[list[str]]) -> str:
+    """What to say of a photograph for which there is no folder that would be its class."""
+    fix = "move it"
+    labelled = {p[0] for p in paths if len(p) > 2}
+    if len(path) == 2 and path[0].lower() in SPLITS and labelled - {path[0]}:
+        inner = files.join(images_dir, min(labelled))
+        fix += f", or leave its folder out with {param(images_dir=inner)}"
+    return f"The image {'/'.join(path)} of {images_dir} is in no folder of a class; {fix}."
 
 
 def _copies(images_dir: str, folders: dict[str, str]) -> dict[str, str]:

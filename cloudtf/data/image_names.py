@@ -12,6 +12,7 @@ import collections
 import functools
 import re
 import unicodedata
+import urllib.parse
 from typing import Callable, Collection, Iterable, Optional
 
 # How names of images end, in tables and on disks; more than can be read.
@@ -19,6 +20,7 @@ _EXTENSION = re.compile(
     r"\.(jpe?g|jfif|png|tiff?|bmp|gif|webp|avif|heic|heif|dcm|dicom|jp2|ppm|npy)", re.IGNORECASE
 )
 _EXTENSION_THEN = re.compile(f"{_EXTENSION.pattern}(_.|$)", re.IGNORECASE)
+_ADDRESS_BEHIND = re.compile(r" \(https?:/[^()]*\)$")
 _DRIVE = re.compile(r"[A-Za-z]:|\w+://[^/]*")
 
 
@@ -35,9 +37,17 @@ def without_extension(name: str) -> str:
 def slashed(name: str) -> str:
     """A path of any system with forward slashes, relative: without drive, root and leading `..`.
 
+    Of an address on the web, what follows the path is cut off; so is the address that Airtable
+    writes behind the name of a file.
+
     >>> slashed("C:\\\\photos\\\\a.jpg"), slashed("../input/a.jpg"), slashed("./b//c.jpg")
     ('photos/a.jpg', 'input/a.jpg', 'b/c.jpg')
+    >>> slashed("https://host/my%20cat.jpg?w=99"), slashed("a.jpg (https://host/x/y.jpg)")
+    ('my cat.jpg', 'a.jpg')
     """
+    name = _ADDRESS_BEHIND.sub("", name)
+    if "://" in name and has_extension(name.partition("?")[0]):
+        name = urllib.parse.unquote(name.partition("?")[0])
     name = _DRIVE.sub("", name.replace("\\", "/"), count=1) if _DRIVE.match(name) else name
     words = [word for word in name.replace("\\", "/").split("/") if word not in ("", ".")]
     while words and words[0] == "..":

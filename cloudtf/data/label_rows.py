@@ -222,8 +222,12 @@ def _parse_onehot(builder: TableBuilder, layout: Layout, columns: list[Column]) 
             if value is None:
                 reason = f"has {cell[:20]!r} for {class_name}, not {_yes_or_no(family)}"
                 if class_name not in explained and not builder.from_setting:
-                    ignored = param(ignore_columns=builder.source.header[i])
-                    reason += f" (if that is no class, give {ignored})"
+                    name_of = builder.source.header[i]
+                    reason += f" (if that is no class, give {param(ignore_columns=name_of)}"
+                    if columns[i].are_codes():
+                        hint = param(label_columns=name_of)
+                        reason += f"; if its numbers are the classes, {hint}"
+                    reason += ")"
                     explained.add(class_name)
                 builder.problem(name, row, reason)
                 return None
@@ -242,6 +246,8 @@ def _parse_lists(builder: TableBuilder, layout: Layout, columns: list[Column]) -
         found: list[str] = []
         for i in layout.labels:
             parts, problem = read(cells[i])
+            if layout.prefixes and parts:
+                parts = tuple(f"{columns[i].name} {part}" for part in parts)
             if problem:
                 builder.problem(name, row, problem)
                 return None
@@ -315,5 +321,8 @@ def _rows_of_images(
             if class_name and not builder.mention(image, row, class_name, value):
                 break
     if not (layout.boxes or (union and builder.several_rows)):
+        hint = f" (if an image may have several rows, give {param(label_format='rows')})"
         for name, row, first in repeated:
-            builder.problem(name, row, f"repeats row {first}", False)
+            reason = f"repeats row {first}{hint if layout.kind == 'rows' else ''}"
+            builder.problem(name, row, reason, False)
+            hint = ""

@@ -12,7 +12,7 @@ from cloudtf import files
 from cloudtf.data import folders, label_csv, sources, splits, tables, words
 from cloudtf.data.convert_config import ConvertConfig
 from cloudtf.data.image_names import ImageNames
-from cloudtf.data.labels import FOLDERS, LabelTable, Problem
+from cloudtf.data.labels import FOLDERS, LabelTable, Problem, classes_with
 from cloudtf.data.layouts.facts import Options
 from cloudtf.data.tables import Table
 from cloudtf.errors import UserError, param
@@ -39,6 +39,7 @@ def examples(config: ConvertConfig, labels: Optional[Table] = None) -> LabelTabl
         read = label_csv.read_labels(source, _options(config, by_folders), names)
         report("\n".join(read.account))
         table = _photographs(config, config.images_dir, source, read, names)
+        _check_differences(config, table, by_folders)
     if config.split_column is not None:
         table = _check_split_names(table, config.split_column, said)
     _report_problems(config, table, said)
@@ -65,7 +66,9 @@ def _labels_and_names(
         labels = tables.from_file(config.labels_csv, config.labels_encoding)
     if labels is None and config.label_format != FOLDERS and not config.label_columns:
         top = files.list_dir(config.images_dir)
-        if any(map(sources.is_image_name, top)):
+        beside = list(filter(sources.is_image_name, top))
+        if beside:
+            folders.check_beside(config.images_dir, beside, config.follow_links)
             return None, ImageNames(top)
     names = sources.image_names(config.images_dir, config.image_suffix, config.follow_links)
     if labels is None and (
@@ -113,6 +116,21 @@ def _photographs(
     hint = param(unlisted="absent")
     report(f"Left out {what}. If they have none of the classes, take them with {hint}.")
     return table
+
+
+def _check_differences(config: ConvertConfig, table: LabelTable, by_folders: bool) -> None:
+    """Says that all images have the same labels; a single folder of all of them is refused."""
+    labels = table.labels
+    if len(labels) < 2 or config.classes or not (labels == labels[0]).all():
+        return
+    classes = ", ".join(classes_with(1, labels[0], table.classes)) or "none of the classes"
+    if by_folders and len(table.classes) == 1:
+        raise UserError(
+            f"All {len(labels):,} photographs of {config.images_dir} are in one folder of a class, "
+            f"{classes}, so that there is nothing to tell apart: put those without it into another "
+            f"folder beside it, or give the classes in a table with {param('labels_csv')}."
+        )
+    report(f"All {len(labels):,} images have the same labels ({classes}): nothing to tell apart.")
 
 
 def _check_classes(labels_csv: str, read: LabelTable, table: LabelTable) -> None:

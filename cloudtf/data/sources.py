@@ -118,7 +118,8 @@ def image_names(images_dir: str, suffix: str = "", follow_links: bool = False) -
     Raises:
       UserError: the folder cannot be listed.
     """
-    return ImageNames(listing(images_dir, follow_links=follow_links).names, suffix)
+    found = listing(images_dir, follow_links=follow_links)
+    return ImageNames({*found.names}.difference(found.closed, found.entered), suffix)
 
 
 def unlabelled(images_dir: str, follow_links: bool = False) -> LabelTable:

@@ -42,6 +42,14 @@ _FAMILIES: dict[str, tuple[tuple[str, ...], ...]] = {
     "wahr/falsch": (("wahr",), ("falsch",), ("?",)),
     "vrai/faux": (("vrai",), ("faux",), ("?",)),
     "verdadero/falso": (("verdadero",), ("falso",), ("?",)),
+    "sí/no": (("sí", "si", "sì"), ("no",), ("?",)),
+    "sim/não": (("sim",), ("não", "nao"), ("?",)),
+    "ja/nee": (("ja",), ("nee", "nej", "nei"), ("?",)),
+    "tak/nie": (("tak",), ("nie",), ("?",)),
+    "да/нет": (("да",), ("нет",), ("?",)),
+    "是/否": (("是",), ("否",), ("?",)),
+    "有/无": (("有",), ("无", "無"), ("?",)),
+    "はい/いいえ": (("はい",), ("いいえ",), ("?",)),
     "y/n": (("y",), ("n",), ("u", "?")),
     "x": (("x", "+", "✓", "✔", "✗", "☑", "☒"), ("☐",), ("?",)),
     "positive/negative": (("positive",), ("negative",), ("uncertain", "equivocal")),
@@ -78,7 +86,7 @@ _LABEL = _set("""
     labelnames labelid labelids attributes attributeids attributeid diagnosis diagnoses disease
     diseases genre genres species dx concept concepts concepttags keyword keywords object objects
     objectname objectcategories objectscategories annotation annotations multilabel multilabels
-    primarylabel groundtruth
+    primarylabel groundtruth choice choices
 """)
 _LABEL_ENDINGS = _set("""
     label labels class classes tag tags category categories target targets finding findings
@@ -87,7 +95,7 @@ _LABEL_ENDINGS = _set("""
 """)
 _SEVERAL = _set("""
     labels classes tags categories targets findings attributes attributeids attributeid diagnoses
-    diseases genres concepts keywords objects annotations ids names target
+    diseases genres concepts keywords objects annotations ids names target choices
 """)
 _MASK = _set("""
     encodedpixels rlemask maskrle rle mask masks segmentation segmentations encoding encodings
@@ -110,12 +118,16 @@ _OTHER = _set("""
     isvalidation isval istrain istraining istest valid validation test val age sex gender patient
     patientid patientage patientsex patientgender subject subjectid study studyid followup
     followupnumber viewposition width height imgwidth imgheight imagewidth imageheight radid
-    readerid annotatorid url license latitude longitude laterality numlabels labelcount nlabels
+    readerid annotator annotatorid worker reviewer verified checked reviewed approved url license
+    latitude longitude laterality numlabels labelcount nlabels
 """)
+# Words of a name that counts or numbers something, at its beginning and at its end.
+_COUNTS = _set("n num nr count total")
+_NUMBERED = _set("id uid idx index count")
 # The same in a table of boxes around objects.
 _OTHER_OF_BOXES = _set("""
     difficult truncated occluded iscrowd crowd isoccluded istruncated isgroupof isdepiction isinside
-    pose depth area source x y w h z
+    pose depth area source x y w h z dx dy
 """)
 # Splits by yes and no: what no and yes say.
 _SPLITS_OF = {
@@ -235,7 +247,14 @@ def label_rank(header: str) -> int:
 
 def is_class_column(header: str) -> bool:
     """Whether a column of 0 and 1 of this name has the names of two classes, not yes and no."""
-    return plain(header) in ("class", "classes", "label", "labels", "tag", "tags")
+    name = plain(header)
+    return name in ("class", "classes", "label", "labels", "tag", "tags") or is_class_number(header)
+
+
+def is_class_number(header: str) -> bool:
+    """Whether a column of this name numbers classes: `class_id`, `label index`."""
+    words = parts(header)
+    return len(words) > 1 and words[-1] in _NUMBERED and words[-2] in ("class", "label", "category")
 
 
 def is_several(header: str) -> bool:
@@ -247,6 +266,12 @@ def is_several(header: str) -> bool:
 def is_mask(header: str) -> bool:
     """Whether a column's name is one of run-length encoded masks."""
     return plain(header) in _MASK
+
+
+def is_count(header: str) -> bool:
+    """Whether a column's name says that it counts something: `n_objects`, `num_labels`."""
+    words = parts(header)
+    return len(words) > 1 and words[0] in _COUNTS
 
 
 def is_value(header: str) -> bool:
@@ -273,6 +298,10 @@ def is_other(header: str, boxes: bool = False) -> bool:
     """
     name = plain(header)
     if not name or name in _OTHER or name.startswith("unnamed"):
+        return True
+    words = parts(header)
+    numbers = len(words) > 1 and words[-1] in _NUMBERED and not label_rank(header)
+    if numbers or is_count(header):
         return True
     return boxes and (name in _BOX or name in _OTHER_OF_BOXES)
 

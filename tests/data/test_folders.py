@@ -57,6 +57,14 @@ def read(folder, names, **options):
         ),
         (["train/cat/1.jpg", "val/dog/2.jpg"], {"train/cat/1.jpg": "cat", "val/dog/2.jpg": "dog"}),
         (["0/1.jpg", "1/2.jpg"], {"0/1.jpg": "0", "1/2.jpg": "1"}),
+        (
+            ["pets/all/cat/1.jpg", "pets/all/dog/2.jpg"],
+            {"pets/all/cat/1.jpg": "cat", "pets/all/dog/2.jpg": "dog"},
+        ),
+        (
+            ["set/train/all/cat/1.jpg", "set/test/all/cat/2.jpg"],
+            {"set/test/all/cat/2.jpg": "cat", "set/train/all/cat/1.jpg": "cat"},
+        ),
         (["yes/1.jpg", "no/2.jpg"], {"no/2.jpg": "no", "yes/1.jpg": "yes"}),
         (
             ["cat/1.jpg", "dog/7.jpg=cat/1.jpg", "dog/2.jpg", "dog/3.jpg=dog/2.jpg"],
@@ -82,6 +90,38 @@ def test_folders_of_which_either_level_may_be_the_class_are_refused(tmp_path):
 def test_the_upper_folders_may_be_the_splits(tmp_path):
     _, table = read(tmp_path, ["train/cat/1.jpg", "val/cat/2.jpg"], columns=("split",))
     assert table.columns == {"split": ("train", "val")}
+    _, table = read(tmp_path / "in", ["x/test/a/1.jpg", "x/train/a/2.jpg"], columns=("split",))
+    assert table.columns == {"split": ("test", "train")}
+
+
+@pytest.mark.parametrize(
+    "names, part",
+    [
+        (["JPEGImages/1.jpg", "SegmentationClass/1.png"], "called JPEGImages, SegmentationClass"),
+        (["train/images/1.jpg", "valid/images/2.jpg"], "called images, which are the parts"),
+        (["images/train/1.jpg", "images/val/2.jpg"], "called images, which are the parts of a set"),
+        (["train/cat/1.jpg", "test/2.jpg"], "leave its folder out with images_dir='.*train'"),
+    ],
+)
+def test_folders_that_are_no_classes_are_named_with_what_to_give(tmp_path, names, part):
+    with pytest.raises(UserError, match=part):
+        read(tmp_path, names)
+
+
+@pytest.mark.parametrize(
+    "names, part",
+    [
+        (
+            ["cat/1.jpg", "dog/2.jpg", "logo.png"],
+            "'logo.png': move these away, or into the folders",
+        ),
+        (["holiday/1.jpg", "holiday/2.jpg"], "are in one folder of a class, holiday"),
+    ],
+)
+def test_folders_of_which_nothing_can_be_learnt_are_refused(tmp_path, names, part):
+    images = write(tmp_path / "images", names)
+    with pytest.raises(UserError, match=part):
+        convert(ConvertConfig(images_dir=images, output_dir=str(tmp_path / "out")))
 
 
 def test_an_image_beside_the_folders_is_named(tmp_path):
@@ -107,7 +147,7 @@ def test_folders_are_converted_without_a_flag_and_say_so(tmp_path, capsys):
 
 
 def test_the_level_of_the_classes_is_a_setting_of_the_converter(tmp_path):
-    names = [f"set/{kind}/{i}.jpg" for kind in ("cat", "dog") for i in range(3)]
+    names = [f"{i}/{kind}/{i}.jpg" for kind in ("cat", "dog") for i in range(3)]
     config = {"images_dir": write(tmp_path / "images", names), "image_height": 32}
     config.update(image_width=32, output_dir=str(tmp_path / "out"))
     with pytest.raises(UserError, match="name the columns of classes with label_columns"):

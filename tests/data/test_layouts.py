@@ -6,7 +6,9 @@ from cloudtf.data import label_csv, sources, tables
 from cloudtf.data.labels import combination
 from cloudtf.data.layouts.facts import Options
 from cloudtf.errors import UserError
-from tests.data import layouts
+from tests.data import layouts, public_layouts
+
+ALL = [*layouts.ALL, *public_layouts.ALL]
 
 
 def read(folder, layout, options):
@@ -35,7 +37,7 @@ def as_sets(right):
     return {name: set(classes.split("|")) - {""} for name, classes in right.items()}
 
 
-@pytest.mark.parametrize("layout", layouts.ALL, ids=lambda layout: layout.name)
+@pytest.mark.parametrize("layout", ALL, ids=lambda layout: layout.name)
 def test_a_table_is_read_as_its_author_meant_or_refused(layout, tmp_path):
     if isinstance(layout.right, dict):
         assert read(tmp_path, layout, layout.options) == as_sets(layout.right)
@@ -47,7 +49,7 @@ def test_a_table_is_read_as_its_author_meant_or_refused(layout, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "layout", [each for each in layouts.ALL if each.settled[0]], ids=lambda layout: layout.name
+    "layout", [each for each in ALL if each.settled[0]], ids=lambda layout: layout.name
 )
 def test_what_is_refused_is_read_with_the_setting_that_the_sentence_names(layout, tmp_path):
     options, right = layout.settled

@@ -128,6 +128,8 @@ def _notes(
         notes.append(f"{builder.without_class:,} rows of no finding count as none of the classes.")
     if layout.kind == "rows" and builder.several_rows:
         notes.append("The rows of an image add up.")
+    if layout.prefixes:
+        notes.append("Classes are called by their columns too, which share names.")
     if builder.renamed:
         first = next(iter(builder.renamed.items()))
         notes.append(f"{len(builder.renamed)} classes are renamed: {first[0]} to {first[1]}.")

@@ -72,6 +72,7 @@ class Layout:
       blank: what a blank cell says of a class: 0 or -1.
       several: whether a cell of names may hold several of them.
       boxes: whether an image may have several rows of one class.
+      prefixes: whether a class is called by its column too, since columns share names.
       relative: whether the runs of masks count from the end of the run before.
     """
 
@@ -87,6 +88,7 @@ class Layout:
     blank: int = 0
     several: bool = False
     boxes: bool = False
+    prefixes: bool = False
     relative: bool = False
 
 
@@ -138,8 +140,11 @@ class Facts(NamedTuple):
 
     def has_boxes(self) -> bool:
         """Whether the table is one of boxes around objects."""
-        boxes = [words.plain(c.name) for c in self.columns if words.is_box(c.name)]
-        return len(boxes) > 2 or any("box" in name for name in boxes)
+        names = {words.plain(column.name) for column in self.columns}
+        boxes = [name for name in names if words.is_box(name)]
+        sizes: tuple[set[str], ...] = ({"w", "h"}, {"width", "height"}, {"dx", "dy"})
+        beside = {"x", "y"} <= names and any(names >= size for size in sizes)
+        return len(boxes) > 2 or any("box" in name for name in boxes) or beside
 
 
 def listed(columns: Sequence[Column]) -> str:

@@ -29,14 +29,21 @@ def candidate(facts: Facts) -> Optional[Candidate]:
     boxes = facts.has_boxes()
 
     def build() -> Layout:
+        others = [c for c in facts.content if c.values and c not in columns]
+        if options.label_columns and others:
+            raise UserError(
+                f"{facts.source} has yes and no in {listed(others)} and the names of classes in "
+                f"{listed(columns)}; give columns of one kind as {param('label_columns')}."
+            )
         chosen = columns if options.label_columns else best_of(facts, columns)
         for column in chosen:
             _check_names(facts, column, forced)
         _check_sureness(facts)
+        _check_numbers(facts, chosen[0])
         separator = _separator(facts, chosen)
         cells = _cut(chosen, separator)
         vector = _vector(facts, chosen, cells)
-        if options.label_separator is None and not options.classes:
+        if not (options.label_separator or options.classes or _are_numbered(facts, chosen)):
             known = {name for cell in cells for name in cell}
             separators.check_parts(facts.source, chosen[0].shown, known, separator)
         several = len(chosen) > 1 or any(len(cell) > 1 for cell in cells)
@@ -51,6 +58,7 @@ def candidate(facts: Facts) -> Optional[Candidate]:
             vector=vector,
             several=several,
             boxes=boxes or options.label_format == "rows",
+            prefixes=_share_names(chosen, separator),
         )
 
     return Candidate(85 if boxes else score, columns, build)
@@ -59,10 +67,18 @@ def candidate(facts: Facts) -> Optional[Candidate]:
 def _columns(facts: Facts, forced: bool) -> tuple[list[Column], int]:
     """The columns that may name classes, and the score that this gives."""
     columns = [c for c in facts.content if c.values and (forced or _may_name_classes(facts, c))]
+    if facts.options.label_columns and any(c.are_codes() for c in columns):
+        # Beside grades, 0 and 1 are grades.
+        columns = [c for c in facts.content if c in columns or c.family == words.NUMBERS]
     if facts.options.label_columns:
         return columns, 60
+    boxes = facts.has_boxes()
     for rank, score in ((2, 60), (1, 40)):
-        ranked = [c for c in columns if words.label_rank(c.name) == rank]
+        ranked = [
+            c
+            for c in columns
+            if words.label_rank(c.name) == rank and not words.is_other(c.name, boxes)
+        ]
         if ranked:
             return ranked, score
     if len(facts.content) > 1 or not facts.content:
@@ -70,7 +86,9 @@ def _columns(facts: Facts, forced: bool) -> tuple[list[Column], int]:
     # A single column whose name says nothing: names of classes, but not counts or ages.
     (only,) = facts.content
     numbers = all(text.lstrip("-").isdigit() for text in only.values)
-    measured = numbers and (words.is_other(only.name) or not only.repeats_texts())
+    grades = only.are_codes() and only.family is not None
+    repeats = grades or only.repeats_texts()
+    measured = numbers and (words.is_other(only.name) or not repeats)
     blank = not only.values and not words.is_other(only.name)
     return (facts.content, 50) if blank or (columns and not measured) else ([], 0)
 
@@ -78,7 +96,7 @@ def _columns(facts: Facts, forced: bool) -> tuple[list[Column], int]:
 def _may_name_classes(facts: Facts, column: Column) -> bool:
     """Whether the cells may be names of classes: not yes and no, fractions, or names of files."""
     if column.family is not None:
-        return words.is_class_column(column.name)
+        return words.is_class_column(column.name) or column.are_codes()
     # 0,3 and 1,2 may be fractions as well as lists.
     comma = all(re.fullmatch(r"-?\d+,\d+", text) for text in column.values)
     if comma and facts.options.label_separator is None and not facts.options.label_columns:
@@ -141,9 +159,53 @@ def _separator(facts: Facts, columns: list[Column]) -> separators.Separator:
         for text, count in column.values.items():
             texts[text] = texts.get(text, 0) + count
     marks = {mark for column in columns for mark in column.separators}
+    if not marks - {","} and _are_numbered(facts, columns) and not facts.options.classes:
+        return separators.Separator("")
     if facts.has_boxes() and not separators.are_printed_lists(texts):
         return separators.Separator("")  # A row is an object, of one class.
     return separators.choose(facts.source, columns[0].shown, texts, marks, facts.options.classes)
+
+
+def _are_numbered(facts: Facts, columns: list[Column]) -> bool:
+    """Whether a column beside has a number for each text, so that each is one class."""
+    numbers = [
+        c
+        for c in facts.usable
+        if (words.is_class_number(c.name) or words.label_rank(c.name) == 2)
+        and all(text.isascii() and text.isdigit() for text in c.first)
+        and len(set(c.first)) < len(c.first)
+    ]
+    return len(columns) == 1 and any(
+        c is not columns[0] and say_the_same(columns[0], c) for c in numbers
+    )
+
+
+def _check_numbers(facts: Facts, column: Column) -> None:
+    """Refuses cells with several numbers behind each name: boxes, or how sure a model is.
+
+    Raises:
+      UserError: naming one.
+    """
+
+    def has_boxes(text: str) -> bool:
+        numbers = [re.fullmatch(r"-?\d+(\.\d+)?", part) is not None for part in text.split()]
+        return not numbers[0] and all(numbers[1:3]) and 3 * sum(numbers) >= 2 * len(numbers) > 4
+
+    if column.are_mostly(has_boxes):
+        first = next(filter(has_boxes, column.values))
+        raise UserError(
+            f"{facts.source} has numbers behind the names of classes in the column "
+            f"{column.shown!r} ({first[:60]!r}); write a row for each image and class, without "
+            "them."
+        )
+
+
+def _share_names(columns: list[Column], separator: separators.Separator) -> bool:
+    """Whether columns of different kinds have a name in common: black hair, black eyes."""
+    if len({c.name.rstrip("0123456789") for c in columns}) == 1:
+        return False
+    found = [{name for cell in _cut([column], separator) for name in cell} for column in columns]
+    return sum(map(len, found)) > len(set[str]().union(*found))
 
 
 def _cut(columns: list[Column], separator: separators.Separator) -> list[list[str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
+import re
 from typing import Callable, Iterator, Optional
 
 from cloudtf.data import rle, words
@@ -74,6 +75,11 @@ class Column:
             if known == total or (name == words.NUMBERS and 2 * known >= total):
                 return name
         return None
+
+    def are_codes(self) -> bool:
+        """Whether all cells are whole numbers, of which some are more than 1: grades, say."""
+        whole = [re.fullmatch(r"0*(\d{1,9})(\.0*)?", text, re.ASCII) for text in self.values]
+        return all(whole) and any(number and int(number[1]) > 1 for number in whole)
 
     def are_mostly(self, test: Callable[[str], bool]) -> bool:
         """Whether more than half of the cells that are not blank pass a test."""

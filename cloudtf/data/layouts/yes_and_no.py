@@ -10,6 +10,9 @@ from cloudtf.data.layouts.names_of_classes import best_of, say_the_same
 from cloudtf.data.layouts.survey import Column
 from cloudtf.errors import UserError, param
 
+# In fewer rows, names of classes need not come twice.
+_FEW_ROWS = 20
+
 
 def onehot(facts: Facts) -> Optional[Candidate]:
     """A column of yes and no for each class.
@@ -23,8 +26,15 @@ def onehot(facts: Facts) -> Optional[Candidate]:
         if forced:
             raise facts.unclear(f"has no column of 0 and 1: {listed(facts.content)}")
         return None
+    settled = forced or facts.options.label_columns or facts.options.classes
 
     def build() -> Layout:
+        others = _others(facts) if len(hot) == 1 and not settled else []
+        if others:
+            raise facts.unclear(
+                f"has yes and no in {hot[0].shown!r} only, and other columns that may say the "
+                f"classes: {listed(others)}"
+            )
         return Layout(
             "onehot",
             facts.image.index,
@@ -32,9 +42,24 @@ def onehot(facts: Facts) -> Optional[Candidate]:
             families=tuple(c.family or words.NUMBERS for c in hot),
             minus=_minus(facts, hot),
             blank=VALUES[facts.options.blank],
+            boxes=facts.has_boxes(),
         )
 
     return Candidate(score, hot, build)
+
+
+def _others(facts: Facts) -> list[Column]:
+    """The columns that are not of yes and no, and whose cells repeat as names of classes do."""
+    boxes = facts.has_boxes()
+    return [
+        c
+        for c in facts.content
+        if c.family is None
+        and c.values
+        and (c.repeats_texts() or sum(c.values.values()) < _FEW_ROWS)
+        and not words.is_other(c.name, boxes)
+        and not c.are_mostly(words.is_measure)
+    ]
 
 
 def _hot_columns(facts: Facts, forced: bool) -> tuple[list[Column], int]:
@@ -43,15 +68,19 @@ def _hot_columns(facts: Facts, forced: bool) -> tuple[list[Column], int]:
         return [c for c in facts.content if c.name in wanted], 98
     hot = [c for c in facts.content if c.family is not None]
     if facts.options.label_columns:
-        if len(hot) < len(facts.content):
+        if len(hot) < len(facts.content) or any(c.are_codes() for c in hot):
             return [], 0
     else:
         boxes = facts.has_boxes()
         hot = _with_a_yes([c for c in hot if not words.is_other(c.name, boxes)])
         if any(words.plain(c.name) in ("val", "valid", "test") for c in facts.content):
             hot = [c for c in hot if words.plain(c.name) != "train"]
+        if not forced:
+            hot = [c for c in hot if not (c.are_codes() and words.label_rank(c.name))]
     if not forced and len(hot) == 1 and words.is_class_column(hot[0].name):
         return [], 0  # `label` with 0 and 1: the names of two classes.
+    if not forced and len(hot) == 1 and hot[0].are_codes():
+        return [], 0  # Grades, of which most are 0 and 1.
     if not facts.options.label_columns and any(column.has_blanks() for column in hot):
         # Between them, a column that is blank all through is a class without an image.
         low, high, found = hot[0].index, hot[-1].index, set(hot)
@@ -131,7 +160,7 @@ def _value_and_classes(facts: Facts, forced: bool) -> tuple[Optional[Column], li
         values = [c for c in values if not words.is_other(c.name, facts.has_boxes())]
         return (values[0], []) if len(values) == 1 else (None, [])
     if not forced:
-        values = [c for c in values if words.is_value(c.name)]
+        values = [c for c in values if words.is_value(c.name) and not c.are_codes()]
     classes = [
         c
         for c in facts.content
