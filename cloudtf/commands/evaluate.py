@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cloudtf.evaluation import pr_auc
+from cloudtf.evaluation import pr_auc, slices
 from cloudtf.evaluation.evaluate import EvaluateConfig, judge
 
 CONFIG = EvaluateConfig
@@ -14,4 +14,6 @@ def run(config: EvaluateConfig) -> None:
     metrics = found.metrics
     print(f"{metrics['examples']} examples of {metrics['split']}")
     print(pr_auc.table(metrics))
+    if "slices" in metrics:
+        print(slices.table(metrics["slices"]))
     print(f"Open {found.report}")

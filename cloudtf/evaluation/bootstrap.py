@@ -91,7 +91,12 @@ def affordable(labels: np.ndarray) -> int:
     return min(RESAMPLES, max(_LEAST, _MOST_COST // max(1, cost)))
 
 
-def areas(labels: np.ndarray, scores: np.ndarray, resamples: Resamples) -> Areas:
+def areas(
+    labels: np.ndarray,
+    scores: np.ndarray,
+    resamples: Optional[Resamples],
+    weights: Optional[np.ndarray] = None,
+) -> Areas:
     """The exact areas of every class on every resample.
 
     They are those of `pr_auc.score` on the images of the resample, each as often as it was drawn.
@@ -99,7 +104,9 @@ def areas(labels: np.ndarray, scores: np.ndarray, resamples: Resamples) -> Areas
     Args:
       labels: [N, C], 0 or 1; -1 where it is not known, which leaves the image out of that class.
       scores: [N, C], finite; a higher score means that the class is more likely present.
-      resamples: which images are drawn how often, [N, R] in all.
+      resamples: which images are drawn how often, [N, R] in all; None: every image once, R is 1.
+      weights: [N, C], how much an image counts for a class each time it is drawn, over 0; None:
+        all are 1.
 
     >>> labels, scores = np.array([[1], [0], [1], [0]]), np.array([[0.9], [0.6], [0.4], [0.1]])
     >>> draws = areas(labels, scores, Resamples(4, count=200)).average_precision
@@ -107,14 +114,18 @@ def areas(labels: np.ndarray, scores: np.ndarray, resamples: Resamples) -> Areas
     ((200, 1), 1.0)
     """
     labels, scores = np.asarray(labels), np.asarray(scores)
-    curves = [_Curve(labels[:, i], scores[:, i]) for i in range(labels.shape[1])]
-    shape = (resamples.count, labels.shape[1])
+    curves = [
+        _Curve(labels[:, i], scores[:, i], None if weights is None else weights[:, i])
+        for i in range(labels.shape[1])
+    ]
+    shape = (1 if resamples is None else resamples.count, labels.shape[1])
+    once = [np.ones([len(labels), 1], np.float32)]
     trapezoid, average = np.empty(shape), np.empty(shape)
     first = 0
-    for weights in resamples.blocks():
-        rows = slice(first, first + weights.shape[1])
+    for drawn in once if resamples is None else resamples.blocks():
+        rows = slice(first, first + drawn.shape[1])
         for index, curve in enumerate(curves):
-            trapezoid[rows, index], average[rows, index] = curve.areas(weights)
+            trapezoid[rows, index], average[rows, index] = curve.areas(drawn)
         first = rows.stop
     return Areas(trapezoid, average)
 
@@ -169,14 +180,18 @@ class _Curve:
 
     Recall only moves where positives are. So all that an area needs is, at each distinct score of a
     positive, the weight of the images above it (that came since the last one), of the positives
-    that have it, and of the negatives that have it. A sparse matrix of ones adds up the weights.
+    that have it, and of the negatives that have it. A sparse matrix, of ones or of what each image
+    counts, adds up how often they are drawn.
     """
 
-    def __init__(self, labels: np.ndarray, scores: np.ndarray) -> None:
+    def __init__(
+        self, labels: np.ndarray, scores: np.ndarray, weights: Optional[np.ndarray] = None
+    ) -> None:
         from scipy.sparse import csr_matrix
 
         known = np.flatnonzero(labels >= 0)
         labels, scores = labels[known] > 0, scores[known]
+        weights = np.ones(len(known)) if weights is None else np.asarray(weights)[known]
         # Descending scores; of equal ones the positives first.
         order = np.lexsort((~labels, -scores))
         labels, scores = labels[order], scores[order]
@@ -192,7 +207,7 @@ class _Curve:
         starts = np.concatenate([[0], parts, [len(order)]])
         assert last == starts[-2]
         self._sums = csr_matrix(
-            (np.ones(len(order), np.float32), known[order].astype(np.int32), starts),
+            (weights[order].astype(np.float32), known[order].astype(np.int32), starts),
             shape=(len(starts) - 1, int(known.max()) + 1 if len(known) else 0),
         )
         self._num_rows = self._sums.shape[1]
@@ -217,7 +232,7 @@ class _Curve:
         nothing = np.full(weights.shape[1], math.nan)
         if not self._num_steps:
             return nothing, nothing
-        # Whole numbers, and no more of them than float32 counts exactly.
+        # Without weights whole numbers, and no more of them than float32 counts exactly.
         added = self._sums @ weights[: self._num_rows]
         above, positive, tied = (added[i : 3 * self._num_steps : 3] for i in range(3))
         upto = np.cumsum(above + positive + tied, axis=0, dtype=np.float64)

@@ -253,17 +253,21 @@ def findings(
       more: further keys of `metrics.json`, such as the scores of each fold.
       fit_folds: [N], the fold of each example, where there are several.
       images: names of images -> the images, uint8 [H, W, 3] each.
-      known: what is known of the images beside their labels: which belong together.
+      known: what is known of the images beside their labels: which belong together, and the
+        columns by which they are divided.
       row_of: (image, class) -> the row of the label table, as `label_rows` gives it.
 
     Raises:
       UserError: a score is not finite.
     """
-    from cloudtf.evaluation import evidence, pr_auc, results, suspects, thresholds
+    from cloudtf.evaluation import evidence, pr_auc, results, slices, suspects, thresholds
 
     figures = pr_auc.score(labels, scores, classes)
     if figures.undefined:
         report(figures.warning(f"examples of {split}"))
+    found = evidence.gather(labels, scores, classes, figures, fit_folds, known.shared_groups(names))
+    columns = known.columns_of(names)
+    by_column = slices.find(columns, labels, scores, classes, found.resamples)
     return results.Findings(
         split=split,
         other_split=other_split,
@@ -271,9 +275,7 @@ def findings(
         names=names,
         labels=labels,
         scores=scores,
-        evidence=evidence.gather(
-            labels, scores, classes, figures, fit_folds, known.shared_groups(names)
-        ),
+        evidence=found,
         chosen=thresholds.choose_thresholds(
             labels,
             scores,
@@ -290,7 +292,7 @@ def findings(
             **source,
             "confidence": config.confidence,
         },
-        more=more or {},
+        more={**(more or {}), **({"slices": by_column} if by_column else {})},
         suspects=[] if other_split else suspects.find(labels, scores, names, classes, row_of),
         images=images,
     )
