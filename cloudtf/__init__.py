@@ -27,6 +27,7 @@ _PUBLIC = {
     "CompareConfig": "cloudtf.evaluation.compare",
     "EnsembleConfig": "cloudtf.evaluation.ensemble",
     "EvaluateConfig": "cloudtf.evaluation.evaluate",
+    "ExportConfig": "cloudtf.model.export",
     "FitConfig": "cloudtf.fitting.config",
     "PostprocessConfig": "cloudtf.submission.postprocess",
     "PrAucCallback": "cloudtf.training.pr_auc_callback",
@@ -43,6 +44,7 @@ _PUBLIC = {
     "compare": "cloudtf.evaluation.compare",
     "ensemble": "cloudtf.evaluation.ensemble",
     "evaluate": "cloudtf.evaluation.evaluate",
+    "export": "cloudtf.evaluation.exporting",
     "find_rate": "cloudtf.training.find_rate",
     "fit": "cloudtf.fitting.fit",
     "get_loss": "cloudtf.model.losses",
@@ -79,6 +81,7 @@ if TYPE_CHECKING:
     from cloudtf.evaluation.ensemble import ensemble as ensemble
     from cloudtf.evaluation.evaluate import EvaluateConfig as EvaluateConfig
     from cloudtf.evaluation.evaluate import evaluate as evaluate
+    from cloudtf.evaluation.exporting import export as export
     from cloudtf.evaluation.frames import history_frame as history_frame
     from cloudtf.evaluation.frames import predictions_frame as predictions_frame
     from cloudtf.evaluation.frames import scores_frame as scores_frame
@@ -93,6 +96,7 @@ if TYPE_CHECKING:
     from cloudtf.fitting.config import FitConfig as FitConfig
     from cloudtf.fitting.fit import fit as fit
     from cloudtf.model.class_weights import positive_weights as positive_weights
+    from cloudtf.model.export import ExportConfig as ExportConfig
     from cloudtf.model.losses import get_loss as get_loss
     from cloudtf.model.network import build_model as build_model
     from cloudtf.model.saving import load_model as load_model

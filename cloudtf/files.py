@@ -508,6 +508,16 @@ def _upload(folder: str, path: str) -> None:
         write_bytes(target, read_bytes(os.path.join(folder, name)))
 
 
+def download(path: str, local: str) -> None:
+    """Copies a remote file, or a folder and all in it, to a local path where nothing is yet."""
+    if not is_dir(path):
+        write_bytes(local, read_bytes(path))
+        return
+    make_dirs(local)
+    for name in list_dir(path):
+        download(join(path, name), os.path.join(local, name))
+
+
 def _flush(path: str) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:

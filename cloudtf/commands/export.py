@@ -3,13 +3,18 @@
 It takes plain uint8 images, a SavedModel also the bytes of JPEG and PNG files, and gives a
 probability a class and whether the class is present by its threshold. Beside a TFLite or an ONNX
 file a Python script is written that makes its images of photographs, as predict does.
+
+What was written is then run in a process of its own and held against what predict gives, on
+--data_dir and --images_dir or a few drawn pictures; exit status 1 says that it does not give the
+same. proof.json lies beside the file, or in the folder of a SavedModel.
 """
 
 from __future__ import annotations
 
 import textwrap
 
-from cloudtf.model.export import ExportConfig, export
+from cloudtf.evaluation.exporting import export
+from cloudtf.model.export import ExportConfig
 from cloudtf.model.preprocessing import SUFFIX
 from cloudtf.text import MOST_SHOWN, listed
 

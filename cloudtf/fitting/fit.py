@@ -32,8 +32,10 @@ if TYPE_CHECKING:
 _RECORDS, _RUN, _EXPORTED, _PLAN = "records", "run", "exported", "fit.json"
 # Photographs that are converted to see how long it takes.
 _TIMED = 8
-# Judging, the report and the export take about so long, at the end.
+# Judging, the report, the export and its proof take about so long, at the end.
 _LAST_SECONDS = 60.0
+# The export is proven on so many records, if about so much time is left.
+_PROOF_IMAGES, _PROOF_SECONDS = 64, 20.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -249,7 +251,8 @@ class _Job:
     def _finished(self) -> Fitted:
         """Judges and exports the best model."""
         from cloudtf.evaluation.evaluate import EvaluateConfig, judge
-        from cloudtf.model.export import ExportConfig, export
+        from cloudtf.evaluation.exporting import export
+        from cloudtf.model.export import ExportConfig
 
         model = files.join(self._run_dir, "best.keras")
         if not files.exists(model):
@@ -269,8 +272,22 @@ class _Job:
         epoch = files.read_json(files.join(self._run_dir, "best.json"))["epoch"]
         if self._plan.exported != epoch or not files.exists(exported):
             files.remove_tree(exported)
+            prove = self._seconds_left() >= _PROOF_SECONDS
+            if not prove:
+                report(
+                    f"No time is left to prove the exported model; `cloudtf export --model={model} "
+                    f"--data_dir={self._records} --output=NEW` does so."
+                )
             with reporting_to(None):
-                export(ExportConfig(model=model, output=exported))
+                export(
+                    ExportConfig(
+                        model=model,
+                        output=exported,
+                        data_dir=self._records,
+                        prove=prove,
+                        prove_images=_PROOF_IMAGES,
+                    )
+                )
             self._plan.exported = epoch
         self._keep_plan()
         return Fitted(model, exported, judged.report, judged.metrics, epoch, self._plan.seconds)

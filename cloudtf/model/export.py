@@ -7,34 +7,42 @@ thresholds are inside. The outputs, for B images and C classes:
     present        bool [B, C], whether each probability is at least its class's threshold
     classes        string [B, C], the class names (SavedModel only)
 
-`cloudtf.json` (classes, thresholds, image size) goes with it: in `assets.extra/` of a SavedModel,
-in the zip archive at the end of a TFLite file, in the metadata of an ONNX file.
+`cloudtf.json` (classes, thresholds, image size, precision) goes with it: in `assets.extra/` of a
+SavedModel, in the zip archive at the end of a TFLite file, in the metadata of an ONNX file.
 
 A SavedModel takes the bytes of photographs too. Beside the other two goes a script that makes their
 pixels as `predict` does, `clouds.tflite.preprocess.py`; see `preprocessing`.
+
+Here a model is only written; `cloudtf.export` also proves it, see `cloudtf.evaluation.exporting`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
+
+import numpy as np
 
 from cloudtf import files
-from cloudtf.errors import UserError, param, reason
+from cloudtf.errors import UsageError, UserError, param, reason
 from cloudtf.model import calibration, formats, preprocessing, thresholds
 from cloudtf.model.thresholds import KINDS
 from cloudtf.reporter import report
 from cloudtf.settings import REQUIRED, Settings, setting
 from cloudtf.text import listed
 
+if TYPE_CHECKING:
+    from cloudtf.model.classifier import Classifier
+
 FORMATS = ("saved_model", "tflite", "onnx")
+PRECISIONS = ("float32", "float16", "int8")
 # Of a model's own info, what concerns those who use it.
 _KEPT = ("model", "best")
 
 
 @dataclasses.dataclass(frozen=True)
 class ExportConfig(Settings):
-    """Which model to write in which format, with which thresholds.
+    """Which model to write in which format, with which thresholds, and on what to prove it.
 
     >>> ExportConfig(model="runs/a", output="clouds.tflite", format="tflite").present_at
     'recall'
@@ -58,34 +66,99 @@ class ExportConfig(Settings):
     calibrated: bool = setting(
         False, "Calibrate the probabilities by the calibration.json beside the model."
     )
+    precision: str = setting(
+        "float32",
+        "Of tflite: float16 halves the file; int8 quarters it and computes in 8 bits, whose ranges "
+        "are measured on records of `data_dir`.",
+        choices=PRECISIONS,
+    )
+    prove: bool = setting(
+        True,
+        "Run the written file in a process of its own, and fail where it does not give what "
+        "predict gives.",
+        topic="proof",
+    )
+    tolerance: Optional[float] = setting(
+        None,
+        "By how much a probability may differ, and be so far from its threshold where a decision "
+        "changes. Default: 0.001; of float16 0.005, of int8 0.02.",
+        minimum=0,
+        maximum=1,
+        topic="proof",
+    )
+    data_dir: Optional[str] = setting(
+        None,
+        "Records to prove it on, those of the split that the model was validated on. Without these "
+        "and `images_dir`, it is proven on drawn pictures.",
+        topic="proof",
+    )
+    images_dir: Optional[str] = setting(
+        None, "Folder of photographs, as they were taken, to prove it on.", topic="proof"
+    )
+    prove_images: int = setting(
+        500, "Prove it on so many images of each at most.", minimum=1, topic="proof"
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.precision != PRECISIONS[0] and self.format != "tflite":
+            raise UsageError(f"{param(precision=self.precision)} needs {param(format='tflite')}.")
+        if self.precision == "int8" and self.data_dir is None:
+            raise UsageError(
+                f"{param(precision='int8')} needs {param('data_dir')}: what is in its images says "
+                "which ranges the 8 bits must hold."
+            )
 
 
-def export(config: ExportConfig) -> dict[str, Any]:
-    """Writes a trained model in another format, whole or not at all.
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """A model that is ready to be written in another format.
+
+    Attributes:
+      config: what was asked for; its output has no slash at the end.
+      trained: the model, computing in float32.
+      info: the content of `cloudtf.json`.
+      weights_sha256: its weights, see `saving.weights_sha256`.
+    """
+
+    config: ExportConfig
+    trained: Classifier
+    info: dict[str, Any]
+    weights_sha256: str
+
+    def write(self, representative: Optional[np.ndarray] = None) -> None:
+        """Writes it, whole or not at all.
+
+        Args:
+          representative: uint8 [N, H, W, 3], images by which int8 finds its ranges; for
+            `precision='int8'` alone.
+
+        Raises:
+          UserError: the output cannot be written.
+        """
+        import tensorflow as tf
+
+        model, info, output = self.trained.model, self.info, self.config.output
+        try:
+            if self.config.format == "tflite":
+                formats.tflite(model, info, output, representative)
+            elif self.config.format == "onnx":
+                formats.onnx(model, info, output)
+            else:
+                formats.saved_model(model, info, output)
+        except (OSError, tf.errors.OpError) as error:
+            raise UserError(f"The output {output} cannot be written: {reason(error)}.") from error
+
+
+def prepare(config: ExportConfig) -> Prepared:
+    """Reads a trained model and what lies beside it, and checks that it can be written.
 
     It computes in float32, also what was trained in mixed precision.
-
-    Returns:
-      The content of `cloudtf.json`: `classes`, `image_height`, `image_width`, `aspect`,
-      `preprocessing` (a sentence on what `predict` does to a photograph), `present_at` and
-      `thresholds` (a map by class; both None where there are no thresholds, and then there is no
-      `present`; a class whose threshold is None is never present), `thresholds_from` (the `split`
-      and the number of `examples` that they were chosen on), `calibration` (of calibrated
-      probabilities: its `classes`, and the `thresholds` before it, by which the model decides; the
-      `thresholds` above are then those of calibrated ones; else None), and what is known of the
-      model.
 
     Raises:
       UserError: the model or its thresholds are missing, damaged or do not belong together; the
         output cannot be written or is a folder in use; it, or the name of its script, is that of a
         file of another kind; tf2onnx is missing.
-
-    >>> info = export(ExportConfig(model="runs/a", output="exported"))
-    >>> served = tf.saved_model.load("exported").signatures["jpeg"]
-    >>> with open("photographs/images/photo_00.jpg", "rb") as file:
-    ...     outputs = served(jpeg=tf.constant([file.read()]))
-    >>> outputs["probabilities"].shape == (1, len(info["classes"]))
-    True
     """
     if config.format == "onnx":
         formats.import_tf2onnx()
@@ -106,8 +179,6 @@ def export(config: ExportConfig) -> dict[str, Any]:
             f"The file {output} cannot be written: there is no folder {files.dirname(output)}; "
             "make it first."
         )
-
-    import tensorflow as tf
 
     from cloudtf.model import classifier, saving
 
@@ -136,12 +207,7 @@ def export(config: ExportConfig) -> dict[str, Any]:
     if config.calibrated:
         found = calibration.of_model(path, info["classes"], weights, flips=False)
         _calibrate(info, found)
-    writers = {"saved_model": formats.saved_model, "tflite": formats.tflite, "onnx": formats.onnx}
-    try:
-        writers[config.format](trained.model, info, output)
-    except (OSError, tf.errors.OpError) as error:
-        raise UserError(f"The output {output} cannot be written: {reason(error)}.") from error
-    return info
+    return Prepared(dataclasses.replace(config, output=output), trained, info, weights)
 
 
 def _find_thresholds(
@@ -196,6 +262,7 @@ def _describe(
         "present_at": config.present_at if chosen else None,
         "thresholds": limits and {name: limits[name] for name in classes},
         "calibration": None,
+        "precision": config.precision,
         "thresholds_from": chosen and {k: chosen.source.get(k) for k in ("split", "examples")},
         "image_height": info["image_height"],
         "image_width": info["image_width"],

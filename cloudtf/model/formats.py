@@ -111,16 +111,37 @@ def saved_model(model: tf.keras.Model, info: dict[str, Any], output: str) -> Non
         files.write_json(files.join(folder, "assets.extra", INFO_NAME), info)
 
 
-def tflite(model: tf.keras.Model, info: dict[str, Any], output: str) -> None:
-    """Writes a TFLite file, and its script beside it."""
+def tflite(
+    model: tf.keras.Model,
+    info: dict[str, Any],
+    output: str,
+    representative: Optional[np.ndarray] = None,
+) -> None:
+    """Writes a TFLite file, and its script beside it.
+
+    Args:
+      model: takes uint8 [B, H, W, 3], gives probabilities [B, C].
+      info: the content of `cloudtf.json`; its `precision` is that of the file.
+      output: the file to write, local or remote.
+      representative: uint8 [N, H, W, 3], images by which int8 finds the ranges of its values.
+    """
     import tensorflow as tf
 
     with temporary.scratch_folder() as folder:
         _save(model, {IMAGES: _classifier(model, info)}, {IMAGES: _image_spec(info)}, folder)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[IMAGES])
+        if info["precision"] != "float32":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if info["precision"] == "float16":
+            converter.target_spec.supported_types = [tf.float16]
+        elif representative is not None:
+            converter.representative_dataset = lambda: (
+                {IMAGES: image[np.newaxis]} for image in representative
+            )
         with _silenced():
             content = converter.convert()
-    with _with_script("tflite", model, info, output) as path:
+    runner = tf.lite.Interpreter(model_content=content).get_signature_runner()
+    with _with_script("tflite", info, output, lambda images: runner(images=images)) as path:
         with open(path, "wb") as file:
             file.write(content)
         # A reader of the format stops before what is appended; `unzip` finds it.
@@ -154,22 +175,22 @@ def onnx(model: tf.keras.Model, info: dict[str, Any], output: str) -> None:
     )
     entry = proto.metadata_props.add()
     entry.key, entry.value = INFO_NAME, json.dumps(info, ensure_ascii=False)
-    with _with_script("onnx", model, info, output) as path, open(path, "wb") as file:
+    classify = _classifier(model, info)
+    with _with_script("onnx", info, output, classify) as path, open(path, "wb") as file:
         file.write(proto.SerializeToString())
 
 
 @contextlib.contextmanager
 def _with_script(
-    kind: str, model: tf.keras.Model, info: dict[str, Any], output: str
+    kind: str, info: dict[str, Any], output: str, classify: Callable[[np.ndarray], Any]
 ) -> Iterator[str]:
     """Gives a local path to write a model to, which goes to `output` together with its script."""
-    classify = _classifier(model, info)
     script = preprocessing.script(
         kind,
         info["image_height"],
         info["image_width"],
         info["aspect"],
-        lambda images: classify(images)["probabilities"].numpy(),
+        lambda images: np.asarray(classify(images)["probabilities"]),
     )
     folder, name = files.dirname(output), files.basename(output)
     files.remove_leftovers(folder, {name, name + preprocessing.SUFFIX})

@@ -35,7 +35,7 @@ COMMANDS = (
     "train --data_dir={0}/records --run_dir={0}/run --model=tiny --weights=none --epochs=1",
     "evaluate --data_dir={0}/records --run_dir={0}/run",
     "predict --model={0}/run --images_dir={0}/images --output={0}/predictions.csv",
-    "export --model={0}/run --output={0}/saved",
+    "export --model={0}/run --output={0}/saved --noprove",
     "preview --data_dir={0}/records --output={0}/preview.png --split=val",
 )
 

@@ -21,7 +21,7 @@ predict|--model=@/run/best.keras|--data_dir=@/records|--split=val|--output=@/p.c
 postprocess|--submission=@/s.csv|--predictions=@/p.csv|--thresholds=@/run/thresholds.json|\
 --output=@/clean.csv
 preview|--data_dir=@/records|--output=@/p.png|--num_images=2
-export|--model=@/run|--output=@/m.tflite|--format=tflite
+export|--model=@/run|--output=@/m.tflite|--format=tflite|--noprove
 export|--model=@/run|--output=@/saved
 """.replace("\\\n", "")
     .strip()

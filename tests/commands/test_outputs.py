@@ -32,7 +32,7 @@ def folder(trained_run, records_dir, photographs_dir, tmp_path_factory):
 
 
 COMMANDS = {
-    "tflite": "export --model=run --format=tflite --output={}",
+    "tflite": "export --model=run --format=tflite --noprove --output={}",
     "predict a folder": "predict --model=run --images_dir=photographs --output={}",
     "predict records": "predict --model=run --data_dir=records --split=val --output={}",
     "preview": "preview --data_dir=records --output={}",

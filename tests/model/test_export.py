@@ -1,8 +1,12 @@
-"""Exported models: equal to `cloudtf predict`, and used without cloudtf."""
+"""Exported models: equal to `cloudtf predict`, and used without cloudtf.
+
+That they prove themselves is tested in `tests/evaluation/test_exporting.py`; here none does.
+"""
 
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import os
 import pathlib
@@ -23,9 +27,10 @@ from PIL import Image
 from cloudtf import files
 from cloudtf.commands import app
 from cloudtf.errors import UserError
+from cloudtf.evaluation import exporting
 from cloudtf.evaluation.predict import PredictConfig, predict
 from cloudtf.model import calibration, network, saving, thresholds
-from cloudtf.model.export import ExportConfig, export
+from cloudtf.model.export import ExportConfig
 from cloudtf.model.formats import smallest_passing
 from cloudtf.pipeline.dataset import open_dataset
 from cloudtf.submission import predictions
@@ -36,6 +41,10 @@ CLASSES = ["Fish", "Flower", "Gravel", "Sugar"]
 SMALL = {"classes": ["a", "b"]}
 # Of an export before.
 OLD = b"\x1c\0\0\0TFL3 cloudtf.json"
+
+
+def export(config):
+    return exporting.export(dataclasses.replace(config, prove=False))
 
 
 def use(python, folder, jpeg, images, saved, lite):
@@ -402,7 +411,7 @@ def test_calibrated_probabilities_come_from_the_graph_and_change_no_decision(
         "a": {"method": "isotonic", "from": [0.0, middle, 1.0], "to": [0.1, 0.2, 0.9]},
     }
     calibration.write(f"{run}/calibration.json", entries, source)
-    command = ["export", f"--model={run}", f"--output={output}", f"--format={kind}"]
+    command = ["export", "--noprove", f"--model={run}", f"--output={output}", f"--format={kind}"]
     assert app.main([*command, "--calibrated"]) == 0
     assert "probabilities: float32 [B, 2], calibrated, a, b" in capsys.readouterr().out
     if kind == "tflite":
@@ -426,7 +435,7 @@ def test_calibrated_probabilities_come_from_the_graph_and_change_no_decision(
 
 
 def test_without_thresholds_there_is_no_present(small, tmp_path, capsys):
-    assert app.main(["export", f"--model={small}", f"--output={tmp_path}/saved"]) == 0
+    assert app.main(["export", "--noprove", f"--model={small}", f"--output={tmp_path}/saved"]) == 0
     assert "There are no thresholds beside the model" in capsys.readouterr().out
     assert set(classify(tmp_path / "saved")) == {"probabilities", "classes"}
     info = files.read_json(f"{tmp_path}/saved/assets.extra/cloudtf.json")
@@ -487,7 +496,7 @@ def test_onnx_gives_the_same(run_dir, images, predicted, tmp_path):
 def test_onnx_without_its_converter_is_one_sentence(small, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "tf2onnx", None)
     arguments = [f"--model={small}", "--format=onnx", f"--output={tmp_path}/m.onnx"]
-    assert app.main(["export", *arguments]) == 1
+    assert app.main(["export", "--noprove", *arguments]) == 1
     err = capsys.readouterr().err
     assert err.startswith("cloudtf export: --format=onnx needs the package tf2onnx")
     assert "pip install tf2onnx" in err and len(err.splitlines()) == 1
@@ -564,7 +573,9 @@ def test_what_cannot_be_exported_is_one_sentence(small, run_dir, tmp_path):
 
 
 def test_the_command_says_what_takes_and_gives_what(run_dir, tmp_path, capsys):
-    assert app.main(["export", f"--model={run_dir}", f"--output={tmp_path}/new/1"]) == 0
+    assert (
+        app.main(["export", "--noprove", f"--model={run_dir}", f"--output={tmp_path}/new/1"]) == 0
+    )
     out = capsys.readouterr().out.splitlines()
     assert out[:2] == [
         f"Exported as saved_model: {tmp_path}/new/1",
@@ -589,7 +600,10 @@ def test_the_command_says_what_takes_and_gives_what(run_dir, tmp_path, capsys):
 
 def test_the_command_names_the_script(small, tmp_path, capsys):
     lite = f"{tmp_path}/m.tflite"
-    assert app.main(["export", f"--model={small}", "--format=tflite", f"--output={lite}"]) == 0
+    assert (
+        app.main(["export", "--noprove", f"--model={small}", "--format=tflite", f"--output={lite}"])
+        == 0
+    )
     assert f"To make them, and to check other code that does: {lite}.preprocess.py\n" in (
         capsys.readouterr().out
     )
