@@ -14,6 +14,7 @@ import pytest
 import cloudtf
 from cloudtf.commands import app
 from cloudtf.errors import UserError
+from cloudtf.fitting import fit as fitting
 from cloudtf.fitting import plan as plans
 from cloudtf.fitting.config import FitConfig, part
 from cloudtf.training.config import TrainConfig
@@ -129,6 +130,26 @@ def test_killed_in_any_part_it_goes_on_to_the_same_numbers(command, whole, part_
     for name in ("best.json", "metrics.json", "predictions_val.csv"):
         found = (killed / "run" / name).read_text().replace(str(killed), str(whole))
         assert found == (whole / "run" / name).read_text(), name
+
+
+def test_the_time_of_a_start_that_is_killed_counts(photographs_dir, tmp_path, monkeypatch):
+    path, counted = tmp_path / "out" / "fit.json", []
+
+    def seconds():
+        return json.loads(path.read_text())["seconds"]
+
+    def converted(job):
+        before, end = seconds(), time.monotonic() + 30
+        while seconds() <= before + 0.1 and time.monotonic() < end:
+            time.sleep(0.01)
+        counted.append(seconds() - before)
+        raise UserError("here the job is killed")
+
+    monkeypatch.setattr(fitting, "_SECONDS_BETWEEN_COUNTS", 0.02)
+    monkeypatch.setattr(fitting._Job, "_converted", converted)
+    with pytest.raises(UserError, match="here the job is killed"):
+        cloudtf.fit(f"{photographs_dir}/images", output_dir=str(tmp_path / "out"), **SMALL)
+    assert counted[0] > 0.1
 
 
 def test_a_data_frame_has_the_labels(photographs_dir, tmp_path):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import shutil
 import textwrap
+import threading
 import time
-from typing import TYPE_CHECKING, Any, Optional, Union
+from typing import TYPE_CHECKING, Any, Callable, Iterator, Optional, Union
 
 from cloudtf import files, machine
 from cloudtf.data import imagefolder, label_frame, records, selection
@@ -36,6 +38,8 @@ _TIMED = 8
 _LAST_SECONDS = 60.0
 # The export is proven on so many records, if about so much time is left.
 _PROOF_IMAGES, _PROOF_SECONDS = 64, 20.0
+# A start that is killed loses no more of its time from what is counted.
+_SECONDS_BETWEEN_COUNTS = 10.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,6 +117,7 @@ class _Job:
         self, images_dir: str, labels: Union[str, pd.DataFrame, None], config: Any
     ) -> None:
         self._began = time.monotonic()
+        self._keeping = threading.Lock()
         self._config = config
         self._frame = None if labels is None or isinstance(labels, str) else labels
         self._records = files.join(config.output_dir, _RECORDS)
@@ -140,8 +145,9 @@ class _Job:
         """Does what is left of the job."""
         self._keep_plan()
         try:
-            self._trained(self._converted())
-            return self._finished()
+            with _repeated(self._keep_plan, _SECONDS_BETWEEN_COUNTS):
+                self._trained(self._converted())
+                return self._finished()
         finally:  # Also the time of a start that is stopped counts.
             self._keep_plan()
 
@@ -150,8 +156,9 @@ class _Job:
         return 60 * self._config.minutes - spent
 
     def _keep_plan(self) -> None:
-        self._plan.seconds = self._seconds_before + time.monotonic() - self._began
-        files.write_json(self._plan_path, dataclasses.asdict(self._plan))
+        with self._keeping:  # One at a time, so that the last one written is the latest.
+            self._plan.seconds = self._seconds_before + time.monotonic() - self._began
+            files.write_json(self._plan_path, dataclasses.asdict(self._plan))
 
     def _converted(self) -> records.Manifest:
         """Says what is there, and makes the records."""
@@ -226,10 +233,12 @@ class _Job:
             result = self._train(first)
             if result is not None:
                 num_images = manifest.joined(planned.train_split).num_examples
-                plan.epochs = plans.epochs_within(
+                within = plans.epochs_within(
                     self._seconds_left() - _LAST_SECONDS, num_images, result.history
                 )
-                plan.minutes = config.minutes
+                # At once: it is written at any time.
+                plan = dataclasses.replace(plan, epochs=within, minutes=config.minutes)
+                self._plan = plan
                 self._keep_plan()
         epochs = plan.epochs if config.epochs is None else config.epochs
         if epochs is not None and self._seconds_left() > _LAST_SECONDS:
@@ -291,6 +300,25 @@ class _Job:
             self._plan.exported = epoch
         self._keep_plan()
         return Fitted(model, exported, judged.report, judged.metrics, epoch, self._plan.seconds)
+
+
+@contextlib.contextmanager
+def _repeated(action: Callable[[], None], seconds: float) -> Iterator[None]:
+    """While entered, does something again and again, so many seconds apart."""
+    over = threading.Event()
+
+    def repeat() -> None:
+        while not over.wait(seconds):
+            with contextlib.suppress(UserError):  # What lasts is raised where it is done last.
+                action()
+
+    thread = threading.Thread(target=repeat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def _understood(table: LabelTable, splits: dict[str, int]) -> str:
