@@ -346,11 +346,15 @@ def check_output(
 
 
 @contextlib.contextmanager
-def replacing(path: str) -> Iterator[str]:
+def replacing(path: str, lasting: bool = True) -> Iterator[str]:
     """Gives a temporary local path to write to; on leaving without an error moves it to `path`.
 
     The temporary file is flushed to disk before the move, so `path` holds either what it held
     before or the whole new content. For a remote `path` it is copied beside it and then renamed.
+
+    Args:
+      path: the file, local or remote.
+      lasting: False for a working file of which a crash of the machine may leave less: not flushed.
 
     Raises:
       UserError: the file system refuses.
@@ -359,8 +363,11 @@ def replacing(path: str) -> Iterator[str]:
         try:
             with temporary.file_beside(path) as name:
                 yield name
-                _flush(name)
-                move(name, path)
+                if lasting:
+                    _flush(name)
+                    move(name, path)
+                else:
+                    os.replace(name, path)
         except OSError as error:
             raise UserError(f"The file {path} cannot be written: {reason(error)}.") from error
         return
@@ -419,9 +426,12 @@ def _temporary_name(path: str) -> str:
     return f".{basename(path)}.{secrets.randbelow(10**12)}.tmp"
 
 
-def write_bytes(path: str, content: bytes) -> None:
-    """Writes a file whole or not at all; UserError if it cannot be written."""
-    with replacing(path) as temporary, open(temporary, "wb") as file:
+def write_bytes(path: str, content: bytes, lasting: bool = True) -> None:
+    """Writes a file whole or not at all; UserError if it cannot be written.
+
+    With `lasting=False` a crash of the machine may leave less of it; see `replacing`.
+    """
+    with replacing(path, lasting) as temporary, open(temporary, "wb") as file:
         file.write(content)
 
 

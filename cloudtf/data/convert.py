@@ -260,9 +260,9 @@ def _settings(
     digest = hashlib.sha256(json.dumps([table.classes, table.names]).encode())
     digest.update(table.labels.tobytes())
     digest.update(json.dumps([dataclasses.astuple(plan) for plan in before_copies]).encode())
-    if table.masks:
-        for index in range(len(table.names)):
-            digest.update(json.dumps(table.masks_of(index)).encode())
+    for index, masks_of_image in enumerate(table.masks):
+        for number, runs in masks_of_image:
+            digest.update(b"%d %d %d " % (index, number, len(runs)) + runs)
     common["examples_sha256"] = digest.hexdigest()
     return common
 

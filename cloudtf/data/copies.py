@@ -210,7 +210,9 @@ def _notes(data_dir: str, shard: records.Shard) -> np.ndarray:
     if files.exists(path):
         noted = files.read_bytes(path)
         if len(noted) == _NOTE * shard.num_examples:
-            return np.frombuffer(noted, np.uint8).reshape(-1, _NOTE)
+            notes = np.frombuffer(noted, np.uint8).reshape(-1, _NOTE)
+            if (notes[:, 0] >= 8).all():  # Not zeros in place of what a crash has lost.
+                return notes
     # Written by a version that noted nothing.
     depths = [int(depth) for depth, count in shard.depths.items() for _ in range(count)]
     notes = np.full((shard.num_examples, _NOTE), 8, np.uint8)

@@ -29,11 +29,13 @@ class Converted(NamedTuple):
       encoded: the bytes of a 4:2:0 JPEG.
       depth: bits of a value as the photograph had it, 8 for fewer; see `pixels.depth_of`.
       sketch: the bytes of its sketch, uint8 [32, 32] (see `likeness.sketch`), if it was asked for.
+      size: rows and columns of the photograph as it stands upright.
     """
 
     encoded: bytes
     depth: int
     sketch: bytes
+    size: tuple[int, int]
 
 
 def convert_image(
@@ -57,9 +59,10 @@ def convert_image(
     Raises:
       ValueError: one phrase on what is wrong with `data`; see `decode`.
     """
-    image, depth = _load(data, height, width, aspect)
+    image, depth, size = _load(data, height, width, aspect)
     encoded = simplejpeg.encode_jpeg(image, quality=quality, colorsubsampling="420")
-    return Converted(encoded, depth, likeness.sketch(image).tobytes() if with_sketch else b"")
+    sketch = likeness.sketch(image).tobytes() if with_sketch else b""
+    return Converted(encoded, depth, sketch, size)
 
 
 def load(data: bytes, height: int, width: int, aspect: str = ASPECTS[0]) -> np.ndarray:
@@ -80,14 +83,14 @@ def load(data: bytes, height: int, width: int, aspect: str = ASPECTS[0]) -> np.n
     Raises:
       ValueError: one phrase on what is wrong with `data`; see `decode`.
     """
-    return _load(data, height, width, aspect)[0]
+    return _load(data, height, width, aspect).image
 
 
 def upright_size(data: bytes) -> tuple[int, int]:
-    """Rows and columns of a photograph as it stands upright; of a JPEG or PNG from its header.
+    """Rows and columns of a photograph as it stands upright, from the header of its file.
 
     Raises:
-      ValueError: one phrase on what is wrong with `data`; see `decode`.
+      ValueError: one phrase on what is wrong with the header.
     """
     if data[:2] == b"\xff\xd8":
         header = jpeg.read_header(data)
@@ -96,22 +99,22 @@ def upright_size(data: bytes) -> tuple[int, int]:
     elif data[:8] == png.SIGNATURE:
         size, turned = png.read_header(data)
     else:
-        photograph = _read(data, 0, 0, _new)
-        size, turned = photograph.image.shape[:2], photograph.orientation
-    return (size[1], size[0]) if turned >= 5 else size
+        other = _other_header(data)
+        size, turned = other.size, other.orientation
+    return _turned(size, turned)
 
 
 def is_grey(data: bytes) -> bool:
-    """Whether a photograph has one band (beside alpha); of a JPEG or PNG from its header.
+    """Whether a photograph has one band (beside alpha), from the header of its file.
 
     Raises:
-      ValueError: one phrase on what is wrong with `data`; see `decode`.
+      ValueError: one phrase on what is wrong with the header.
     """
     if data[:2] == b"\xff\xd8":
         return data[jpeg.read_header(data).frame + 5] == 1
     if data[:8] == png.SIGNATURE:
         return data[25:26] in (b"\0", b"\4")
-    return _read_other(data).bands == 1
+    return _other_header(data).bands == 1
 
 
 def decode(data: bytes, min_height: int = 0, min_width: int = 0) -> np.ndarray:
@@ -184,26 +187,40 @@ def resize(
     return np.ascontiguousarray(image)
 
 
-def _load(data: bytes, height: int, width: int, aspect: str) -> tuple[np.ndarray, int]:
-    """The pixels of a photograph as `load` gives them, and its depth in bits."""
-    if aspect != "stretch":
+class _Loaded(NamedTuple):
+    image: np.ndarray
+    depth: int
+    size: tuple[int, int]  # Rows and columns of the photograph, upright.
+
+
+def _load(data: bytes, height: int, width: int, aspect: str) -> _Loaded:
+    """The pixels of a photograph as `load` gives them; it is decoded once."""
+    whole = height, width
+    if aspect != "stretch" and data[:2] == b"\xff\xd8":  # The scale depends on the size.
         whole = resized(*upright_size(data), height, width, aspect)
-        image, depth = _load(data, *whole, "stretch")
-        return fitted(image, height, width), depth
-    image, turned, extent, depth = _read(data, height, width, _scratch)
-    if turned >= 5:
-        height, width = width, height
-    small = resize(image, height, width, extent)
+    photograph = _read(data, *whole, _scratch)
+    image, turned = photograph.image, photograph.orientation
+    size = _turned(photograph.size, turned)
+    rows, columns = _turned(resized(*size, height, width, aspect), turned)
+    small = resize(image, rows, columns, photograph.extent)
     # Where nothing was resized, the pixels are still those in the scratch array.
     small = small.copy() if np.shares_memory(small, image) else small
-    return orientation.upright(small, turned), depth
+    return _Loaded(
+        fitted(orientation.upright(small, turned), height, width), photograph.depth, size
+    )
+
+
+def _turned(size: tuple[int, int], turned: int) -> tuple[int, int]:
+    """Rows and columns of a stored image upright, or the other way round."""
+    return (size[1], size[0]) if turned >= 5 else size
 
 
 class _Photograph(NamedTuple):
     image: np.ndarray  # As stored.
     orientation: int
     extent: tuple[float, float]  # How many rows and columns of `image` are photograph.
-    depth: int
+    size: tuple[int, int]  # Rows and columns at full scale, as stored.
+    depth: int = 8
 
 
 def _read(data: bytes, min_height: int, min_width: int, memory: pixels.Memory) -> _Photograph:
@@ -211,19 +228,28 @@ def _read(data: bytes, min_height: int, min_width: int, memory: pixels.Memory) -
         raise ValueError("the file is empty")
     if data[:2] == b"\xff\xd8":
         decoded = jpeg.decode(data, min_height, min_width, memory)
-        return _Photograph(decoded.image, decoded.orientation, decoded.extent, 8)
+        return _Photograph(decoded.image, decoded.orientation, decoded.extent, decoded.size)
     if data[:8] == png.SIGNATURE:
         image, turned, depth = png.decode(data)
-        return _Photograph(image, turned, image.shape[:2], depth)
-    other = _read_other(data)
-    return _Photograph(other.image, other.orientation, other.image.shape[:2], other.depth)
+    else:
+        kind = _other_kind(data)
+        image, turned, depth = (
+            tiff.decode(data) if kind == "TIFF" else other_kinds.decode(kind, data)
+        )
+    size = image.shape[:2]
+    return _Photograph(image, turned, size, size, depth)
 
 
-def _read_other(data: bytes) -> other_kinds.Decoded:
+def _other_header(data: bytes) -> other_kinds.Header:
+    kind = _other_kind(data)
+    return tiff.read_header(data) if kind == "TIFF" else other_kinds.read_header(kind, data)
+
+
+def _other_kind(data: bytes) -> str:
     kind = kinds.kind_of(data)
     if kind not in kinds.READABLE:
         raise ValueError(kinds.refusal(data))
-    return tiff.decode(data) if kind == "TIFF" else other_kinds.decode(kind, data)
+    return kind
 
 
 def _scratch(shape: tuple[int, int, int]) -> np.ndarray:

@@ -51,11 +51,13 @@ class Decoded(NamedTuple):
       image: the pixels as stored, uint8 [H, W, 3], RGB.
       orientation: which way up it is stored, 1 to 8 as in the Exif standard.
       extent: the rows and columns of `image` that are photograph, not always whole numbers.
+      size: rows and columns of the whole photograph as stored.
     """
 
     image: np.ndarray
     orientation: int
     extent: tuple[float, float]
+    size: tuple[int, int]
 
 
 def read_header(data: bytes) -> Header:
@@ -115,7 +117,8 @@ def decode(data: bytes, min_height: int, min_width: int, memory: pixels.Memory) 
     while scale < 8 and scaled(height, width, scale + 1) == image.shape[:2]:
         scale += 1  # A few pixels are as many at several scales.
     # 427 rows at 3/8 are 160.125, in 161: taken for the whole, they would stretch the photograph.
-    return Decoded(image, header.orientation, (height * scale / 8, width * scale / 8))
+    extent = height * scale / 8, width * scale / 8
+    return Decoded(image, header.orientation, extent, header.size)
 
 
 def scale_for(height: int, width: int, min_height: int, min_width: int) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import posixpath
-import zlib
 from array import array
 from typing import Optional, Sequence
 
@@ -224,12 +223,12 @@ class TableBuilder:
             masks=self._masks_of_images(keep, at) if self._masks else (),
         )
 
-    def keep_mask(self, runs: str) -> None:
-        """Keeps the mask of the last mention until the photograph is there of which it is.
+    def keep_mask(self, mention: int, runs: bytes) -> None:
+        """Keeps the mask of a mention until the photograph is there of which it is.
 
-        Compressed: the masks of a large set are hundreds of megabytes of digits.
+        Packed (see `rle.pack`): the masks of a large set are hundreds of megabytes of digits.
         """
-        self._masks[len(self.mentions[0]) - 1] = zlib.compress(runs.encode(), 1)
+        self._masks[mention] = runs
 
     def _masks_of_images(
         self, keep: np.ndarray, at: np.ndarray

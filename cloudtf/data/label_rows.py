@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from array import array
-from typing import Callable, Iterator, Optional
+from concurrent.futures import ThreadPoolExecutor
+from typing import Callable, Iterator, NamedTuple, Optional, Union
 
 import numpy as np
 
+from cloudtf import machine
 from cloudtf.data import image_names, rle, words
 from cloudtf.data.image_names import Splitter
 from cloudtf.data.label_builder import MAX_CLASSES, TableBuilder, one_spelling
@@ -17,6 +20,8 @@ from cloudtf.errors import UsageError, param
 
 # The class of masks that name none.
 PRESENT = "present"
+# Masks that are checked together: so many rows or characters.
+_CHUNK_ROWS, _CHUNK_CHARACTERS = 4096, 1 << 18
 
 
 def parse(builder: TableBuilder, layout: Layout, columns: list[Column]) -> None:
@@ -142,22 +147,65 @@ def _parse_masks(builder: TableBuilder, layout: Layout, columns: list[Column]) -
     assert layout.value is not None
     # Where the columns are apart, each row may be of one of several objects.
     seen = _Seen(builder, objects=not layout.joined)
+    check = functools.partial(_check_masks, relative=layout.relative)
+    chunks = _chunks_of_masks(builder, layout, columns)
+    with ThreadPoolExecutor(machine.usable_cores()) as pool:
+        # Numbers are read without Python's lock, so that this goes on beside reading the rows.
+        checked = machine.map_ahead(pool, check, chunks, 2 * machine.usable_cores())
+        for mask, packed in itertools.chain.from_iterable(checked):
+            problem = ""
+            if isinstance(packed, ValueError):
+                problem = f"({mask.class_name}) has a malformed mask: {packed}"
+            elif packed is not None:
+                builder.keep_mask(len(seen.rows), packed)
+            # Python's hash of a text has 64 bits and a secret key: none can be made to clash.
+            seen.add(mask.row, hash(mask.text), problem)
+    seen.report()
+
+
+class _Mask(NamedTuple):
+    row: int
+    class_name: str
+    text: str  # As the cell has it; perhaps blank.
+
+
+def _chunks_of_masks(
+    builder: TableBuilder, layout: Layout, columns: list[Column]
+) -> Iterator[list[_Mask]]:
+    """The cells of masks in the order of their rows, some at a time; their classes are noted."""
+    assert layout.value is not None
+    chunk: list[_Mask] = []
+    characters = 0
     for row, cells, image, class_name in _named(builder, layout, columns):
         text = cells[layout.value]
-        empty = rle.is_empty(text.strip())
-        if not builder.mention(image, row, class_name, not empty):
+        if not builder.mention(image, row, class_name, not rle.is_empty(text.strip())):
             continue
-        problem = ""
+        chunk.append(_Mask(row, class_name, text))
+        characters += len(text)
+        if len(chunk) == _CHUNK_ROWS or characters > _CHUNK_CHARACTERS:
+            yield chunk
+            chunk, characters = [], 0
+    yield chunk
+
+
+def _check_masks(
+    chunk: list[_Mask], relative: bool
+) -> list[tuple[_Mask, Union[bytes, ValueError, None]]]:
+    """Each with its runs, packed, or with what is wrong with it; None: it has none to keep."""
+    found: list[tuple[_Mask, Union[bytes, ValueError, None]]] = []
+    for mask in chunk:
+        packed: Union[bytes, ValueError, None] = None
         try:
-            if not empty:
-                rle.check(text, relative=layout.relative)
-                if not layout.relative:
-                    builder.keep_mask(text)
+            if rle.is_empty(mask.text.strip()):
+                pass
+            elif relative:
+                rle.check(mask.text, relative=True)
+            else:
+                packed = rle.pack(mask.text)
         except ValueError as error:
-            problem = f"({class_name}) has a malformed mask: {error}"
-        # Python's hash of a text has 64 bits and a secret key: none can be made to clash.
-        seen.add(row, hash(text), problem)
-    seen.report()
+            packed = error
+        found.append((mask, packed))
+    return found
 
 
 def _parse_long(builder: TableBuilder, layout: Layout, columns: list[Column]) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import re
 import unicodedata
-import zlib
 from typing import Iterable, NamedTuple, Sequence
 
 import numpy as np
@@ -60,8 +59,8 @@ class LabelTable:
       columns: the extra columns asked for: name -> one text an image.
       problems: in the order of the rows; images they drop are not in `names`.
       account: how the CSV was read, as lines of text.
-      masks: the masks of each image, each the number of its class and its runs, compressed (see
-        `masks_of`); empty where the labels have no masks.
+      masks: the masks of each image, each the number of its class and its runs, packed (see
+        `rle.pack`); empty where the labels have no masks.
     """
 
     names: tuple[str, ...]
@@ -85,10 +84,9 @@ class LabelTable:
             masks=tuple(self.masks[i] for i in indices) if self.masks else (),
         )
 
-    def masks_of(self, index: int) -> tuple[tuple[int, str], ...]:
-        """The masks of one image: the number of the class of each, and its runs."""
-        masks = self.masks[index] if self.masks else ()
-        return tuple((number, zlib.decompress(runs).decode()) for number, runs in masks)
+    def masks_of(self, index: int) -> tuple[tuple[int, bytes], ...]:
+        """The masks of one image: the number of the class of each, and its runs, packed."""
+        return self.masks[index] if self.masks else ()
 
 
 def check_name(name: str) -> None:

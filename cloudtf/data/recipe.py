@@ -111,7 +111,9 @@ def make_record(
     Raises:
       ValueError: one phrase on what is wrong with `data`.
     """
-    encoded, depth, sketch = images.convert_image(data, height, width, quality, aspect, with_sketch)
+    encoded, depth, sketch, size = images.convert_image(
+        data, height, width, quality, aspect, with_sketch
+    )
     features: dict[str, tfrecord.Feature] = {
         records.ENCODED: encoded,
         records.FORMAT: b"jpeg",
@@ -123,7 +125,6 @@ def make_record(
     if label is not None:
         features[records.LABEL] = label.tolist()
     if label is not None and masks is not None:
-        size = images.upright_size(data)
         features[records.MASK] = small_masks.encode(
             masks, label, size, frame(*size, height, width, aspect)
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import os
-from typing import Mapping, Sequence
+from typing import Mapping, Optional, Sequence
 
 import numpy as np
 
@@ -42,7 +42,10 @@ def write_split(
       UserError: a shard is damaged, or a file cannot be written.
     """
     places, found = [], []
+    depths: list[Optional[int]] = []
     for shard in source.shards:
+        # Records do not say the depth of their photographs; a shard does where all had the same.
+        depth = int(next(iter(shard.depths))) if len(shard.depths) == 1 else None
         path = files.join(source_dir, shard.name)
         with files.open_bytes(path) as file:
             for start, end in tfrecord.spans(file, shard.num_bytes):
@@ -51,6 +54,9 @@ def write_split(
                 if image in labels:
                     places.append((path, start, end))
                     found.append(labels[image])
+                    depths.append(depth)
+    if None in depths:  # Of some only, the counts would be wrong.
+        depths = [None] * len(depths)
 
     def make(index: int) -> shards.Outcome:
         path, start, end = places[index]
@@ -66,7 +72,7 @@ def write_split(
         features[records.LABEL] = label.tolist()
         if manifest.mask_side:
             features[records.MASK] = bytes(masks.NUM_BYTES * int((label == 1).sum()))
-        return shards.Outcome(tfrecord.encode_example(features))
+        return shards.Outcome(tfrecord.encode_example(features), depth=depths[index])
 
     bytes_each = max((end - start for _, start, end in places), default=1)
     plans = shards.plan(name, range(len(places)), 0, bytes_each)

@@ -7,6 +7,7 @@ touch are allowed. The empty text is the empty mask.
 
 from __future__ import annotations
 
+import struct
 from typing import Optional
 
 import numpy as np
@@ -17,6 +18,8 @@ from cloudtf.data import words
 _MAX_DIGITS = 18
 # Up to about this length plain Python is faster than numpy.
 _SHORT = 300
+# What a packed mask has in place of a step that is as long or longer.
+_LONG = (1 << 16) - 1
 
 
 # What stands for an empty mask in the cells of public sets: also `1 1`, the pixel in the corner,
@@ -91,22 +94,27 @@ def check(text: str, num_pixels: Optional[int] = None, relative: bool = False) -
             raise ValueError("has a run of no pixels")
         return
     # Only recognises sound masks; what is wrong with another is found in one place.
-    if len(text) > _SHORT or not _is_sound(text, num_pixels):
+    steps = _steps(text) if len(text) <= _SHORT else None
+    if steps is None or (num_pixels is not None and sum(steps) > num_pixels):
         runs(text, num_pixels)
 
 
-def _is_sound(text: str, num_pixels: Optional[int]) -> bool:
+def _steps(text: str) -> Optional[list[int]]:
+    """The pixels outside before each run of a short mask, and those in it; None where the text is
+    malformed or needs a closer look."""
     words = text.split()
     if not text.isascii() or len(words) % 2:
-        return False
+        return None
     end = 1
+    steps: list[int] = []
     for start, length in zip(words[::2], words[1::2]):
         if not (start.isdigit() and length.isdigit()) or len(start + length) > _MAX_DIGITS:
-            return False
-        if int(start) < end or int(length) < 1:
-            return False
+            return None
+        steps += (int(start) - end, int(length))
+        if steps[-2] < 0 or steps[-1] < 1:
+            return None
         end = int(start) + int(length)
-    return num_pixels is None or end - 1 <= num_pixels
+    return steps
 
 
 def runs(text: str, num_pixels: Optional[int]) -> tuple[np.ndarray, np.ndarray]:
@@ -140,6 +148,34 @@ def runs(text: str, num_pixels: Optional[int]) -> tuple[np.ndarray, np.ndarray]:
             f"run {len(ends)} ends at pixel {ends[-1] - 1}, beyond the image's {num_pixels} pixels"
         )
     return starts - 1, ends - 1
+
+
+def pack(text: str) -> bytes:
+    """The runs of a mask in few bytes, four a run mostly: what `unpack` takes.
+
+    Equal runs give equal bytes, however the text is spaced.
+
+    Raises:
+      ValueError: `text` is malformed; see `check`.
+    """
+    short = _steps(text) if len(text) <= _SHORT else None
+    if short is not None and max(short, default=0) < _LONG:
+        return len(short).to_bytes(4, "little") + struct.pack(f"<{len(short)}H", *short)
+    steps = np.diff(np.stack(runs(text, None), axis=1).ravel(), prepend=0)
+    # Of gaps and lengths nearly all are under 2^16; the others stand behind, in the same order.
+    small = np.minimum(steps, _LONG).astype("<u2")
+    count = len(steps).to_bytes(4, "little")
+    return count + small.tobytes() + steps[steps >= _LONG].astype("<i8").tobytes()
+
+
+def unpack(content: bytes) -> tuple[np.ndarray, np.ndarray]:
+    """The runs in the bytes of `pack`, as `runs` gives them."""
+    count = int.from_bytes(content[:4], "little")
+    steps = np.frombuffer(content, "<u2", count, 4).astype(np.int64)
+    if len(content) > 4 + 2 * count:
+        steps[steps == _LONG] = np.frombuffer(content, "<i8", -1, 4 + 2 * count)
+    edges = np.cumsum(steps)
+    return edges[::2], edges[1::2]
 
 
 def _paired(text: str) -> np.ndarray:

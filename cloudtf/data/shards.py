@@ -47,13 +47,13 @@ class Outcome:
     Attributes:
       record: the serialised example; None if it was left out.
       reason: one phrase why it was.
-      depth: bits of a value in the photograph, at least 8.
+      depth: bits of a value in the photograph, at least 8; None where that is not known.
       sketch: the photograph in 32 x 32 grey bytes, where its copies are looked for.
     """
 
     record: Optional[bytes]
     reason: str = ""
-    depth: int = 8
+    depth: Optional[int] = None
     sketch: bytes = b""
 
 
@@ -174,12 +174,16 @@ def write_one(
             file.write(outcome.record)
             digest.update(outcome.record)
             length += len(outcome.record)
-            depths[str(outcome.depth)] += 1
-            notes.append(bytes([outcome.depth]) + outcome.sketch)
-        if any(len(note) > 1 for note in notes):
-            # Before the shard is in place, so that none is there without its sketches.
+            if outcome.depth is not None:
+                depths[str(outcome.depth)] += 1
+            if outcome.sketch:
+                notes.append(bytes([outcome.depth or 8]) + outcome.sketch)
+        if notes:
+            # Before the shard is in place, so that none is there without its sketches; one that a
+            # crash of the machine has cut is made anew from the records.
             files.make_dirs(files.join(data_dir, SKETCHES))
-            files.write_bytes(files.join(data_dir, SKETCHES, shard_plan.name), b"".join(notes))
+            notes_path = files.join(data_dir, SKETCHES, shard_plan.name)
+            files.write_bytes(notes_path, b"".join(notes), lasting=False)
         crcs = tfrecord.edge_crcs(file, length)
     kept = len(shard_plan.examples) - len(skipped)
     shard = records.Shard(shard_plan.name, kept, length, digest.hexdigest(), crcs, dict(depths))

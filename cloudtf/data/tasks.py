@@ -32,7 +32,7 @@ def hand_out(data_dir: str, plan: shards.ShardPlan, table: LabelTable) -> None:
     """
     rows = list(plan.examples)
     labels = table.labels[rows].tolist() if table.classes else None
-    masks = [table.masks_of(row) for row in rows]
+    masks = [[(n, runs.hex()) for n, runs in table.masks_of(row)] for row in rows]
     task = {"names": [table.names[row] for row in rows], "labels": labels, "masks": masks}
     files.write_json(_path(data_dir, plan.name, "task"), task)
 
@@ -63,7 +63,8 @@ def carry_out(
 
     def make(index: int) -> shards.Outcome:
         label = None if labels is None else np.array(labels[index], np.int8)
-        return recipe.outcome(names[index], label, masks[index])
+        found = [(number, bytes.fromhex(runs)) for number, runs in masks[index]]
+        return recipe.outcome(names[index], label, found)
 
     plan = shards.ShardPlan(name, "", tuple(range(len(names))))
     report: dict[str, Any]

@@ -73,6 +73,20 @@ def decode(data: bytes) -> other_kinds.Decoded:
     return _deep(header)
 
 
+def read_header(data: bytes) -> other_kinds.Header:
+    """What a TIFF says of its first picture.
+
+    Raises:
+      ValueError: one phrase: too large, damaged, or a camera's raw file.
+    """
+    header = _header(data)
+    pixels.check_size(header.height, header.width)
+    colours = header.bands - len(header.extra)
+    grey = colours == 1 and header.photometric != _PALETTE
+    bands = 1 if grey else 4 if header.photometric == _CMYK else 3
+    return other_kinds.Header((header.height, header.width), header.orientation, bands)
+
+
 def _deep(header: _Header) -> other_kinds.Decoded:
     """A picture of 16-bit values, which Pillow does not read in colour."""
     cv2.setLogLevel(0)  # What is wrong with a file is raised, not logged.
@@ -87,8 +101,7 @@ def _deep(header: _Header) -> other_kinds.Decoded:
     depth = pixels.depth_of(image if image.ndim == 2 else image[..., :3])
     small = pixels.to_bytes(image if image.ndim == 2 else image[..., :3])
     code = cv2.COLOR_GRAY2RGB if small.ndim == 2 else cv2.COLOR_BGR2RGB
-    bands = 1 if small.ndim == 2 else 3
-    return other_kinds.Decoded(cv2.cvtColor(small, code), header.orientation, depth, bands)
+    return other_kinds.Decoded(cv2.cvtColor(small, code), header.orientation, depth)
 
 
 def _header(data: bytes) -> _Header:

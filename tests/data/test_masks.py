@@ -36,6 +36,10 @@ def by_pixels(mask, frame):
     return bits
 
 
+def packed(mask):
+    return rle.pack(rle.encode(mask))
+
+
 def blobs(shape, number):
     """A mask of some discs and a line along a whole column."""
     random = np.random.default_rng(number)
@@ -53,7 +57,7 @@ def blobs(shape, number):
 @pytest.mark.parametrize("number", range(3))
 def test_a_bit_says_that_half_of_its_cell_is_in_the_mask(shape, number):
     mask = blobs(shape, number)
-    content = masks.encode([(1, rle.encode(mask))], np.array([0, 1]), shape, (0, 0, *shape))
+    content = masks.encode([(1, packed(mask))], np.array([0, 1]), shape, (0, 0, *shape))
     assert len(content) == masks.NUM_BYTES == 98
     bits = masks.decode(content, np.array([0, 1]))
     np.testing.assert_array_equal(bits[1], by_pixels(mask, (0, 0, *shape)))
@@ -65,7 +69,7 @@ def test_a_small_mask_is_of_the_part_that_the_record_shows(way):
     shape = (60, 120)
     mask, frame = blobs(shape, 4), aspect.frame(*shape, 20, 20, way)
     assert frame == ((-30, 0, 120, 120) if way == "pad" else (0, 30, 60, 60))
-    content = masks.encode([(0, rle.encode(mask))], np.array([1]), shape, frame)
+    content = masks.encode([(0, packed(mask))], np.array([1]), shape, frame)
     np.testing.assert_array_equal(masks.decode(content, [1])[0], by_pixels(mask, frame))
 
 
@@ -77,10 +81,8 @@ def test_small_classes_have_a_bit_several_masks_are_one_and_foreign_ones_are_now
     halves[0][:, :100], halves[1][:, 100:200] = True, True
     beyond = np.zeros((300, 300), bool)
     beyond[-1, -1] = True
-    given = [(0, rle.encode(dot)), *((1, rle.encode(half)) for half in halves)]
-    content = masks.encode(
-        [*given, (3, rle.encode(beyond))], label, shape, (0.0, 0.0, 280.0, 280.0)
-    )
+    given = [(0, packed(dot)), *((1, packed(half)) for half in halves)]
+    content = masks.encode([*given, (3, packed(beyond))], label, shape, (0.0, 0.0, 280.0, 280.0))
     bits = masks.decode(content, label)
     assert np.argwhere(bits[0]).tolist() == [[10, 20]]
     assert bits[1, :, :20].all() and not bits[1, :, 20:].any()

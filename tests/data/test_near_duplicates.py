@@ -3,6 +3,7 @@
 import collections
 import json
 import os
+import tracemalloc
 
 import cv2
 import numpy as np
@@ -139,6 +140,19 @@ def plain(count):
         # Some of the same colour, as empty scans are.
         colour = np.random.default_rng(number % 30).integers(0, 256, 3)
         yield np.full((60, 80, 3), colour, np.uint8)
+
+
+def test_finding_them_takes_about_2_kb_a_photograph(monkeypatch):
+    noise = np.random.default_rng(0).integers(0, 256, (1500, 32, 32)).astype(np.uint8)
+    sketches = np.stack([cv2.GaussianBlur(one, (0, 0), 3) for one in noise])
+    monkeypatch.setattr(near_duplicates, "_AT_ONCE", 16)
+    monkeypatch.setattr(near_duplicates, "_VECTORS_AT_ONCE", 256)
+    tracemalloc.start()
+    try:
+        assert near_duplicates.find(sketches, lambda numbers: []) == []
+        assert tracemalloc.get_traced_memory()[1] / len(sketches) < 3500
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(

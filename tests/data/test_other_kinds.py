@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps, features
 from sklearn.datasets import load_sample_image
 
-from cloudtf.data import images, kinds, other_kinds, pixels
+from cloudtf.data import images, kinds, other_kinds, pixels, rle
 from cloudtf.data.convert import ConvertConfig, convert
+from cloudtf.data.recipe import make_record
 from cloudtf.evaluation import photographs
 from cloudtf.pipeline.dataset import open_dataset
 
@@ -126,6 +127,34 @@ def test_they_are_turned_upright(kind, orientation):
         data = saved(kind, exif=tags, **({"lossless": True} if kind == "WEBP" else {}))
     png = Image.open(io.BytesIO(saved("PNG", exif=tags)))
     np.testing.assert_array_equal(images.decode(data), np.asarray(ImageOps.exif_transpose(png)))
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize("kind", ["WEBP", "GIF", "TIFF", "deep TIFF", "BMP", "PNG", "JPEG", "AVIF"])
+def test_size_and_bands_are_in_the_header(kind, orientation, monkeypatch):
+    if kind == "AVIF" and not features.check("avif"):
+        pytest.skip("this Pillow has no AVIF")
+    tags = Image.Exif()
+    tags[0x0112] = orientation
+    if kind == "deep TIFF":
+        data = tiff(DEEP, photometric="rgb", extratags=[(274, 3, 1, orientation, True)])
+    else:
+        data = saved(kind, **({} if kind in ("GIF", "BMP") else {"exif": tags}))
+    expected = images.decode(data).shape[:2]
+    for module in (images.jpeg, images.png, images.tiff, images.other_kinds):
+        monkeypatch.delattr(module, "decode")
+    assert images.upright_size(data) == expected
+    assert not images.is_grey(data)
+
+
+@pytest.mark.parametrize("way", ["stretch", "pad", "crop"])
+@pytest.mark.parametrize("name", ["WebP", "TIFF", "BMP"])
+def test_a_photograph_is_decoded_once_for_its_record_and_masks(name, way, monkeypatch):
+    opened, whole = [], Image.open
+    monkeypatch.setattr(Image, "open", lambda *a, **k: opened.append(a) or whole(*a, **k))
+    label, masks = np.array([1]), [(0, rle.pack("1 5"))]
+    record = make_record(EXACT[name](), "a", label, 16, 16, 95, way, True, masks).record
+    assert b"image/mask" in record and len(opened) == 1
 
 
 @pytest.mark.parametrize("kind", ["WEBP", "GIF", "TIFF", "BMP", "AVIF"])

@@ -63,6 +63,27 @@ def test_encoded_masks_pass_the_check_exactly_at_their_size(mask):
             rle.check(text, int(last[-1]))
 
 
+# Runs and what lies between them, of any length that two numbers of 18 digits can say.
+STEPS = st.integers(0, 1 << 17) | st.sampled_from([0xFFFE, 0xFFFF, 0x10000, 10**17])
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(STEPS, STEPS.map(lambda step: step or 1)), max_size=60))
+def test_runs_are_the_same_after_they_were_packed(steps):
+    edges = np.cumsum(np.array(steps, np.int64).ravel())
+    pairs = [(start + 1, end - start) for start, end in edges.reshape(-1, 2).tolist()]
+    pairs = [pair for pair in pairs if pair[0] < 10**18]
+    text = " ".join(f"{start} {length}" for start, length in pairs)
+    content = rle.pack(text)
+    for found, expected in zip(rle.unpack(content), rle.runs(text, None)):
+        np.testing.assert_array_equal(found, expected)
+    assert content == rle.pack(" \t".join(text.split(" "))) == rle.pack(text + " " * 400)
+
+
+def test_a_mask_as_it_is_usual_takes_four_bytes_a_run():
+    assert len(rle.pack(" ".join(f"{1400 * i + 1} 937" for i in range(720)))) < 4.1 * 720
+
+
 @settings(deadline=None)
 @given(st.text(alphabet="0123456789 -+._\t\nxe\x00٣²", max_size=40), st.integers(1, 30))
 def test_any_text_is_decoded_or_refused_with_a_value_error(text, num_pixels):
@@ -107,6 +128,9 @@ def test_malformed_text_is_refused_with_a_phrase(text, message):
         rle.check(text, 10)
     with pytest.raises(ValueError, match=message):
         rle.decode(text, 5, 2)
+    if "image" not in message and "ends at pixel" not in message:
+        with pytest.raises(ValueError, match=message):
+            rle.pack(text)
 
 
 def test_the_end_of_the_image_is_checked_only_when_known():

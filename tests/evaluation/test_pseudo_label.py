@@ -131,6 +131,20 @@ def test_a_set_with_masks_says_of_such_classes_that_they_are_somewhere(folder, t
     verify(str(tmp_path))
 
 
+@pytest.mark.parametrize(
+    "known, expected", [({"8": 12}, {"8": 1}), ({"12": 12}, {"12": 1}), ({"8": 1, "16": 11}, {})]
+)
+def test_depths_are_those_of_the_shards_or_are_not_known(folder, tmp_path, known, expected):
+    manifest = records.read_manifest(f"{folder}/whole")
+    source = records.read_manifest(f"{folder}/test").split("test")
+    source = dataclasses.replace(
+        source, shards=tuple(dataclasses.replace(one, depths=known) for one in source.shards)
+    )
+    labels = {"new_03.jpg": np.array([1, -1, 1, 0])}
+    split = relabel.write_split(f"{folder}/test", source, labels, str(tmp_path), "pseudo", manifest)
+    assert split.depths == expected
+
+
 def test_a_fold_trains_on_the_labels_by_its_own_model_and_is_judged_on_labelled_photographs(made):
     present = open_dataset(made).splits
     config = {"data_dir": made, "run_dir": "r", "weights": "none"}
