@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import collections
 import math
+from typing import Callable, Optional
+
+import numpy as np
 
 from cloudtf.training import sanity
 from cloudtf.training.progress import Progress
@@ -26,10 +29,16 @@ class StepsInFlight:
       progress: counts the steps and adds up the losses of the epoch.
       most_calls: calls on their way; 0 where the device computes nothing by itself, so that what is
         wrong with a loss is seen before another step.
+      keep: called with the number of steps before and the losses, float32 [N], as they come.
     """
 
-    def __init__(self, progress: Progress, most_calls: int = MOST_CALLS) -> None:
-        self._progress, self._most_calls = progress, most_calls
+    def __init__(
+        self,
+        progress: Progress,
+        most_calls: int = MOST_CALLS,
+        keep: Optional[Callable[[int, np.ndarray], None]] = None,
+    ) -> None:
+        self._progress, self._most_calls, self._keep = progress, most_calls, keep
         self._calls: collections.deque[tuple[int, int, Sent]] = collections.deque()
 
     def add(self, sent: Sent, count: int) -> None:
@@ -55,6 +64,8 @@ class StepsInFlight:
             losses = sent.losses()
             sanity.check_losses(losses, steps_before)
             self._progress.add_losses(losses)
+            if self._keep is not None:
+                self._keep(steps_before, losses)
 
     @property
     def mean_loss(self) -> float:

@@ -15,6 +15,7 @@ from cloudtf.reporter import report
 from cloudtf.training.patience import Decision, Patience
 from cloudtf.training.results import ResultFolder
 from cloudtf.training.sanity import NotFinite
+from cloudtf.training.summaries import TRAIN, VALIDATION
 
 LossFunction = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
@@ -94,8 +95,10 @@ class Judge:
                 raise NotFinite(f"The validation loss is {row['val_loss']}")
         else:
             row["val_loss"] = float(logs.get("val_loss", math.nan))
+        curves = {VALIDATION: scored}
         if self._training is not None:
-            row.update(_columns("train", self.measure(self._training)[1]))
+            curves[TRAIN], of_training = self.measure(self._training)
+            row.update(_columns("train", of_training))
         row.update(_columns("val", figures))
         if learning_rate is None:
             learning_rate = effective_learning_rate(self._model.optimizer)
@@ -112,6 +115,8 @@ class Judge:
             self.keep_if_better(number, self.stage, figures)
         if self._results is not None:
             self._results.write_history(self.rows)
+            if self._results.summaries is not None:
+                self._results.summaries.keep_curves(number, curves)
         if not self._best_waits:
             self.publish()
         return decision
@@ -187,7 +192,8 @@ class Judge:
         """Puts a best model that waits into its place, and gives the history to TensorBoard."""
         if self._results is not None:
             self._results.place_best(self.best)
-            self._results.write_summaries(self.rows)
+            if self._results.summaries is not None:
+                self._results.summaries.write(self.rows)
 
     def state(self) -> dict[str, Any]:
         """All that the next epoch depends on, as JSON values, for a checkpoint."""

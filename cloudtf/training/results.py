@@ -30,13 +30,16 @@ class ResultFolder:
       class_names: the names of the C classes, in label order.
       tensorboard: whether to write TensorBoard summaries too.
 
+    Attributes:
+      summaries: those of TensorBoard; None where none are wanted.
+
     Raises:
       UserError: the folder cannot be made.
     """
 
     def __init__(self, run_dir: str, class_names: Sequence[str], tensorboard: bool) -> None:
         self._run_dir, self._class_names = run_dir, tuple(class_names)
-        self._summaries = Summaries(run_dir) if tensorboard else None
+        self.summaries = Summaries(run_dir, class_names) if tensorboard else None
         self._best_size: Optional[int] = None
         self._earlier_rows: list[history.Row] = []
         self._to_beat = -math.inf
@@ -128,11 +131,6 @@ class ResultFolder:
         ordered = [merged[epoch] for epoch in sorted(merged)]
         history.write(self.path("history.csv"), ordered, self._class_names)
         plots.pr_auc_history(self.path("pr_auc_history.png"), ordered)
-
-    def write_summaries(self, rows: Sequence[history.Row]) -> None:
-        """Writes what TensorBoard does not have yet."""
-        if self._summaries is not None:
-            self._summaries.write(rows)
 
     def earlier_fit(self) -> tuple[list[history.Row], Optional[dict[str, Any]]]:
         """The history and the best model that a fit of Keras has left here; they stay.

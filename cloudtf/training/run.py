@@ -139,7 +139,7 @@ def open_run(config: TrainConfig, own: OwnParts) -> Iterator[Run]:
             workers=workers,
             stages=stages(config, stage_epochs, own.fits_features(config)),
             output_dir=output_dir,
-            results=ResultFolder(output_dir, data.classes, config.tensorboard),
+            results=ResultFolder(output_dir, data.classes, config.tensorboard and workers.is_chief),
             folder=CheckpointFolder(config.run_dir, output_dir),
             requests=requests,
         )

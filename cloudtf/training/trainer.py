@@ -23,6 +23,7 @@ from cloudtf.training import (
     hardware,
     head_fit,
     inputs,
+    run_summaries,
     sanity,
     train_size,
 )
@@ -78,6 +79,8 @@ class Trainer:
             self._judge.restore(progress.callback)
         run.results.settle(self._judge.rows, self._judge.best)
         building.try_out(run, self._model, self._loss)
+        if run.results.summaries is not None:
+            run_summaries.write(run, run.results.summaries, self._model)
         epochs = sum(stage.epochs for stage in run.stages)
         self._hooks = CallbackHooks(run.own.callbacks, self._model, epochs, run.steps_per_epoch)
         last_step = run.steps_per_epoch * epochs
@@ -206,7 +209,9 @@ class Trainer:
         began, first_step = time.perf_counter(), progress.step
         saved_at, saved_step = began, progress.step
         calls = MOST_CALLS if hardware.computes_meanwhile(run.strategy) else 0
-        flight = StepsInFlight(progress, calls)
+        summaries = run.results.summaries
+        keep = None if summaries is None else summaries.keep_losses
+        flight = StepsInFlight(progress, calls, keep)
         shown = bars.bar(
             epoch_line.label(progress.total_epochs + 1, self._most_epochs()),
             run.steps_per_epoch,
@@ -287,6 +292,8 @@ class Trainer:
         """
         self._progress.callback = self._judge.state()
         self._progress.callbacks = self._hooks.state()
+        if self._run.results.summaries is not None:
+            self._run.results.summaries.write_kept()
         self._run.folder.save(self._checkpoint, self._progress)
         self._judge.publish()
         if self._run.stages[0].fits_head and self._progress.total_epochs:
@@ -322,6 +329,8 @@ class Trainer:
             lower = param(**{stage.rate_setting: float(f"{stage.learning_rate / 10:g}")})
             raise sanity.refusal(what, rate, run.config, len(rewinds), lower)
         weights, earlier = latest
+        if run.results.summaries is not None:
+            run.results.summaries.forget_kept()
         self._restore(weights)
         progress.go_back_to(earlier)
         if progress.callback is not None:

@@ -8,16 +8,13 @@ import shutil
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from cloudtf.commands import app
 from cloudtf.errors import UserError
 from cloudtf.evaluation import history
 from cloudtf.model import saving
-from cloudtf.training.checkpoints import CheckpointFolder
 from cloudtf.training.config import TrainConfig
 from cloudtf.training.judge import Judge
-from cloudtf.training.stopping import Interrupted
 from cloudtf.training.train import train
 from cloudtf.training.trainer import Trainer
 from tests.small_records import records_of
@@ -240,45 +237,3 @@ def test_a_finished_run_says_what_lets_it_go_on(tmp_path, data_dir, monkeypatch,
         4, f"The run in {run_dir} is finished; more epochs would go on with it.",
     )  # fmt: skip
     assert said(epochs=5, early_stopping_patience=9)[0] == 5
-
-
-# TensorBoard.
-
-
-def test_tensorboard_has_each_epoch_once_whenever_the_run_was_killed(
-    tmp_path, data_dir, monkeypatch
-):
-    """Killed before and after the checkpoint of an epoch, and stopped by the time limit."""
-    run_dir = tmp_path / "run"
-    config = config_of(data_dir, run_dir, epochs=4, tensorboard=True)
-
-    class Killed(BaseException):
-        pass
-
-    save = CheckpointFolder.save
-
-    def kills(before):
-        def saving_or_dying(self, checkpoint, progress):
-            if before and progress.total_epochs == 2:
-                raise Killed
-            save(self, checkpoint, progress)
-            if not before and progress.total_epochs == 3:
-                raise Killed
-
-        return saving_or_dying
-
-    for before in (True, False):
-        with monkeypatch.context() as patch, pytest.raises(Killed):
-            patch.setattr(CheckpointFolder, "save", kills(before))
-            train(config)
-    with pytest.raises(Interrupted):
-        train(config_of(data_dir, run_dir, epochs=4, tensorboard=True, max_minutes=0.0))
-    train(config)
-    steps = [
-        event.step
-        for path in sorted((run_dir / "tensorboard").iterdir())
-        for event in tf.compat.v1.train.summary_iterator(str(path))
-        for value in event.summary.value
-        if value.tag == "val_pr_auc_mean"
-    ]
-    assert steps == [1, 2, 3, 4]
