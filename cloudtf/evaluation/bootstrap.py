@@ -25,6 +25,7 @@ import numpy as np
 _BLOCK = 64
 # What a resample costs an image, and a positive; and what is worth a wait: some 10 s on one core.
 _COST, _COST_OF_POSITIVE, _MOST_COST = 1, 20, 1_000_000_000
+_MOST_COST_BESIDE_TRAINING = 200_000_000
 # Fewer make no 95% interval.
 _LEAST = 200
 RESAMPLES = 1000
@@ -86,9 +87,22 @@ def affordable(labels: np.ndarray) -> int:
     Args:
       labels: [N, C], 0 or 1; -1 where it is not known.
     """
+    return min(RESAMPLES, max(_LEAST, _MOST_COST // _cost(labels)))
+
+
+def affordable_beside_training(labels: np.ndarray) -> int:
+    """As many as `affordable`, if they take less than a second; or fewer, or 0 for less than 200.
+
+    Args:
+      labels: [N, C], 0 or 1; -1 where it is not known.
+    """
+    count = min(RESAMPLES, _MOST_COST_BESIDE_TRAINING // _cost(labels))
+    return count if count >= _LEAST else 0
+
+
+def _cost(labels: np.ndarray) -> int:
     labels = np.asarray(labels)
-    cost = _COST * labels.size + _COST_OF_POSITIVE * int((labels > 0).sum())
-    return min(RESAMPLES, max(_LEAST, _MOST_COST // max(1, cost)))
+    return max(1, _COST * labels.size + _COST_OF_POSITIVE * int((labels > 0).sum()))
 
 
 def areas(

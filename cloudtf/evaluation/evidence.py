@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Optional, Sequence
+from typing import Mapping, Optional, Sequence
 
 import numpy as np
 
@@ -75,20 +75,61 @@ def gather(
         errors = np.where(labels >= 0, (values - labels) ** 2, np.nan)
         draws["brier" + suffix] = bootstrap.means(errors, resamples)
         draws["ece" + suffix] = calibration.ece_draws(labels, values, resamples)
-    positives = (labels > 0).sum(axis=0)
-    found: Intervals = {}
-    for measure, by_class in measures.items():
-        found[measure] = {
-            name: _interval(measure, by_class[name], draws[measure][:, i], int(positives[i]))
-            for i, name in enumerate(class_names)
-        }
+    for by_class in measures.values():
         known = [value for value in by_class.values() if math.isfinite(value)]
         by_class["mean"] = sum(known) / len(known) if known else math.nan
-        mean_draws = bootstrap.mean_of_classes(draws[measure])
-        found[measure]["mean"] = _interval(
-            measure, by_class["mean"], mean_draws, int(positives.sum())
-        )
-    return Evidence(measures, found, resamples, calibrated)
+    return Evidence(measures, _intervals(measures, draws, labels), resamples, calibrated)
+
+
+def of_areas(
+    labels: np.ndarray,
+    scores: np.ndarray,
+    figures: pr_auc.PrAuc,
+    groups: Optional[Sequence] = None,
+) -> Optional[Intervals]:
+    """The intervals of `pr_auc` and `average_precision`, as `gather` draws them, in a second.
+
+    Args:
+      labels: [N, C], 0 or 1; -1 where it is not known.
+      scores: [N, C], probabilities.
+      figures: the areas of each class, in the order of the columns.
+      groups: the group of each image where images belong together, see `bootstrap.Resamples`.
+
+    Returns:
+      Those that `gather` gives, or of very many labels ones of fewer resamples; None of so many
+      that they would take longer.
+    """
+    labels = np.asarray(labels)
+    count = bootstrap.affordable_beside_training(labels)
+    if not count:
+        return None
+    resamples = bootstrap.Resamples(len(labels), SEED, count, groups)
+    drawn = bootstrap.areas(labels, np.asarray(scores, np.float64), resamples)
+    measures = {
+        "pr_auc": {**figures.pr_auc, "mean": figures.mean_pr_auc},
+        "average_precision": {
+            **figures.average_precision,
+            "mean": figures.mean_average_precision,
+        },
+    }
+    draws = {"pr_auc": drawn.pr_auc, "average_precision": drawn.average_precision}
+    return _intervals(measures, draws, labels)
+
+
+def _intervals(
+    measures: Measures, draws: Mapping[str, np.ndarray], labels: np.ndarray
+) -> Intervals:
+    """Of measures by class, in the order of the columns, and their `mean`, which comes last."""
+    positives = (labels > 0).sum(axis=0)
+    of = [*positives, positives.sum()]
+    found: Intervals = {}
+    for measure, values in measures.items():
+        columns = [*draws[measure].T, bootstrap.mean_of_classes(draws[measure])]
+        found[measure] = {
+            name: _interval(measure, values[name], column, int(count))
+            for name, column, count in zip(values, columns, of)
+        }
+    return found
 
 
 def _interval(measure: str, value: float, draws: np.ndarray, positives: int) -> list[float]:

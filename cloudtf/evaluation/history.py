@@ -78,6 +78,8 @@ def from_json(state: dict[str, Any]) -> dict[str, Any]:
     def numbers(value: Any) -> Any:
         if isinstance(value, dict):
             return {key: numbers(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [numbers(item) for item in value]
         return math.nan if value is None else value
 
     restored = dict(state)

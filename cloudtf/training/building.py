@@ -243,6 +243,7 @@ def make_judge(run: Run, model: tf.keras.Model, loss: losses.Loss) -> Judge:
             "val_split": run.val_split,
             "data_dir": config.data_dir,
         },
+        groups=run.data.photographs.shared_groups(run.data.names(run.val_split)),
         best_waits=True,
     )
 

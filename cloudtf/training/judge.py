@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from cloudtf.errors import UserError
-from cloudtf.evaluation import history, pr_auc, scoring
+from cloudtf.evaluation import evidence, history, pr_auc, scoring
 from cloudtf.model.optimizers import effective_learning_rate
 from cloudtf.reporter import report
 from cloudtf.training.patience import Decision, Patience
@@ -37,6 +37,8 @@ class Judge:
       loss: (labels [N, C], probabilities [N, C]) -> [N], for the validation loss; or None.
       scorer: runs the model under a strategy; None runs it where it is.
       info: JSON values kept inside `best.keras`, for the commands that use it.
+      groups: the group of each validation example by its number, where some belong together: the
+        intervals of the best model's figures are drawn by whole groups.
       stage: the name of this part of the run in the history.
       best_waits: leave a new best under another name, until `publish` is called. A run that
         checkpoints does this only once a checkpoint has the epoch: after a kill in between, the
@@ -59,6 +61,7 @@ class Judge:
         loss: Optional[LossFunction] = None,
         scorer: Optional[scoring.Scorer] = None,
         info: Optional[dict[str, Any]] = None,
+        groups: Optional[Sequence[str]] = None,
         stage: str = "fit",
         best_waits: bool = False,
     ) -> None:
@@ -70,7 +73,7 @@ class Judge:
         self._results, self._loss = results, loss
         self._scorer = scorer or scoring.Scorer(model)
         self._info, self._best_waits = dict(info or {}), best_waits
-        self._warned = False
+        self._groups, self._warned = groups, False
 
     def judge(
         self, number: int, logs: dict[str, float], learning_rate: Optional[float] = None
@@ -112,7 +115,7 @@ class Judge:
         decision = self.patience.update(figures.mean_pr_auc)
         # Where the best model has been lost, the next one takes its place.
         if decision.is_best or self.best is None:
-            self.keep_if_better(number, self.stage, figures)
+            self.keep_if_better(number, self.stage, scored, figures)
         if self._results is not None:
             self._results.write_history(self.rows)
             if self._results.summaries is not None:
@@ -121,13 +124,16 @@ class Judge:
             self.publish()
         return decision
 
-    def keep_if_better(self, number: int, stage: str, figures: pr_auc.PrAuc) -> bool:
+    def keep_if_better(
+        self, number: int, stage: str, scored: scoring.Scores, figures: pr_auc.PrAuc
+    ) -> bool:
         """Keeps the model as it is as the best one, unless the best so far is as good.
 
         Args:
           number: the number of the epoch that it is of.
           stage: a stage of the history, or `soup` for an average of epochs; for `best.json`.
-          figures: PR-AUC and average precision of the model on the validation split.
+          scored: what the model said of the validation split.
+          figures: PR-AUC and average precision of that.
         """
         to_beat = -math.inf if self.best is None else self.best["pr_auc"]["mean"]
         if not figures.mean_pr_auc > to_beat:
@@ -141,16 +147,20 @@ class Judge:
                 "mean": figures.mean_average_precision,
             },
         }
+        groups = self._groups and [self._groups[number] for number in scored.numbers]
+        intervals = evidence.of_areas(scored.labels, scored.scores, figures, groups)
+        if intervals is not None:
+            self.best["intervals"] = intervals
         self.keep_best()
         return True
 
-    def validated(self) -> pr_auc.PrAuc:
-        """PR-AUC and average precision of the model on the validation split; nothing is recorded.
+    def validated(self) -> tuple[scoring.Scores, pr_auc.PrAuc]:
+        """What the model says of the validation split, and the areas; nothing is recorded.
 
         Raises:
           NotFinite: a probability is not.
         """
-        return self.measure(self._validation)[1]
+        return self.measure(self._validation)
 
     def measure(self, batches: Iterable) -> tuple[scoring.Scores, pr_auc.PrAuc]:
         """Scores every example of some batches with the model as it is.

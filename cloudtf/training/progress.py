@@ -174,15 +174,28 @@ def _is_best(value: Any) -> bool:
     """The content of `best.json`, or null."""
     if value is None:
         return True
-    if not isinstance(value, dict) or set(value) != {
-        "epoch", "stage", "pr_auc", "average_precision",
-    }:  # fmt: skip
+    names = {"epoch", "stage", "pr_auc", "average_precision"}
+    # Of very many labels there are no intervals, and at first there were none.
+    if not isinstance(value, dict) or set(value) - {"intervals"} != names:
         return False
     return _is_count(value["epoch"]) and _is_text(value["stage"]) and all(
         isinstance(value[metric], dict)
         and all(v is None or _is_number(v) for v in value[metric].values())
         for metric in ("pr_auc", "average_precision")
-    )  # fmt: skip
+    ) and _are_intervals(value.get("intervals", {}))  # fmt: skip
+
+
+def _are_intervals(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(by_class, dict)
+        and all(
+            isinstance(pair, list)
+            and len(pair) == 2
+            and all(v is None or _is_number(v) for v in pair)
+            for pair in by_class.values()
+        )
+        for by_class in value.values()
+    )
 
 
 def _is_patience(value: Any) -> bool:

@@ -82,30 +82,30 @@ class Soup:
             return
         parts = [_read(_path(self._source, epoch)) for epoch in epochs]
         with self._own_weights():
-            chosen, figures = [0], None
+            chosen, found = [0], None
             if self._greedy:
                 best = self._judged(judge, parts[:1])
                 for number in range(1, len(parts)):
                     mixed = self._judged(judge, [parts[i] for i in (*chosen, number)])
-                    if mixed.mean_pr_auc >= best.mean_pr_auc:
-                        chosen, best, figures = [*chosen, number], mixed, mixed
-                if figures is not None:
+                    if mixed[1].mean_pr_auc >= best[1].mean_pr_auc:
+                        chosen, best, found = [*chosen, number], mixed, mixed
+                if found is not None:
                     self._mix([parts[i] for i in chosen])
             else:
                 chosen = list(range(len(parts)))
-                figures = self._judged(judge, parts)
+                found = self._judged(judge, parts)
             of = ", ".join(str(epoch) for epoch in sorted(epochs[i] for i in chosen))
-            if figures is None:
+            if found is None:
                 report(f"No average of epochs is better than epoch {epochs[0]} alone.")
-            elif judge.keep_if_better(max(epochs[i] for i in chosen), "soup", figures):
+            elif judge.keep_if_better(max(epochs[i] for i in chosen), "soup", *found):
                 report(
                     f"The average of epochs {of} is the best model: "
-                    f"PR-AUC val {figures.mean_pr_auc:.3f}."
+                    f"PR-AUC val {found[1].mean_pr_auc:.3f}."
                 )
             else:
                 report(
                     f"The average of epochs {of} is not better "
-                    f"(PR-AUC val {figures.mean_pr_auc:.3f}): the best epoch's model stays."
+                    f"(PR-AUC val {found[1].mean_pr_auc:.3f}): the best epoch's model stays."
                 )
 
     @property

@@ -108,3 +108,15 @@ def test_nobody_waits_long_for_a_thousand_resamples():
     assert time.process_time() - began < 10
     assert bootstrap.affordable(labels) == 1000
     assert bootstrap.affordable(np.ones((5000, 1000), np.int8)) == 200
+
+
+def test_beside_training_resamples_take_less_than_a_second_or_there_are_none():
+    small, large = np.ones((500, 4), np.int8), np.ones((9000, 4), np.int8)
+    assert bootstrap.affordable_beside_training(small) == 1000
+    count = bootstrap.affordable_beside_training(large)
+    assert 200 < count < 1000
+    scores = np.random.default_rng(0).random(large.shape)
+    began = time.process_time()
+    bootstrap.areas(large, scores, Resamples(len(large), count=count))
+    assert time.process_time() - began < 2, "half of that on an idle machine"
+    assert bootstrap.affordable_beside_training(np.ones((5000, 100), np.int8)) == 0

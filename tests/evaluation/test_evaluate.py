@@ -107,6 +107,10 @@ def test_the_metrics_are_those_of_the_best_epoch(output, trained_run):
     _, metrics = output
     best = read_json(trained_run, "best.json")
     assert metrics["pr_auc"]["mean"] == pytest.approx(best["pr_auc"]["mean"], abs=1e-6)
+    assert set(best["intervals"]) == {"pr_auc", "average_precision"}
+    for measure, by_class in best["intervals"].items():
+        for name, interval in by_class.items():
+            assert interval == pytest.approx(metrics["intervals"][measure][name], abs=1e-6)
 
 
 def test_the_thresholds_hold_on_the_written_predictions(output, records_dir):

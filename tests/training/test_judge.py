@@ -89,6 +89,22 @@ def drive(judge, epochs, first=1):
     return rates
 
 
+def test_the_intervals_of_the_best_model_are_drawn_by_groups(examples):
+    images, labels = examples
+    batches = list(masked_batches(images, labels, 8))
+    batches = [(*b, np.stack([b[2], np.arange(8) + 8 * i], 1)) for i, b in enumerate(batches)]
+    scored, found = compiled(), []
+    for groups in (None, ["a", "b", "c"] * 7):
+        judge = Judge(scored, batches, CLASSES, Patience(), groups=groups)
+        drive(judge, 1)
+        found.append(judge.best["intervals"]["pr_auc"])
+        assert set(found[-1]) == {*CLASSES, "mean"}
+        restored = Judge(scored, batches, CLASSES, Patience())
+        restored.restore(json.loads(json.dumps(judge.state())))
+        assert restored.best == judge.best
+    assert found[0] != found[1]
+
+
 @pytest.mark.parametrize("batch_size", [1, 4, 8, 21, 32])
 def test_figures_equal_scikit_learn_whatever_the_batch_size_and_padding(examples, batch_size):
     images, labels = examples
@@ -276,26 +292,29 @@ def test_its_folder_is_made_before_the_first_epoch(tmp_path):
         ResultFolder(str(tmp_path / "file" / "b"), CLASSES, tensorboard=False)
 
 
-def tensorboard_steps(folder):
-    """The steps at which the loss was written, one for each time."""
-    steps = []
-    for path in sorted(folder.iterdir()):
-        with contextlib.suppress(tf.errors.DataLossError):  # Cut off at the end.
-            for event in tf.compat.v1.train.summary_iterator(str(path)):
-                steps += [event.step for value in event.summary.value if value.tag == "loss"]
-    return steps
-
-
 def test_each_epoch_comes_once_to_tensorboard_over_kills_and_starts(tmp_path):
     rows = [{"epoch": number, "loss": 1.0 / number} for number in (1, 2, 3, 4)]
-    first = Summaries(str(tmp_path))
+    first = Summaries(str(tmp_path), CLASSES)
     first.write(rows[:2])
     # Killed while the third was written.
-    (path,) = (tmp_path / "tensorboard").iterdir()
+    folder = tmp_path / "tensorboard" / "train"
+    (path,) = folder.iterdir()
     whole = path.read_bytes()
     first.write(rows[:3])
     path.write_bytes(path.read_bytes()[:-20])
     assert len(whole) < path.stat().st_size
     for done in (2, 3, 4):
-        Summaries(str(tmp_path)).write(rows[:done])
-    assert sorted(tensorboard_steps(tmp_path / "tensorboard")) == [1, 2, 3, 4]
+        Summaries(str(tmp_path), CLASSES).write(rows[:done])
+    steps = [
+        event.step
+        for path in sorted(folder.iterdir())
+        for event in _whole_events(path)
+        for value in event.summary.value
+        if value.tag == "loss"
+    ]
+    assert sorted(steps) == [1, 2, 3, 4]
+
+
+def _whole_events(path):
+    with contextlib.suppress(tf.errors.DataLossError):  # Cut off at the end.
+        yield from tf.compat.v1.train.summary_iterator(str(path))

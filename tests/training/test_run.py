@@ -110,23 +110,6 @@ def test_the_written_flags_reproduce_the_run(trained_run):
     assert settings.to_flagfile(config) == pathlib.Path(trained_run, "flags.txt").read_text()
 
 
-def test_every_number_is_in_tensorboard_too(trained_run):
-    events = [
-        event
-        for path in pathlib.Path(trained_run, "tensorboard").iterdir()
-        for event in tf.compat.v1.train.summary_iterator(str(path))
-    ]
-    found = {
-        (event.step, value.tag): float(tf.make_ndarray(value.tensor))
-        for event in events
-        for value in event.summary.value
-    }
-    for row in history.read(f"{trained_run}/history.csv"):
-        for name, value in row.items():
-            if name not in ("epoch", "stage"):
-                np.testing.assert_allclose(found[row["epoch"], name], value, rtol=1e-6)
-
-
 # Runs that repeat each other.
 
 

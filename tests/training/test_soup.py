@@ -33,9 +33,9 @@ class Scripted:
         self._model, self._scores, self._to_beat = model, list(scores), to_beat
 
     def validated(self):
-        return types.SimpleNamespace(mean_pr_auc=self._scores.pop(0))
+        return None, types.SimpleNamespace(mean_pr_auc=self._scores.pop(0))
 
-    def keep_if_better(self, number, stage, figures):
+    def keep_if_better(self, number, stage, scored, figures):
         if figures.mean_pr_auc <= self._to_beat:
             return False
         self.kept = number, stage, figures.mean_pr_auc, self._model.get_weights()

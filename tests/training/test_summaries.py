@@ -90,6 +90,14 @@ def test_each_epoch_is_there_once_in_both_runs_under_the_same_tags(run):
             assert tf.make_ndarray(curves[0].tensor_proto).shape == (6, 201)
 
 
+def test_the_rate_and_the_speed_are_those_of_train(run):
+    run_dir, history = run
+    _, events = of(run_dir / "tensorboard" / "train")
+    for name in ("learning_rate", "images_per_second"):
+        expected = [(row["epoch"], row[name]) for row in history]
+        np.testing.assert_allclose(numbers(events, name), expected, 1e-6)
+
+
 def test_each_step_is_there_once_with_its_loss(run):
     run_dir, history = run
     _, events = of(run_dir / "tensorboard" / "train")
