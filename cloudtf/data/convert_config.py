@@ -109,6 +109,11 @@ class ConvertConfig(Settings):
         "Class names in label order, of a table with a column a class those to read; if not given: "
         "as in the header of such a table, else alphabetical.",
     )
+    column_names: tuple[str, ...] = _about_labels(
+        (),
+        "Names of the columns of a CSV that has no header row, such as image,label; rows may then "
+        "have fewer cells.",
+    )
     image_column: Optional[str] = _about_labels(
         None,
         "Column of the images' names; if not given, the one whose cells name files.",
@@ -239,6 +244,8 @@ class ConvertConfig(Settings):
                 f"{param(keep_columns=own[0])} would be a second column {own[0]} in {NAME}; "
                 "rename it in the table of labels."
             )
+        if self.column_names and self.labels_csv is None:
+            raise UsageError(f"{param('column_names')} names the columns of {param('labels_csv')}.")
         if self.labels_csv is not None and self.label_format == FOLDERS:
             raise UsageError(f"{param(label_format=FOLDERS)} takes no {param('labels_csv')}.")
         if self.unlisted == "absent" and self.split_column is not None:

@@ -13,7 +13,7 @@ import contextlib
 import csv
 import itertools
 import re
-from typing import Iterable, Iterator, NamedTuple, Optional, TextIO
+from typing import Iterable, Iterator, NamedTuple, Optional, Sequence, TextIO
 
 from cloudtf import files
 from cloudtf.data.image_names import ends_like_an_image
@@ -79,13 +79,15 @@ def open_text(path: str, encoding: Optional[str] = None) -> Iterator[TextIO]:
 
 @contextlib.contextmanager
 def open_rows(
-    path: str, encoding: Optional[str] = None
+    path: str, encoding: Optional[str] = None, column_names: Sequence[str] = ()
 ) -> Iterator[tuple[list[str], Iterator[Row]]]:
-    """Opens a CSV of any line ends.
+    """Opens a CSV of any line ends; lines above its header that begin with # are comments.
 
     Args:
       path: the table's file, local or remote.
       encoding: the name of a codec; None: as the byte-order mark says, without one UTF-8.
+      column_names: the header of a table that has none: then rows may have fewer cells, and where
+        spaces separate them the last column takes the rest.
 
     Yields:
       The header, and (number, cells) of each row that is not empty. Lines are counted from 1, the
@@ -96,19 +98,30 @@ def open_rows(
         that is no CSV, or that there is none.
     """
     with open_text(path, encoding) as file:
-        yield _header_and_rows(path, file)
+        yield _header_and_rows(path, file, column_names)
 
 
 class _Dialect(NamedTuple):
-    """How the rows are written; `names_lacking`: how many columns the header has no name for."""
+    """How the rows are written.
+
+    Attributes:
+      delimiter: the character that separates cells; a space stands for any number of them.
+      names_lacking: how many columns the header has no name for.
+      takes_rest: whether the last column has all that is left of a row.
+    """
 
     delimiter: str
     names_lacking: int = 0
+    takes_rest: bool = False
 
 
-def _header_and_rows(path: str, file: TextIO) -> tuple[list[str], Iterator[Row]]:
+def _header_and_rows(
+    path: str, file: TextIO, column_names: Sequence[str] = ()
+) -> tuple[list[str], Iterator[Row]]:
     lines = _without_nul(path, file)
     number, first = _next_line(lines, 0)
+    while first.startswith("#") and not any(c in first for c in ",;\t|"):
+        number, first = _next_line(lines, number)
     if not first:
         raise UserError(f"{path} is empty; it must begin with a header row.")
     said = re.fullmatch(r'"?sep=(.)"?', first.strip("\r\n \ufeff"), re.IGNORECASE)
@@ -118,12 +131,29 @@ def _header_and_rows(path: str, file: TextIO) -> tuple[list[str], Iterator[Row]]
     # What follows the header tells spaces between cells from spaces in the name of a single column.
     after, second = (number, "") if any(c in first for c in ",;\t|") else _next_line(lines, number)
     dialect = _Dialect(said[1]) if said else _dialect(first, second)
+    if counted and first and dialect.delimiter != _SPACES and not any(c in first for c in ",;\t|"):
+        dialect = _Dialect(_SPACES, takes_rest=True)  # DeepFashion's attributes have one name.
+    if column_names and not said:
+        dialect = _dialect_of(column_names, first, dialect)
     waiting = itertools.chain([first], [""] * (after - number - 1), [second] if second else [])
     rows = _rows(path, itertools.chain(waiting, lines), dialect.delimiter, number)
-    _, header = next(rows, (0, []))
-    header = [""] * dialect.names_lacking + [cell.strip() for cell in header]
+    if column_names:
+        header = [name.strip() for name in column_names]
+    else:
+        _, cells = next(rows, (0, []))
+        header = [""] * dialect.names_lacking + [cell.strip() for cell in cells]
     check_header(path, header)
+    if column_names or dialect.takes_rest:
+        rows = _fitted(rows, len(header), dialect)
     return header, checked(path, header, rows)
+
+
+def _fitted(rows: Iterator[Row], width: int, dialect: _Dialect) -> Iterator[Row]:
+    """The same rows, the rest of each in its last column or blanks where it has fewer cells."""
+    for number, cells in rows:
+        if len(cells) > width and dialect.takes_rest:
+            cells = [*cells[: width - 1], " ".join(cells[width - 1 :])]
+        yield number, cells + [""] * (width - len(cells))
 
 
 def _next_line(lines: Iterator[str], number: int) -> tuple[int, str]:
@@ -146,6 +176,17 @@ def _dialect(header: str, second: str) -> _Dialect:
     if words > 1 and cells in (words, words + 1):
         return _Dialect(_SPACES, cells - words)
     return _Dialect(delimiter)
+
+
+def _dialect_of(column_names: Sequence[str], row: str, usual: _Dialect) -> _Dialect:
+    """How a table without a header is written, of which the first row is one of images."""
+    bare = re.sub(r'"[^"]*"', "", row)
+    for delimiter in "\t,;|":
+        if bare.count(delimiter) + 1 == len(column_names):
+            return _Dialect(delimiter)
+    if not any(c in bare for c in ",;\t|") or len(bare.split()) == len(column_names):
+        return _Dialect(_SPACES, takes_rest=True)
+    return usual
 
 
 def _without_nul(path: str, lines: Iterable[str]) -> Iterator[str]:
@@ -220,6 +261,9 @@ def check_header(path: str, header: list[str]) -> None:
     for name in header:
         if ends_like_an_image(name):
             raise no_header(path, name)
+    numbers = [name for name in header if re.fullmatch(r"[-+\d.,]+", name)]
+    if len(set(numbers)) < len(numbers):
+        raise no_header(path, numbers[0])
     repeated = [name for name, count in collections.Counter(header).items() if name and count > 1]
     if repeated:
         raise UserError(f"{path} has two columns named {min(repeated)[:60]!r}; rename one.")
@@ -228,6 +272,6 @@ def check_header(path: str, header: list[str]) -> None:
 def no_header(path: str, cell: str) -> UserError:
     """What to raise for a table whose first row is one of an image; `cell` shows that."""
     return UserError(
-        f"{path} has no header row: its first row names {cell[:60]!r}; put a row with the names of "
-        "the columns above it, such as image,labels."
+        f"{path} has no header row: its first row has {cell[:60]!r}; name its columns, such as "
+        f"{param(column_names=('image', 'label'))}."
     )

@@ -1,6 +1,6 @@
-"""The table that lies among the photographs themselves: Hugging Face's metadata.csv or .jsonl.
+"""The table that lies among the photographs: Hugging Face's metadata.csv or .jsonl, Roboflow's.
 
-Its column `file_name` names each photograph relative to the table's folder, which is that of the
+One of its columns names each photograph relative to the table's folder, which is that of the
 photographs, or one of several below it with the name of a split (`train`, `validation`, ...).
 """
 
@@ -15,8 +15,14 @@ from cloudtf.data.folders import SPLITS
 from cloudtf.data.labels import FOLDERS
 from cloudtf.data.tables import Table
 
-_TABLES = ("metadata.csv", "metadata.jsonl")
-_NAME = "file_name"
+# The files, and the column of the photographs in each.
+_TABLES = {
+    "metadata.csv": "file_name",
+    "metadata.jsonl": "file_name",
+    "_classes.csv": "filename",
+    "_annotations.csv": "filename",
+    "_annotations.coco.json": "image",
+}
 _SPLIT = "split"
 
 
@@ -51,23 +57,25 @@ def table(images_dir: str, encoding: Optional[str] = None) -> Optional[Table]:
         folder: tables.from_file(files.join(images_dir, *folder.split("/"), name), encoding)
         for folder, name in found.items()
     }
-    read = {folder: one for folder, one in read.items() if _NAME in one.header}
+    read = {folder: one for folder, one in read.items() if _TABLES[found[folder]] in one.header}
     if not read:
         return None
     if list(read) == [""]:
         return read[""]
-    return _joined(images_dir, read)
+    return _joined(
+        images_dir, {folder: (one, _TABLES[found[folder]]) for folder, one in read.items()}
+    )
 
 
-def _joined(images_dir: str, read: dict[str, Table]) -> Table:
+def _joined(images_dir: str, read: dict[str, tuple[Table, str]]) -> Table:
     """The tables of several folders as one, with a column of the folders' names."""
-    header = list(dict.fromkeys(name for one in read.values() for name in one.header))
+    header = list(dict.fromkeys(name for one, _ in read.values() for name in one.header))
     header = [*header, *[_SPLIT] * (_SPLIT not in header)]
     rows: list[list[Any]] = []
-    for folder, one in read.items():
+    for folder, (one, image) in read.items():
         for _, cells in one.rows():
             row = dict(zip(one.header, cells))
-            row[_NAME] = f"{folder}/{row[_NAME]}"
+            row[image] = f"{folder}/{row[image]}"
             row.setdefault(_SPLIT, folder)
             rows.append([row.get(name, "") for name in header])
     return tables.from_rows(f"The metadata in {images_dir}", header, rows)

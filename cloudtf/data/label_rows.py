@@ -211,7 +211,7 @@ def _check_masks(
 def _parse_long(builder: TableBuilder, layout: Layout, columns: list[Column]) -> None:
     assert layout.value is not None
     family = layout.families[0]
-    answer = _answer(family, layout.minus, layout.blank)
+    answer = _answer(family, layout)
     seen = _Seen(builder)
     for row, cells, image, class_name in _named(builder, layout, columns):
         cell = cells[layout.value]
@@ -226,14 +226,14 @@ def _parse_long(builder: TableBuilder, layout: Layout, columns: list[Column]) ->
     seen.report()
 
 
-def _answer(family: str, minus: int, blank: int) -> Callable[[str], Optional[int]]:
+def _answer(family: str, layout: Layout) -> Callable[[str], Optional[int]]:
     """What says if a cell means present (1), absent (0) or unknown (-1); None: none of them."""
 
     def answer(cell: str) -> Optional[int]:
         value = words.truth(cell, family)
         if value is None:
-            return blank if words.is_blank(cell) else None
-        return minus if value < 0 else value
+            return layout.blank if words.is_blank(cell) else None
+        return {-1: layout.minus, 0: layout.zero, 1: 1}[value]
 
     return answer
 
@@ -254,7 +254,7 @@ def _parse_onehot(builder: TableBuilder, layout: Layout, columns: list[Column]) 
     builder.fixed = True
 
     def answer_of(family: str) -> Callable[[str], Optional[int]]:
-        return functools.lru_cache(1000)(_answer(family, layout.minus, layout.blank))
+        return functools.lru_cache(1000)(_answer(family, layout))
 
     at = [
         (i, class_name, family, answer_of(family))

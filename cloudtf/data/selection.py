@@ -63,7 +63,7 @@ def _labels_and_names(
     """The table of labels, if there is one, and the names of the files."""
     assert config.images_dir is not None
     if labels is None and config.labels_csv is not None:
-        labels = tables.from_file(config.labels_csv, config.labels_encoding)
+        labels = tables.from_file(config.labels_csv, config.labels_encoding, config.column_names)
     if labels is None and config.label_format != FOLDERS and not config.label_columns:
         top = files.list_dir(config.images_dir)
         beside = list(filter(sources.is_image_name, top))

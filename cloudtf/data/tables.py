@@ -7,11 +7,17 @@ what kind of table it is shows in all of them.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
+import re
 from typing import Any, Callable, Iterable, Iterator, Optional, Sequence
 
+from cloudtf.data import json_rows
 from cloudtf.data.csv_rows import Row, check_header, checked, open_rows, open_text
-from cloudtf.errors import UserError
+from cloudtf.errors import UsageError, param
+
+# Rows that show which columns have objects in their cells.
+_FIRST_ROWS = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,78 +36,71 @@ class Table:
     rows: Callable[[], Iterator[Row]]
 
 
-def from_file(path: str, encoding: Optional[str] = None) -> Table:
-    """The table in a file: JSON by its extension (.json, .jsonl, .ndjson), else a CSV.
+def from_file(path: str, encoding: Optional[str] = None, column_names: Sequence[str] = ()) -> Table:
+    """The table in a file: JSON by its extension or first character, else a CSV.
+
+    A cell of a CSV that is a JSON object becomes columns, as it would in JSON.
 
     Args:
       path: the table's file, which is read again each time that the rows of a CSV are asked for.
       encoding: the name of a codec; None: as the byte-order mark says, without one UTF-8.
+      column_names: the header of a CSV that has none.
 
     Raises:
       UserError: the file or its header cannot be used; problems of rows are raised with the rows.
     """
-    if path.lower().endswith((".json", ".jsonl", ".ndjson")):
-        return _from_json(path, encoding)
+    ending = path.lower().rpartition(".")[2]
+    with open_text(path, encoding) as text:
+        first = next(iter(text), "")
+        if ending in ("json", "jsonl", "ndjson", "manifest") or re.match(r'\s*\{\s*"', first):
+            if column_names:
+                raise UsageError(f"{param('column_names')} is for a CSV, and {path} is JSON.")
+            lines = itertools.chain([first], text)
+            header, cells, numbers = json_rows.read(path, lines, ending in ("jsonl", "ndjson"))
+            return from_rows(path, header, cells, numbers)
 
     def rows() -> Iterator[Row]:
-        with open_rows(path, encoding) as (_, found):
+        with open_rows(path, encoding, column_names) as (_, found):
             yield from found
 
-    with open_rows(path, encoding) as (header, _):
-        return Table(path, header, rows)
+    with open_rows(path, encoding, column_names) as (header, found):
+        objects = _columns_of_objects(found)
+    table = Table(path, header, rows)
+    return _without_objects(table, objects) if objects else table
 
 
-def _from_json(path: str, encoding: Optional[str]) -> Table:
-    """Objects of one level, or with objects in them, whose keys are joined: `objects.category`."""
-    objects: list[dict[str, Any]] = []
-    numbers: list[int] = []
-    with open_text(path, encoding) as file:
-        if path.lower().endswith(".json"):
-            found = _parsed(path, 1, file.read())
-            if isinstance(found, dict) and {"images", "annotations"} <= found.keys():
-                raise UserError(
-                    f"{path} is COCO's JSON of annotations, which are no table; write a CSV with a "
-                    "row for each: the file_name of its image_id and the name of its category_id "
-                    "(docs/LABELS.md has the four lines that do it)."
-                )
-            if not isinstance(found, list):
-                raise UserError(
-                    f"{path} is no list of objects, one an image or label; make a CSV with a row "
-                    "for each label of an image: its file name and the class."
-                )
-            lines: Iterable[tuple[int, Any]] = enumerate(found, 1)
-        else:
-            lines = (
-                (number, _parsed(path, number, line))
-                for number, line in enumerate(file, 1)
-                if line.strip()
-            )
-        for number, line in lines:
-            if not isinstance(line, dict):
-                raise UserError(f"{path} row {number} is not a JSON object, such as {{...}}.")
-            objects.append(_flat(line))
-            numbers.append(number)
-    header = list(dict.fromkeys(key for found in objects for key in found))
-    cells = [[found.get(key) for key in header] for found in objects]
-    return from_rows(path, header, cells, numbers)
+def _columns_of_objects(rows: Iterator[Row]) -> set[int]:
+    """The columns with cells that are JSON objects, as the first rows show."""
+    found: set[int] = set()
+    for _, cells in itertools.islice(rows, _FIRST_ROWS):
+        found.update(i for i, cell in enumerate(cells) if isinstance(_parsed(cell), dict))
+    return found
 
 
-def _parsed(path: str, number: int, text: str) -> Any:
+def _parsed(cell: str) -> Any:
+    """The JSON object in a cell; the cell where it is none."""
+    if not re.match(r'\{\s*["}]', cell):
+        return cell
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        where = f" row {number}" if number > 1 or "\n" not in text.strip() else ""
-        raise UserError(f"{path}{where} is not JSON: {str(error)[:100]}.") from error
+        return json.loads(cell)
+    except (ValueError, RecursionError):
+        return cell
 
 
-def _flat(found: dict[str, Any]) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in found.items():
-        if isinstance(value, dict):
-            flat.update((f"{key}.{inner}", part) for inner, part in value.items())
-        else:
-            flat[key] = value
-    return flat
+def _without_objects(table: Table, columns: set[int]) -> Table:
+    """A table in which the objects in some columns have become columns."""
+    objects = (
+        (
+            number,
+            {
+                name: _parsed(cell) if i in columns else cell
+                for i, (name, cell) in enumerate(zip(table.header, cells))
+            },
+        )
+        for number, cells in table.rows()
+    )
+    header, cells, numbers = json_rows.from_objects(table.source, objects)
+    return from_rows(table.source, header, cells, numbers)
 
 
 def from_rows(

@@ -235,7 +235,8 @@ def image_rank(header: str) -> float:
 
 def label_rank(header: str) -> int:
     """2: the name of a column of classes; 1: one that ends like such a name; 0: neither."""
-    if plain(header) in _LABEL:
+    # Of an object within another: `metadata.class-name`.
+    if plain(header) in _LABEL or plain(header.rpartition(".")[2]) in _LABEL:
         return 2
     words = parts(header)
     # `label_1`, `class2`: columns of one class each.

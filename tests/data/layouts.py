@@ -718,7 +718,7 @@ ODD = [
            settled=({"label_columns": ("labels",)},
                    {"a.jpg": "0|3", "b.jpg": "1|2", "c.jpg": "0|2"})),
     Layout("how much of each", joined(['"{""cat"": 1, ""dog"": 0}"', '"{""cat"": 0, ""dog"": 1}"']),
-           A_B_C, "cannot be used: the class name"),
+           A_B_C, {"a.jpg": "cat", "b.jpg": "dog"}),
     Layout("a list that was cut off", joined(["\"['a' 'b' ... 'c']\"", "['a']"]), A_B_C,
            "a list that was cut off"),
     Layout("lists in lists", joined(["\"[['cat'], ['dog']]\""]), A_B_C,
@@ -805,7 +805,7 @@ ROWS = [
         "RetinaNet's CSV, which has no header",
         "a.jpg,10,10,20,20,cat\nb.jpg,10,10,20,20,dog\n",
         ["a.jpg", "b.jpg"],
-        "has no header row: its first row names 'a.jpg'",
+        "has no header row: its first row has 'a.jpg'",
     ),
 ]
 
@@ -892,8 +892,8 @@ FILES = [
     ),
     Layout("a list of objects", '[{"image": "a.jpg", "label": "cat"}]', A_B_C, {"a.jpg": "cat"},
            extension="json"),
-    Layout("COCO's annotations", '{"images": [], "annotations": []}', A_B_C,
-           "is COCO's JSON of annotations, which are no table; write a CSV", extension="json"),
+    Layout("COCO's annotations without names", '{"images": [], "annotations": []}', A_B_C,
+           "but not the file_name of each image and the name of each category", extension="json"),
     Layout("a number in place of a name", "id,label\n7,cat\n12,dog\n",
            ["007.jpg", "012.jpg"], {"007.jpg": "cat", "012.jpg": "dog"}),
     Layout("numbers with a decimal point", "id,cat,dog\n7.0,1,0\n0.0,0,1\n",

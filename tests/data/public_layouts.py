@@ -104,4 +104,100 @@ FILES = [
            {"00ae/images/00ae.png": "present", "01d6/images/01d6.png": ""}),
 ]  # fmt: skip
 
-ALL = [*NUMBERS, *NAMES, *LANGUAGES, *FILES]
+
+def without_header(name, text, files, right, columns, extension="txt", **more):
+    """A table without a header row, read once its columns are named."""
+    return Layout(
+        name, text, files, "has no header row: .*column_names",
+        settled=({"column_names": columns, **more}, right), extension=extension,
+    )  # fmt: skip
+
+
+NO_HEADER = [
+    without_header("Caffe, Places365", "x/a.jpg 0\nx/b.jpg 1\n",
+                   ["x/a.jpg", "x/b.jpg"], {"x/a.jpg": "0", "x/b.jpg": "1"}, ("image", "label")),
+    without_header("ISIC 2016", "I_01,benign\nI_02,malignant\n", ["I_01.jpg", "I_02.jpg"],
+                   {"I_01.jpg": "benign", "I_02.jpg": "malignant"}, ("image", "label"), "csv"),
+    without_header("PASCAL: a list for each class", "a  1\nb -1\nc  0\nd -1\n",
+                   [*A_B_C, "d.jpg"],
+                   {"a.jpg": "boat", "b.jpg": "", "c.jpg": "?boat", "d.jpg": ""},
+                   ("image", "boat"), uncertain="unknown"),
+    without_header("AutoML Vision: some rows have more labels",
+                   "TRAIN,gs://b/a.jpg,cat\nTRAIN,gs://b/b.jpg,dog\nTEST,gs://b/c.jpg,cat,dog\n",
+                   A_B_C, CAT_DOG, ("split", "image", "label1", "label2"), "csv"),
+    without_header("DTD: the rest of a row are labels", "a.jpg cat\nb.jpg dog\nc.jpg cat dog\n",
+                   A_B_C, CAT_DOG, ("image", "labels"), label_separator="space"),
+    without_header("MXNet", "0\t1.0\t0.0\ta.jpg\n1\t0.0\t1.0\tb.jpg\n2\t1.0\t1.0\tc.jpg\n",
+                   A_B_C, CAT_DOG, ("index", "cat", "dog", "image"), "lst"),
+    without_header("Oxford's pets: comments above, and numbers twice",
+                   "#Image CLASS-ID SPECIES BREED ID\n#ID: 1:37\na 1 1 1\nb 2 2 1\n",
+                   ["a.jpg", "b.jpg"], {"a.jpg": "1", "b.jpg": "2"},
+                   ("image", "class", "species", "breed"), label_columns=("species",)),
+    Layout("DeepFashion: one name for all attributes",
+           "3\nimage_name  attribute_labels\na.jpg  1 -1 -1\nb.jpg  -1 1 -1\nc.jpg 1  1 -1\n",
+           A_B_C, "name their classes, in that order, with classes",
+           settled=({"classes": ("cat", "dog", "fox")}, CAT_DOG), extension="txt"),
+    Layout("comments above the header", "# made by hand\n# in June\n" + hot(1, 0), A_B_C, CAT_DOG),
+    Layout("names of columns for what has them", '[{"image": "a.jpg", "label": "cat"}]', A_B_C,
+           "column_names is for a CSV", {"column_names": ("image", "label")}, extension="json"),
+]  # fmt: skip
+
+
+def json_layout(name, text, right=CAT_DOG, extension="json", **more):
+    """A table in JSON of a.jpg, b.jpg and c.jpg."""
+    return Layout(name, text, A_B_C, right, extension=extension, **more)
+
+
+JSON = [
+    json_layout("COCO",
+                '{"images": [{"id": 9, "file_name": "a.jpg"}, {"id": 7, "file_name": "b.jpg"}, '
+                '{"id": 3, "file_name": "c.jpg"}], "annotations": ['
+                '{"image_id": 9, "category_id": 1}, {"image_id": 9, "category_id": 1}, '
+                '{"image_id": 7, "category_id": 2}], '
+                '"categories": [{"id": 1, "name": "hot dog"}, {"id": 2, "name": "dog"}]}',
+                {"a.jpg": "hot dog", "b.jpg": "dog", "c.jpg": ""}),
+    json_layout("a map of files", '{"a.jpg": "cat", "b.jpg": "dog", "c.jpg": ["cat", "dog"]}'),
+    json_layout("a map of files and objects",
+                '{"a.jpg": {"label": "cat"}, "b.jpg": {"label": "dog"}, "c.jpg": {"label": "cat"}}',
+                PETS),
+    json_layout("a map of classes", '{"cat": ["a.jpg", "c.jpg"], "dog": ["b.jpg", "c.jpg"]}'),
+    json_layout("BDD100K: lists of objects",
+                '[{"name": "a.jpg", "labels": [{"category": "cat", "box2d": {"x1": 1}}]}, '
+                '{"name": "b.jpg", "labels": [{"category": "dog"}]}, '
+                '{"name": "c.jpg", "labels": [{"category": "cat"}, {"category": "dog"}]}]'),
+    json_layout("objects of yes and no",
+                '[{"image": "a.jpg", "tags": {"cat": true}}, '
+                '{"image": "b.jpg", "tags": {"cat": false, "dog": true}}, '
+                '{"image": "c.jpg", "tags": {"cat": true, "dog": true}}]'),
+    json_layout("lines under the name of a file of JSON",
+                '{"image": "a.jpg", "label": "cat"}\n{"image": "b.jpg", "label": "dog"}\n'
+                '{"image": "c.jpg", "label": "cat"}\n', PETS),
+    json_layout("SageMaker's manifest",
+                "\n".join(
+                    f'{{"source-ref": "s3://b/{name}", "pets": {i % 2}, "pets-metadata": '
+                    f'{{"class-name": "{kind}", "human-annotated": "yes"}}}}'
+                    for i, (name, kind) in enumerate(PETS.items())),
+                "name the columns of classes with label_columns", "manifest",
+                settled=({"label_columns": ("pets-metadata.class-name",)}, PETS)),
+    json_layout("Vertex AI",
+                "\n".join(
+                    f'{{"imageGcsUri": "gs://b/{name}", "annotations": [{parts}]}}'
+                    for name, parts in {
+                        "a.jpg": '{"displayName": "cat"}', "b.jpg": '{"displayName": "dog"}',
+                        "c.jpg": '{"displayName": "cat"}, {"displayName": "dog"}'}.items()),
+                extension="jsonl"),
+    json_layout("Label Studio: one choice, or several",
+                'image,id,choice,annotator\n/data/upload/1/a.jpg,1,cat,1\n'
+                '/data/upload/1/b.jpg,2,dog,1\n'
+                '/data/upload/1/c.jpg,3,"{""choices"": [""cat"", ""dog""]}",1\n', extension="csv"),
+    json_layout("VGG's annotator: attributes of regions",
+                'filename,region_count,region_id,region_attributes\n'
+                'a.jpg,1,0,"{""type"":""cat""}"\nb.jpg,1,0,"{""type"":""dog""}"\n'
+                'c.jpg,2,0,"{""type"":""cat""}"\nc.jpg,2,1,"{""type"":""dog""}"\n',
+                "name the columns of classes with label_columns", "csv",
+                settled=({"label_columns": ("region_attributes.type",)}, CAT_DOG)),
+    json_layout("neither files nor classes", '{"classes": ["cat"], "labels": {"a": 0}}',
+                "is no list of objects, one an image or label, nor a map"),
+]  # fmt: skip
+
+ALL = [*NO_HEADER, *JSON, *NUMBERS, *NAMES, *LANGUAGES, *FILES]

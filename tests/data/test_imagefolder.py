@@ -59,6 +59,30 @@ def test_the_tables_of_splits_are_joined(tmp_path):
     }
 
 
+def test_the_tables_that_roboflow_writes_are_taken(tmp_path):
+    photographs(tmp_path / "images", ["train/a.jpg", "train/b.jpg", "valid/c.jpg"])
+    text = "filename, cat, dog\na.jpg, 1, 0\nb.jpg, 1, 1\n"
+    (tmp_path / "images" / "train" / "_classes.csv").write_text(text)
+    (tmp_path / "images" / "valid" / "_classes.csv").write_text("filename, cat, dog\nc.jpg, 0, 1\n")
+    run(tmp_path, split_column="split")
+    assert labels(tmp_path) == {
+        "train": {"train/a.jpg": ["cat"], "train/b.jpg": ["cat", "dog"]},
+        "valid": {"valid/c.jpg": ["dog"]},
+    }
+
+
+def test_cocos_annotations_among_the_photographs_are_taken(tmp_path):
+    photographs(tmp_path / "images", ["train/a.jpg", "train/b.jpg"])
+    coco = {
+        "images": [{"id": 1, "file_name": "a.jpg"}, {"id": 2, "file_name": "b.jpg"}],
+        "annotations": [{"image_id": 2, "category_id": 7}],
+        "categories": [{"id": 7, "name": "cat"}],
+    }
+    (tmp_path / "images" / "train" / "_annotations.coco.json").write_text(json.dumps(coco))
+    run(tmp_path, val_fraction=0.0)
+    assert labels(tmp_path) == {"train": {"train/a.jpg": [], "train/b.jpg": ["cat"]}}
+
+
 def test_what_is_no_such_table_is_left_alone(tmp_path):
     photographs(tmp_path / "images", ["a.jpg", "b.jpg"])
     (tmp_path / "images" / "metadata.csv").write_text("id,price\n1,7\n")

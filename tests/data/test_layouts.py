@@ -21,9 +21,12 @@ def read(folder, layout, options):
         (folder / "images" / name).write_bytes(b"not looked into")
     options = dict(options)
     encoding, suffix = options.pop("labels_encoding", None), options.pop("image_suffix", "")
+    header = options.pop("column_names", ())
     images = str(folder / "images")
     names = sources.image_names(images, suffix)
-    table = label_csv.read_labels(tables.from_file(str(path), encoding), Options(**options), names)
+    table = label_csv.read_labels(
+        tables.from_file(str(path), encoding, header), Options(**options), names
+    )
     table = sources.labelled(images, table, names).table
     if table.problems:  # As the converter does.
         raise UserError("; ".join(f"{p.file!r}: {p.reason}" for p in table.problems) + ".")

@@ -120,9 +120,10 @@ def _notes(
         count
         for column, name in _answers(columns, layout)
         for text, count in column.values.items()
-        if words.truth(text, name) == -1
+        if words.truth(text, name) == (0 if layout.zero else -1)
     )
-    if uncertain and options.uncertain and VALUES[options.uncertain] == layout.minus:
+    said = layout.zero or layout.minus
+    if uncertain and options.uncertain and VALUES[options.uncertain] == said:
         notes.append(f"{uncertain:,} uncertain cells count as {options.uncertain}.")
     if builder.without_class:
         notes.append(f"{builder.without_class:,} rows of no finding count as none of the classes.")

@@ -69,6 +69,7 @@ class Layout:
       separator: how a cell of names is cut.
       vector: a cell has 0 or 1 for each of so many classes, in place of names; 0: names.
       minus: what -1 and words for what is not known say of a class: 0, 1 or -1.
+      zero: what 0 and words for no say of a class: 0, but where 0 is uncertain beside -1 for no.
       blank: what a blank cell says of a class: 0 or -1.
       several: whether a cell of names may hold several of them.
       boxes: whether an image may have several rows of one class.
@@ -85,6 +86,7 @@ class Layout:
     separator: Separator = Separator("")
     vector: int = 0
     minus: int = 0
+    zero: int = 0
     blank: int = 0
     several: bool = False
     boxes: bool = False

@@ -130,7 +130,8 @@ def check_header(
     if not any(c.isalpha() for column in columns for c in column.name):
         raise UserError(
             f"{source} has no header row that names its columns: it begins with "
-            f"{', '.join(column.name for column in columns)[:60]!r}; put a row of names above it."
+            f"{', '.join(column.name for column in columns)[:60]!r}; name them, such as "
+            f"{param(column_names=('image', 'label'))}."
         )
 
 

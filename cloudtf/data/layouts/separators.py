@@ -119,7 +119,8 @@ def _unquoted(text: str) -> str:
 def are_printed_lists(texts: Collection[str]) -> bool:
     """Whether most cells are lists as Python, NumPy or JSON write them."""
     lists = [text for text in texts if text[:1] in _BRACKETS and text[-1:] in _BRACKETS.values()]
-    return 2 * len(lists) > len(texts)
+    # No class has a quotation mark in its name.
+    return 2 * len(lists) > len(texts) or any(text.startswith('["') for text in lists)
 
 
 def given(text: str) -> Separator:
@@ -197,7 +198,7 @@ def _are_lists(cells: Mapping[str, int], several: Iterable[str], promised: bool)
     """
     split = {text: text.split() for text in cells}
     vocabulary = {word for found in split.values() for word in found}
-    if all(re.fullmatch(r"\d+(\.0)?", word) for word in vocabulary):
+    if all(re.fullmatch(r"-?\d+(\.0)?", word) for word in vocabulary):
         return True
     if any(re.search(r"[^\W_]_[^\W_]", word) for word in vocabulary):
         return True  # Names have underscores where others have spaces.
@@ -261,10 +262,12 @@ def check_parts(source: str, column: str, found: Collection[str], separator: Sep
 
 
 def is_vector(lists: Iterable[list[str]]) -> int:
-    """The length of lists that are 0 or 1 for each class rather than names; 0 if they are not."""
-    lengths = set()
+    """The length of lists of 0 or 1 (or -1 and 1) for each class; 0 if they are of names."""
+    lengths, answers = set(), set()
     for found in lists:
-        if not found or not all(words.truth(part, words.NUMBERS) in (0, 1) for part in found):
+        said = {words.truth(part, words.NUMBERS) for part in found}
+        answers |= said
+        if not said or answers - {0, 1} and answers - {-1, 1}:
             return 0
         lengths.add(len(found))
     return lengths.pop() if len(lengths) == 1 and max(lengths) > 1 else 0

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Optional
+import collections
+from typing import NamedTuple, Optional
 
 from cloudtf.data import words
 from cloudtf.data.layouts.facts import VALUES, Candidate, Facts, Layout, listed
@@ -35,12 +36,14 @@ def onehot(facts: Facts) -> Optional[Candidate]:
                 f"has yes and no in {hot[0].shown!r} only, and other columns that may say the "
                 f"classes: {listed(others)}"
             )
+        uncertain = _uncertain(facts, hot)
         return Layout(
             "onehot",
             facts.image.index,
             labels=tuple(c.index for c in hot),
             families=tuple(c.family or words.NUMBERS for c in hot),
-            minus=_minus(facts, hot),
+            minus=uncertain.minus,
+            zero=uncertain.zero,
             blank=VALUES[facts.options.blank],
             boxes=facts.has_boxes(),
         )
@@ -139,6 +142,7 @@ def long(facts: Facts) -> Optional[Candidate]:
     def build() -> Layout:
         assert value is not None
         named = best_of(facts, classes)
+        uncertain = _uncertain(facts, [value])
         return Layout(
             "long",
             facts.image.index,
@@ -146,7 +150,8 @@ def long(facts: Facts) -> Optional[Candidate]:
             labels=tuple(c.index for c in named),
             families=(said,),
             value=value.index,
-            minus=_minus(facts, [value]),
+            minus=uncertain.minus,
+            zero=uncertain.zero,
             blank=VALUES[facts.options.blank],
         )
 
@@ -172,21 +177,35 @@ def _value_and_classes(facts: Facts, forced: bool) -> tuple[Optional[Column], li
     return (values[0], classes) if len(values) == 1 and classes else (None, [])
 
 
-def _minus(facts: Facts, columns: list[Column]) -> int:
-    """What -1 stands for: absent where it is the other of two numbers, else as the user says."""
-    found: set[Optional[int]] = set()
+class _Uncertain(NamedTuple):
+    """What the numbers -1 and 0 say of a class: 0, 1 or -1."""
+
+    minus: int
+    zero: int
+
+
+def _uncertain(facts: Facts, columns: list[Column]) -> _Uncertain:
+    """What -1 stands for: absent where it is the other of two numbers, else as the user says.
+
+    Of PASCAL's lists 0 is uncertain, beside more of -1, which is absent.
+    """
+    found: collections.Counter[Optional[int]] = collections.Counter()
+    blanks, numbers = False, True
     for column in columns:
         name = column.family or words.NUMBERS
-        found.update(words.truth(text, name) for text in column.values)
-        if column.has_blanks():
-            found.add(0)
-    if -1 not in found or 0 not in found:
-        return 0
+        numbers = numbers and name == words.NUMBERS
+        for text, count in column.values.items():
+            found[words.truth(text, name)] += count
+        blanks = blanks or column.has_blanks()
+    if -1 not in found or not (0 in found or blanks):
+        return _Uncertain(0, 0)
+    pascal = numbers and not blanks and found[-1] > found[0]
     uncertain = facts.options.uncertain
     if uncertain is None:
+        which = "0, beside more of -1" if pascal else "-1"
         raise UserError(
-            f"{facts.source} has classes that are neither present nor absent but uncertain (-1); "
-            f"give {param(uncertain='absent')}, {param(uncertain='present')} or, to leave them out "
-            f"of training and scores, {param(uncertain='unknown')}."
+            f"{facts.source} has classes that are neither present nor absent but uncertain "
+            f"({which}); give {param(uncertain='absent')}, {param(uncertain='present')} or, to "
+            f"leave them out of training and scores, {param(uncertain='unknown')}."
         )
-    return VALUES[uncertain]
+    return _Uncertain(0, VALUES[uncertain]) if pascal else _Uncertain(VALUES[uncertain], 0)
