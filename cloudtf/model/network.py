@@ -17,7 +17,7 @@ from typing import Any, Callable, Optional
 import tensorflow as tf
 
 from cloudtf.errors import UserError, param
-from cloudtf.model import keras2, keras_bodies
+from cloudtf.model import fused, keras2, keras_bodies
 from cloudtf.model import weights as weight_files
 from cloudtf.model.choices import DEFAULT_MODEL, KERAS_MODELS, MINIMUM_SIZE, MODELS
 from cloudtf.model.random_layers import FixedDropout
@@ -128,6 +128,7 @@ def build_model(
         _begin_as_identity(model.get_layer(BODY))
     else:
         weight_files.load(model, name, weights)
+    fused.speed_up(model)
     return model
 
 

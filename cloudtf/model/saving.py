@@ -90,7 +90,7 @@ def load_model(path: str, in_float32: bool = False) -> tf.keras.Model:
     """
     import tensorflow as tf
 
-    from cloudtf.model import keras2
+    from cloudtf.model import fused, keras2
     from cloudtf.model.keras_bodies import LayerScale
     from cloudtf.model.random_layers import FixedDropout
 
@@ -129,6 +129,7 @@ def load_model(path: str, in_float32: bool = False) -> tf.keras.Model:
             model.load_weights(weights)
         except Exception as error:
             raise UserError(f"The model {path} cannot be loaded: {reason(error, 300)}.") from error
+    fused.speed_up(model)
     return model
 
 

@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 
 from cloudtf.errors import UserError
-from cloudtf.model import network
+from cloudtf.model import fused, network
 from cloudtf.model.choices import MODELS
 from tests import programs
 
@@ -49,6 +49,12 @@ def test_b2_drop_connect_follows_the_paper(b2):
     # Blocks 0 and 1 are block1a and block1b: the second is the first with a shortcut.
     assert rates["block1b_drop"] == pytest.approx(0.2 * 1 / 23)
     assert len(rates) == network.num_blocks("efficientnetb2") - 7
+
+
+def test_b2_computes_swish_and_squeeze_and_excite_together_in_training(b2):
+    plan = fused.plan_of(b2.get_layer("body"))
+    assert len(plan.swishes) == 2 * 23 - 2 + 2, "two a block, one in the first two; stem and top"
+    assert sum(gating is not None for gating in plan.swishes.values()) == 23
 
 
 def test_the_number_of_blocks_is_the_networks(b2):
