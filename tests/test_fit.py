@@ -59,6 +59,7 @@ def test_without_a_flag_folders_become_a_judged_and_exported_model(fitted, folde
     assert metrics["pr_auc"]["mean"] > 0.7
     import tensorflow as tf
 
+    assert json.loads((output / "exported" / "proof.json").read_text())["passed"]
     served = tf.saved_model.load(str(output / "exported")).signatures["jpeg"]
     photograph = next((folders / "Fish").iterdir())
     outputs = served(jpeg=tf.constant([photograph.read_bytes()]))

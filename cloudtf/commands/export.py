@@ -6,14 +6,15 @@ file a Python script is written that makes its images of photographs, as predict
 
 What was written is then run in a process of its own and held against what predict gives, on
 --data_dir and --images_dir or a few drawn pictures; exit status 1 says that it does not give the
-same. proof.json lies beside the file, or in the folder of a SavedModel.
+same. proof.json and model_card.md (data, scores, thresholds, calibration, limits, licence) lie
+beside the file, or in the folder of a SavedModel.
 """
 
 from __future__ import annotations
 
 import textwrap
 
-from cloudtf.evaluation.exporting import export
+from cloudtf.evaluation.exporting import CARD, beside, export
 from cloudtf.model.export import ExportConfig
 from cloudtf.model.preprocessing import SUFFIX
 from cloudtf.text import MOST_SHOWN, listed
@@ -25,6 +26,7 @@ def run(config: ExportConfig) -> None:
     """Exports, and says what takes and gives what."""
     info = export(config)
     print(f"Exported as {config.format}: {config.output}")
+    print(f"What is known of it: {beside(config, CARD)}")
     height, width = info["image_height"], info["image_width"]
     print(f"images: uint8 [B, {height}, {width}, 3], RGB, 0 to 255")
     print(textwrap.fill(f"  made of {info['preprocessing']}", 80, subsequent_indent="  "))

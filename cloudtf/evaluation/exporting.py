@@ -1,7 +1,9 @@
 """A trained model for other programs that proves itself: written, run, and held against `predict`.
 
-What came of the proof lies beside the file, `clouds.tflite.proof.json`, or inside the folder of a
-SavedModel, `exported/proof.json`.
+What came of the proof, and a model card, lie beside the file or inside the folder of a SavedModel:
+
+    clouds.tflite.proof.json    clouds.tflite.model_card.md
+    exported/proof.json         exported/model_card.md
 """
 
 from __future__ import annotations
@@ -14,11 +16,11 @@ from cloudtf.model import export as model_export
 from cloudtf.model.export import ExportConfig
 from cloudtf.reporter import report
 
-PROOF = "proof.json"
+PROOF, CARD = "proof.json", "model_card.md"
 
 
 def beside(config: ExportConfig, name: str) -> str:
-    """The path of what goes with an exported model, such as `PROOF`."""
+    """The path of what goes with an exported model, `PROOF` or `CARD`."""
     output = config.output.rstrip("/") or config.output
     return files.join(output, name) if config.format == "saved_model" else f"{output}.{name}"
 
@@ -28,8 +30,8 @@ def export(config: ExportConfig) -> dict[str, Any]:
 
     It computes in float32, also what was trained in mixed precision. Then the written model is run
     in a process of its own, without cloudtf, on `data_dir` and `images_dir` or on a few drawn
-    pictures, and held against what the model itself gives (`proof.json`). With `prove=False` it is
-    not run.
+    pictures, and held against what the model itself gives (`proof.json`); with `prove=False` it is
+    not. `model_card.md` says what is known of it, and what lies beside the model.
 
     Returns:
       The content of `cloudtf.json`: `classes`, `image_height`, `image_width`, `aspect`,
@@ -60,7 +62,7 @@ def export(config: ExportConfig) -> dict[str, Any]:
     ...     '"passed": true' in file.read()
     True
     """
-    from cloudtf.evaluation import proof, proof_images
+    from cloudtf.evaluation import model_card, proof, proof_images
 
     if config.format != "saved_model":
         _check_names(config)
@@ -80,10 +82,12 @@ def export(config: ExportConfig) -> dict[str, Any]:
             parts.append(proof_images.drawn(info))
     if config.format != "saved_model":
         # What is said of the file before is not true of the next.
-        files.remove(beside(config, PROOF))
+        for name in (PROOF, CARD):
+            files.remove(beside(config, name))
     prepared.write(representative)
-    if config.prove:
-        content = proof.prove(prepared, parts)
+    content = proof.prove(prepared, parts) if config.prove else None
+    files.write_text(beside(config, CARD), model_card.text(prepared, content))
+    if content is not None:
         files.write_json(beside(config, PROOF), content)
         _report(config, content)
     return prepared.info
@@ -91,10 +95,18 @@ def export(config: ExportConfig) -> dict[str, Any]:
 
 def _check_names(config: ExportConfig) -> None:
     """Refuses to replace what an export has not made; UserError."""
+    from cloudtf.evaluation import model_card
+
     files.check_output(
         beside(config, PROOF),
         "the proof of an exported model",
         lambda content: b'"passed"' in content,
+        beside=True,
+    )
+    files.check_output(
+        beside(config, CARD),
+        "the card of an exported model",
+        lambda content: content.startswith(model_card.MARK.encode()),
         beside=True,
     )
 
@@ -113,12 +125,20 @@ def _report(config: ExportConfig, content: dict[str, Any]) -> None:
     if failed:
         raise UserError(
             f"The exported model {config.output} does not give what predict gives: {failed}. It "
-            f"stays there, with {beside(config, PROOF)}; {_advice(config)}"
+            f"stays there, with {beside(config, PROOF)}; {_advice(config, content)}"
         )
 
 
-def _advice(config: ExportConfig) -> str:
+def _advice(config: ExportConfig, content: dict[str, Any]) -> str:
+    from cloudtf.evaluation import proof
+
     allow = f"allow more by {param(tolerance=0.1)} if that will do"
+    failed = {part["input"] for part in content["parts"] if not proof.passes(part)}
+    if failed == {"jpeg"}:
+        return (
+            "TensorFlow decodes such files otherwise: give it pixels (`images`) in their place, as "
+            f"predict makes them, or {allow}."
+        )
     if config.precision == "float32":
         return f"do not use it, or {allow}."
     better = {"int8": "float16", "float16": "float32"}[config.precision]

@@ -59,7 +59,7 @@ def prove(prepared: export.Prepared, parts: Sequence[Images]) -> dict[str, Any]:
     """Runs a written model on images, and compares.
 
     Args:
-      prepared: what was written.
+      prepared: the model that was written, and where.
       parts: the images, kind by kind.
 
     Returns:
@@ -99,7 +99,7 @@ def prove(prepared: export.Prepared, parts: Sequence[Images]) -> dict[str, Any]:
                 }
             )
     return {
-        "passed": all(map(_passes, compared)),
+        "passed": all(map(passes, compared)),
         "format": config.format,
         "precision": config.precision,
         "runtime": str(answers["runtime"]),
@@ -107,7 +107,8 @@ def prove(prepared: export.Prepared, parts: Sequence[Images]) -> dict[str, Any]:
     }
 
 
-def _passes(part: dict[str, Any]) -> bool:
+def passes(part: dict[str, Any]) -> bool:
+    """Whether a part of a proof is within its tolerance."""
     # A NaN is not within anything.
     near = part["largest_difference"] <= part["tolerance"]
     return near and not part.get("decisions_changed_beyond_tolerance")
@@ -121,7 +122,7 @@ def failure(content: dict[str, Any]) -> str:
     """
     phrases = []
     for part in content["parts"]:
-        if not _passes(part):
+        if not passes(part):
             text = f"from {part['input']} on {part['on']}, " + differences(part)
             changed = part.get("decisions_changed_beyond_tolerance")
             if changed:
@@ -227,7 +228,7 @@ def _compared(
       expected: [N, C], scores of the network, before any calibration.
       found: `probabilities` [N, C] and, where there are thresholds, `present` [N, C].
       labels: [N, C], 0, 1 or -1; None where there are none.
-      tolerance: by how much a probability may differ.
+      tolerance: the most by which a probability may differ, 0 to 1.
     """
     classes, calibrated = info["classes"], info["calibration"]
     scores = expected.astype(np.float64)

@@ -34,15 +34,12 @@ class Images:
       encoded: the bytes of the N files that they are from, each a JPEG or PNG; None where they are
         from records, or the files are of other kinds.
       labels: float32 [N, C], 0, 1 or -1 (unknown); None where they have none.
-      exact: whether `encoded` are decoded at scales that TensorFlow has, so that a SavedModel makes
-        the same pixels of them but for rounding.
     """
 
     what: str
     pixels: np.ndarray
     encoded: Optional[tuple[bytes, ...]] = None
     labels: Optional[np.ndarray] = None
-    exact: bool = True
 
 
 def of_records(data_dir: str, path: str, info: dict[str, Any], most: int) -> Images:
@@ -51,7 +48,7 @@ def of_records(data_dir: str, path: str, info: dict[str, Any], most: int) -> Ima
     Args:
       data_dir: the folder of the records.
       path: the model's file, which a refusal names.
-      info: what the file says of its model.
+      info: what the model's file says of it: classes, image size, aspect, split.
       most: the number of images to take, spread evenly over the split, if it has more.
 
     Raises:
@@ -99,7 +96,10 @@ def _of(count: int, total: int) -> str:
 
 
 def of_photographs(images_dir: str, info: dict[str, Any], most: int) -> list[Images]:
-    """Photographs of a folder: those that a SavedModel decodes alike, nearly alike, and not at all.
+    """Photographs of a folder, by what a SavedModel makes of them.
+
+    Those that it decodes alike, those at scales that TensorFlow's decoder lacks, of which it makes
+    other pixels, and those that it does not read.
 
     Args:
       images_dir: the folder, or one photograph.
@@ -129,7 +129,7 @@ def of_photographs(images_dir: str, info: dict[str, Any], most: int) -> list[Ima
         what = f"{_of(len(members), len(paths))} of {images_dir}{kind and f', {kind}'}"
         pixels = np.stack([pixels for _, pixels in members])
         encoded = None if kind == _OTHER else tuple(data for data, _ in members)
-        parts.append(Images(what, pixels, encoded, exact=kind != _SCALED))
+        parts.append(Images(what, pixels, encoded))
     return parts
 
 

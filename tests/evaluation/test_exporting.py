@@ -46,6 +46,8 @@ def test_a_saved_model_is_proven_on_records_and_drawn_files(run_dir, records_dir
         assert part["decisions_changed_beyond_tolerance"] == 0
         assert set(part["largest_difference_by_class"]) == set(CLASSES)
         assert f"From {part['input']} on {part['on']}: " in said
+    card = files.read_text(f"{tmp_path}/[1]/model_card.md")
+    assert "It gives what the trained model gives (within 0.001, run by tensorflow" in card
     assert set(records["pr_auc_loss"]) == {*CLASSES, "mean"}
     assert abs(records["pr_auc_loss"]["mean"]) < 1e-6 and "loss of mean PR-AUC 0.0000" in said
 
@@ -73,6 +75,7 @@ def test_a_file_that_gives_something_else_is_status_1(run_dir, tmp_path, monkeyp
     content = files.read_json(f"{output}.proof.json")
     assert not content["passed"] and os.path.exists(output)
     assert 0.002 < content["parts"][0]["largest_difference"] < 0.01
+    assert "It FAILS" in files.read_text(f"{output}.model_card.md")
     # An export that is not proven leaves no proof of the one before.
     assert app.main([*command, "--noprove"]) == 0
     assert not os.path.exists(f"{output}.proof.json")
@@ -165,6 +168,10 @@ def test_what_cannot_be_proven_or_quantised_is_refused_beforehand(
     refused("There is no photograph", images_dir=str(tmp_path))
     (tmp_path / "m.proof.json").write_text("mine")
     refused("m.proof.json.* is not the proof of an exported model", format="tflite")
+    (tmp_path / "m.model_card.md").write_text("mine")
+    (tmp_path / "m.proof.json").write_text('{"passed": true}')
+    refused("m.model_card.md.* is not the card of an exported model", format="tflite")
+    (tmp_path / "m.model_card.md").unlink()
     monkeypatch.setattr(formats, "import_tf2onnx", lambda: None)
     monkeypatch.setattr(proof.importlib.util, "find_spec", lambda name: None)
     (tmp_path / "m.proof.json").unlink()

@@ -318,7 +318,11 @@ def test_a_file_of_the_users_in_place_of_the_script_stays(small, tmp_path):
     users.unlink()
     for _ in range(2):  # Its own it replaces.
         export(ExportConfig(**arguments))
-    assert sorted(os.listdir(tmp_path)) == ["m.tflite", "m.tflite.preprocess.py"]
+    assert sorted(os.listdir(tmp_path)) == [
+        "m.tflite",
+        "m.tflite.model_card.md",
+        "m.tflite.preprocess.py",
+    ]
 
 
 def other_stack():
@@ -535,7 +539,7 @@ def test_a_failed_export_leaves_what_was_there(small, tmp_path, monkeypatch, kin
         monkeypatch.undo()
         export(ExportConfig(model=small, output=str(output), format=kind))
         assert output.read_bytes()[4:8] == b"TFL3"
-        assert sorted(os.listdir(tmp_path)) == ["out", "out.preprocess.py"]
+        assert sorted(os.listdir(tmp_path)) == ["out", "out.model_card.md", "out.preprocess.py"]
 
 
 @pytest.mark.parametrize("kind", ["saved_model", "tflite"])
@@ -545,7 +549,9 @@ def test_an_export_after_a_killed_one_leaves_nothing_of_it(kind, small, tmp_path
     programs.kill_when_ready("hold_temporaries", one, other)
     assert any("out.tflite" in name for name in os.listdir(tmp_path))
     export(ExportConfig(model=small, output=str(output), format=kind))
-    written = ["out.tflite", "out.tflite.preprocess.py"] if kind == "tflite" else ["out.tflite"]
+    written = ["out.tflite"]
+    if kind == "tflite":
+        written += ["out.tflite.model_card.md", "out.tflite.preprocess.py"]
     assert sorted(name for name in os.listdir(tmp_path) if "out" in name) == written
 
 
@@ -577,12 +583,13 @@ def test_the_command_says_what_takes_and_gives_what(run_dir, tmp_path, capsys):
         app.main(["export", "--noprove", f"--model={run_dir}", f"--output={tmp_path}/new/1"]) == 0
     )
     out = capsys.readouterr().out.splitlines()
-    assert out[:2] == [
+    assert out[:3] == [
         f"Exported as saved_model: {tmp_path}/new/1",
+        f"What is known of it: {tmp_path}/new/1/model_card.md",
         "images: uint8 [B, 64, 64, 3], RGB, 0 to 255",
     ]
     end = out.index("jpeg: string [B], JPEG or PNG files of any size; the model does all of that")
-    said = " ".join(line.strip() for line in out[2:end])
+    said = " ".join(line.strip() for line in out[3:end])
     info = files.read_json(f"{tmp_path}/new/1/assets.extra/cloudtf.json")
     assert said == f"made of {info['preprocessing']}"
     for words in ("EXIF orientation", "64 x 64", "without keeping the aspect ratio", "area means"):
@@ -595,7 +602,7 @@ def test_the_command_says_what_takes_and_gives_what(run_dir, tmp_path, capsys):
     assert out[end + 3 :] == [
         f"  {name}: {chosen[name]['recall']['threshold']}" for name in CLASSES
     ]
-    assert max(len(line) for line in out[1:]) <= 80
+    assert max(len(line) for line in out[2:]) <= 80
 
 
 def test_the_command_names_the_script(small, tmp_path, capsys):
