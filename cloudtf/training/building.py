@@ -79,9 +79,14 @@ def set_trainable(run: Run, model: tf.keras.Model, whole_network: bool) -> None:
     if not has_body(model):
         return
     network.set_body_trainable(model, whole_network)
-    frozen = run.config.freeze_batch_norm
-    if whole_network and (run.stages[0].fits_head if frozen is None else frozen):
+    if whole_network and freezes_batch_norm(run):
         network.freeze_batch_norm(model)
+
+
+def freezes_batch_norm(run: Run) -> bool:
+    """Whether the batch norm of the body stays as it is while the whole network is trained."""
+    frozen = run.config.freeze_batch_norm
+    return run.stages[0].fits_head if frozen is None else frozen
 
 
 def make_average(

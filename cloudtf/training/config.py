@@ -362,7 +362,10 @@ class TrainConfig(Augmentations):
         may_change=True,
     )
     tensorboard: bool = setting(
-        True, "Write every number for TensorBoard too.", topic="run", may_change=True
+        True,
+        "Write for TensorBoard too: all numbers, curves, some images, settings and layers.",
+        topic="run",
+        may_change=True,
     )
     profile: Optional[str] = setting(
         None,
@@ -430,7 +433,6 @@ class TrainConfig(Augmentations):
                 f"{param(head='features')} needs a body that has learnt something; give "
                 f"{param('weights')}, or leave it out."
             )
-
         if self.freeze_batch_norm and self.weights == "none":
             raise UsageError(
                 f"{param(freeze_batch_norm=True)} is for a body that has learnt something; give "

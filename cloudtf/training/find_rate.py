@@ -13,9 +13,10 @@ import tensorflow as tf
 from scipy import ndimage
 
 from cloudtf import files
+from cloudtf.errors import UserError
 from cloudtf.evaluation import rate_plot
 from cloudtf.reporter import report
-from cloudtf.training import building, hardware, inputs
+from cloudtf.training import building, hardware, inputs, train_size
 from cloudtf.training.config import TrainConfig
 from cloudtf.training.own_parts import ModelFn, OwnParts
 from cloudtf.training.progress import Progress
@@ -59,7 +60,8 @@ def find_rate(
     """Draws the loss against the learning rate and suggests one (Smith 2017, arXiv:1506.01186).
 
     The whole network of a run, as its last checkpoint has it or as it would begin, takes some
-    hundred steps at rates that rise from 1e-6 until the loss diverges. Then `find_rate.png` and
+    hundred steps at rates that rise from 1e-6 until the loss diverges, on images of the size of its
+    first epoch. Then `find_rate.png` and
     `find_rate.csv` are in the run folder, and nothing else of it has changed. What is suggested is
     a third of the rate with the least loss. RAdam, which holds its first hundred steps back, is
     searched as Adam.
@@ -95,6 +97,7 @@ def _network(run: Run) -> tf.keras.Model:
     model = building.run_model(run, restored=latest is not None)
     if latest is not None:
         run.folder.restore(tf.train.Checkpoint(model=model), latest[0])
+    train_size.prepare(run.config, model, run.data.image_shape)
     building.set_trainable(run, model, whole_network=True)
     return model
 
@@ -110,6 +113,7 @@ def _search(run: Run, model: tf.keras.Model) -> tuple[np.ndarray, np.ndarray]:
     optimizer = building.make_optimizer(plain, run.strategy, model, LEAST, STEPS)
     loss = building.make_loss(run)
     building.try_out(run, model, loss)
+    size = train_size.train_size(run.config, run.stages[-1], 0, run.data.image_shape)
     step = TrainStep(
         model,
         optimizer,
@@ -121,8 +125,9 @@ def _search(run: Run, model: tf.keras.Model) -> tuple[np.ndarray, np.ndarray]:
         augment_seed=plain.seed,
         jit_compile=hardware.jit_compiles(plain, run.strategy),
         accumulate_steps=plain.accumulate_steps,
+        size=size,
     )
-    batches = inputs.training_batches(run, Progress())
+    batches = inputs.training_batches(run, Progress(), size)
     rates, losses = np.geomspace(LEAST, MOST, STEPS), []
     for rate in rates:
         optimizer.learning_rate.assign(rate)
@@ -135,6 +140,8 @@ def _search(run: Run, model: tf.keras.Model) -> tuple[np.ndarray, np.ndarray]:
             means = np.convolve(losses, np.full(_WINDOW, 1 / _WINDOW), "valid")
             if means[-1] > _DIVERGED * means.min():
                 break
+    if not losses:
+        raise UserError(f"The loss is {value} before a step is taken: {model.name} is damaged.")
     return rates[: len(losses)], np.array(losses)
 
 

@@ -11,7 +11,6 @@ from cloudtf import files, settings
 from cloudtf.data.records import PSEUDO
 from cloudtf.errors import UsageError, UserError, param
 from cloudtf.evaluation import frames, history
-from cloudtf.model.choices import WITHOUT_BATCH_NORM
 from cloudtf.pipeline.order import Share
 from cloudtf.reporter import report
 from cloudtf.text import listed
@@ -132,7 +131,7 @@ def train(
         trainer = Trainer(run, progress, weights)
         # Also when going on: settings that may change are those of the last start.
         files.write_text(files.join(run.output_dir, "flags.txt"), _flags(run))
-        _describe(run, progress, trainer.model_name)
+        _describe(run, progress, trainer)
         with inputs.naming_faults(run):
             for stage in run.stages[progress.stage :]:
                 if not stage.epochs:
@@ -150,8 +149,7 @@ def train(
                         pass  # What is left of the epoch is done when the run goes on.
                     trainer.save()
                     run.requests.check(config.run_dir)
-        progress.finished = True
-        trainer.end()
+            trainer.end()
         _require_best(run, trainer)
         return _result(run, progress)
 
@@ -247,10 +245,10 @@ def _batch(config: TrainConfig) -> str:
     return f"batch {config.batch_size}{accumulated}"
 
 
-def _describe(run: Run, progress: Progress, model_name: str) -> None:
+def _describe(run: Run, progress: Progress, trainer: Trainer) -> None:
     """Says what is trained, on what, and from where, before the first step."""
     config, workers, data = run.config, run.workers, run.data
-    report(f"{model_name} on {hardware.describe(run.strategy)}, {_batch(config)}")
+    report(f"{trainer.model_name} on {hardware.describe(run.strategy)}, {_batch(config)}")
     report(f"{run.num_examples} training examples, {run.steps_per_epoch} steps an epoch")
     for split in run.train_splits:
         if split.startswith(PSEUDO):
@@ -268,16 +266,10 @@ def _describe(run: Run, progress: Progress, model_name: str) -> None:
     if weights is not None:
         shown = listed([f"{name} {weight:.3g}" for name, weight in weights.items()])
         report(f"Where a class is present its loss is multiplied: {shown}")
-    unused = run.own.unused(config)
-    if unused:
-        report(f"Note: {', '.join(unused)}: not used, since model_fn or loss_fn stands for it.")
-    if run.own.model_fn is None and config.model in WITHOUT_BATCH_NORM:
-        for setting in ("batch_norm_momentum", "sync_batch_norm"):
-            if getattr(config, setting):
-                report(f"Note: {param(setting)}: not used, since {config.model} has no batch norm.")
-    for note in label_notes.label_notes(
+    notes = trainer.unused_settings() + label_notes.label_notes(
         data.manifest, run.train_splits, run.val_split, config.batch_size
-    ):
+    )
+    for note in notes:
         report(f"Note: {note}")
     if progress.total_steps:
         report(f"Going on after step {progress.total_steps} ({progress.total_epochs} epochs done).")

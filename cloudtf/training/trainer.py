@@ -26,6 +26,7 @@ from cloudtf.training import (
     run_summaries,
     sanity,
     train_size,
+    unused,
 )
 from cloudtf.training.callback_hooks import CallbackHooks
 from cloudtf.training.in_flight import MOST_CALLS, StepsInFlight
@@ -93,6 +94,10 @@ class Trainer:
     def model_name(self) -> str:
         """What the network is called."""
         return self._model.name if self._run.own.model_fn else self._run.config.model
+
+    def unused_settings(self) -> list[str]:
+        """Why settings that were given are not used, a phrase a reason."""
+        return unused.unused_settings(self._run, self._model)
 
     def begin(self, stage: Stage) -> None:
         """Makes a stage's optimizer and step, from the checkpoint if the stage is under way.
@@ -303,10 +308,20 @@ class Trainer:
         self._run.workers.meet()
 
     def end(self) -> None:
-        """Ends the run: its callbacks, the average of its epochs, and its last checkpoint."""
-        self._hooks.end()
+        """Ends the run: the average of its epochs, its callbacks, and its last checkpoint.
+
+        Raises:
+          Interrupted: a stop was requested before the average was judged; the run is saved, and is
+            not finished.
+        """
         if self._soup is not None:
-            self._soup.finish(self._judge)
+            try:
+                self._soup.finish(self._judge)
+            except LeftEarly:
+                self.save()
+                self._run.requests.check(self._run.config.run_dir)
+        self._hooks.end()
+        self._progress.finished = True
         self.save()
 
     def rewind(self, what: str) -> None:

@@ -65,16 +65,18 @@ def test_the_search_ends_where_the_loss_diverges(records_dir, tmp_path, monkeypa
         calls = 0
 
         def __init__(self, *arguments, **named):
-            pass
+            assert named["size"] == (32, 32), "as the first epoch has them"
 
         def __call__(self, batches, count):
+            assert next(batches)[0].shape[1:] == (32, 32, 3)
             Step.calls += 1
             return [0.5 if Step.calls < 40 else 100.0]
 
     monkeypatch.setattr(find_rate, "TrainStep", Step)
     config = TrainConfig(
-        data_dir=records_dir, run_dir=str(tmp_path / "run"), model="tiny", weights="none"
-    )
+        data_dir=records_dir, run_dir=str(tmp_path / "run"), model="tiny", weights="none",
+        train_size="32:64",
+    )  # fmt: skip
     found = find_rate.find_rate(config)
     assert len(found.rates) == len(found.losses) == Step.calls and 40 <= Step.calls <= 42
 

@@ -19,6 +19,7 @@ from cloudtf.commands import app
 from cloudtf.evaluation import history, scoring
 from cloudtf.model import network, random_layers
 from cloudtf.pipeline.dataset import ImageDataset
+from cloudtf.training import soup
 from cloudtf.training import step as step_module
 from cloudtf.training.checkpoints import CheckpointFolder
 from cloudtf.training.stopping import LeftEarly, StopRequests, Watched
@@ -97,6 +98,9 @@ POINTS = {
     "writing the best model": (
         lambda patch, number: once(patch, history, "write", number), 6, 1,
     ),
+    "judging the average": (
+        lambda patch, number: once(patch, soup, "reestimate", number), 12, 2,
+    ),
 }  # fmt: skip
 
 
@@ -107,6 +111,8 @@ def test_a_signal_saves_and_leaves_whatever_is_under_way(
     number, status, reason = signal.SIGTERM, 143, "told to stop (SIGTERM)"
     if point == "evaluating":
         number, status, reason = signal.SIGINT, 130, "interrupted"
+    if point == "judging the average":
+        arguments = [*arguments, "--soup=2"]
     send, wanted_steps, wanted_epochs = POINTS[point]
     run_dir = str(tmp_path / "run")
     with monkeypatch.context() as patch:
