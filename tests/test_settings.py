@@ -140,8 +140,9 @@ MAY_CHANGE = {
         "tensorboard", "tpu", "train_metric_examples",
     },
     ConvertConfig: {
-        "beam_options", "blank", "class_characters", "classes", "engine", "follow_links",
-        "ignore_columns",
+        "beam_options", "blank", "class_characters", "classes", "column_names", "engine",
+        "follow_links",
+        "ignore_columns", "keep_columns",
         "image_column", "image_suffix", "images_dir", "label_columns", "label_format",
         "label_separator", "labels_csv", "labels_encoding", "on_error", "output_dir", "overwrite",
         "uncertain", "unlisted", "verify", "workers",

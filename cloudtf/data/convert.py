@@ -115,7 +115,8 @@ def convert(config: ConvertConfig, labels: Optional[pd.DataFrame] = None) -> rec
         else:
             manifest = _make(config, table, plans, groups, journal, write)
     report("\n".join(summary.tables(manifest)))
-    for note in summary.classes_missing(manifest):
+    notes = [*selection.groups_divided(config, table), *summary.classes_missing(manifest)]
+    for note in notes:
         report(note)
     return _verify(config) if config.verify else manifest
 

@@ -186,7 +186,8 @@ class ConvertConfig(Settings):
     )
     group_column: Optional[str] = setting(
         None,
-        "CSV column whose equal values (photographs of one scene) stay in one split.",
+        "CSV column whose equal values (photographs of one scene) stay in one split, and are one "
+        "in cross-validation and intervals; beside `split_column` the latter alone.",
         topic="splits",
     )
     near_duplicates: str = setting(
@@ -227,10 +228,9 @@ class ConvertConfig(Settings):
             raise UsageError(
                 f"{param(folds=1)} leaves nothing to validate on; give 2 or more, or 0."
             )
-        if self.split_column is not None and (self.folds or self.group_column is not None):
+        if self.split_column is not None and self.folds:
             raise UsageError(
-                f"{param('split_column')} decides the splits alone: leave out {param('folds')} and "
-                f"{param('group_column')}."
+                f"{param('split_column')} decides the splits alone: leave out {param('folds')}."
             )
         both = sorted({*self.keep_columns} & {*self.label_columns})
         if both:

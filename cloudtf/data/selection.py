@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import re
 from typing import Optional, Sequence
@@ -221,6 +222,32 @@ def divide(
         name: np.random.default_rng((config.seed, 2, order)).permutation(indices)
         for order, (name, indices) in enumerate(parts.items())
     }
+
+
+def groups_divided(config: ConvertConfig, table: LabelTable) -> list[str]:
+    """A sentence on the groups that are in several splits, if the column of the splits has it so.
+
+    Args:
+      config: the settings of the converter, which name the columns.
+      table: the images and their labels.
+    """
+    if config.split_column is None or config.group_column is None:
+        return []
+    splits_of = collections.defaultdict(set)
+    for group, split in zip(
+        *(table.columns[c] for c in (config.group_column, config.split_column))
+    ):
+        splits_of[group].add(split)
+    divided = sorted(group for group, names in splits_of.items() if group and len(names) > 1)
+    if not divided:
+        return []
+    first, second = sorted(splits_of[divided[0]])[:2]
+    many = "A group is" if len(divided) == 1 else f"{len(divided):,} groups are"
+    return [
+        f"{many} in several splits: {divided[0][:60]!r} in {first} and {second}"
+        f"{', for one' * (len(divided) > 1)}. Scores there say less of new photographs than they "
+        "seem to."
+    ]
 
 
 def _parts(

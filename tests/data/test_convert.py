@@ -362,7 +362,10 @@ def test_many_problems_are_told_in_one_sentence_with_their_count(own):
         ({"images_dir": None}, "images_dir is required"),
         ({"images_dir": None, "verify": True, "labels_csv": "x"}, "images_dir is required"),
         ({"folds": 1}, "folds=1 leaves nothing"),
-        ({"folds": 2, "split_column": "x"}, "split_column decides the splits alone"),
+        (
+            {"folds": 2, "split_column": "x"},
+            "split_column decides the splits alone: leave out folds",
+        ),
         ({"val_fraction": 1.0}, "val_fraction=1.0 must be at most 0.9"),
         ({"image_height": 0}, "image_height=0 must be at least 1"),
         ({"on_error": "ignore"}, "on_error='ignore' is not one of fail, skip"),

@@ -26,6 +26,7 @@ def frame():
         {
             "image": NAMES,
             "Fish": [number % 2 for number in range(24)],
+            "Sugar": [number % 3 % 2 for number in range(24)],
             "scene": [SCENE[name] for name in NAMES],
             "site": [SITE[name] for name in NAMES],
             "day": [f"2019-05-{number + 1:02}" for number in range(24)],
@@ -174,6 +175,19 @@ def test_labels_by_a_model_keep_what_is_known_of_the_others(source, tmp_path):
     assert found == photograph_table.read(str(tmp_path / "out"), manifest)
     assert found.groups_of(["new.jpg"]) == ("new.jpg",)
     assert found.columns_of(["new.jpg"]) == {"site": ("",), "day": ("",)}
+
+
+def test_groups_are_kept_beside_splits_that_the_table_decides(source, tmp_path, capsys):
+    labels = frame().assign(part=["train"] * 16 + ["val"] * 8)
+    options = {"split_column": "part", "near_duplicates": "ignore", "group_column": "scene"}
+    manifest = run(source, tmp_path / "out", labels=labels, **options)
+    assert {name: split.num_examples for name, split in manifest.splits.items()} == {
+        "train": 16, "val": 8,
+    }  # fmt: skip
+    said = capsys.readouterr().out
+    assert "A group is in several splits: 'scene 5' in train and val. Scores there" in said
+    data = cloudtf.open_dataset(str(tmp_path / "out"))
+    assert len(set(data.groups("val"))) == 1 + 6 and len(set(data.groups("train"))) == 6
 
 
 def test_groups_that_share_a_copy_are_one():
