@@ -10,7 +10,7 @@ borders than these.
 
 from __future__ import annotations
 
-from typing import Optional, Sequence
+from typing import Callable, Optional, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -68,6 +68,21 @@ def activation_maps(
         weights = tf.reduce_mean(tape.gradient(logit, features), axis=(1, 2), keepdims=True)
         maps.append(tf.nn.relu(tf.reduce_sum(weights * features, axis=-1)))
     return tf.stack(maps, axis=1).numpy()
+
+
+def of_model(
+    model: tf.keras.Model,
+) -> Callable[[np.ndarray, Sequence[int]], Optional[np.ndarray]]:
+    """A function from images and numbers of classes to their maps, as `activation_maps` gives them;
+    to None of a model that has none, such as the mean of several."""
+
+    def maps(images: np.ndarray, classes: Sequence[int]) -> Optional[np.ndarray]:
+        try:
+            return activation_maps(model, images, classes)
+        except UserError:
+            return None
+
+    return maps
 
 
 def overlaid(image: np.ndarray, activation: np.ndarray) -> np.ndarray:

@@ -378,8 +378,9 @@ def _judge(
         fit_folds=np.unique([fold_of[name] for name in names], return_inverse=True)[1].reshape(-1),
         known=_photographs(data),
     )
-    facts = {"models": ", ".join(m.path for m in members), "records": data}
-    title = f"cloudtf: {len(members)} models as one, scores out of fold"
-    history_path = files.join(config.output_dir, "history.csv")
-    results.write(config.output_dir, found, title, facts, history_path)
+    background = results.Background(
+        title=f"cloudtf: {len(members)} models as one, scores out of fold",
+        facts={"models": ", ".join(member.path for member in members), "records": data},
+    )
+    results.write(config.output_dir, found, background)
     return found.metrics

@@ -138,7 +138,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
 def judge(config: EvaluateConfig) -> Evaluation:
     """The same as `evaluate`, and says where the report is."""
     from cloudtf.data import stored
-    from cloudtf.evaluation import out_of_fold, results, scoring
+    from cloudtf.evaluation import activation_maps, out_of_fold, results, scoring
     from cloudtf.model import classifier, saving
     from cloudtf.pipeline.dataset import open_dataset
 
@@ -192,12 +192,15 @@ def judge(config: EvaluateConfig) -> Evaluation:
         known=data.photographs,
         row_of=row_of,
     )
-    facts = {"model": path, "records": config.data_dir, "split": split, "tta": str(config.tta)}
-    facts.update(run_facts(files.dirname(path)))
-    title = f"cloudtf: {info.get('model', 'model')} on {split}"
-    history_path = files.join(files.dirname(path), "history.csv")
-    page = results.write(output, found, title, facts, history_path)
-    return Evaluation(found.metrics, page)
+    background = results.Background(
+        title=f"cloudtf: {info.get('model', 'model')} on {split}",
+        facts={"model": path, "records": config.data_dir, "split": split, "tta": str(config.tta)},
+        settings=run_settings(files.dirname(path)),
+        history_path=files.join(files.dirname(path), "history.csv"),
+        manifest=data.manifest,
+        maps=activation_maps.of_model(judged.model),
+    )
+    return Evaluation(found.metrics, results.write(output, found, background))
 
 
 def label_rows(
@@ -298,12 +301,10 @@ def findings(
     )
 
 
-def run_facts(run_dir: str) -> dict[str, str]:
+def run_settings(run_dir: str) -> dict[str, str]:
     """The settings of a run by name, for its report; none where `flags.txt` is not there."""
     path = files.join(run_dir, "flags.txt")
-    if not files.exists(path):
-        return {}
-    return {param(name): value for name, value in from_flagfile(files.read_text(path)).items()}
+    return from_flagfile(files.read_text(path)) if files.exists(path) else {}
 
 
 def check_matches(

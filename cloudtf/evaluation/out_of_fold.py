@@ -24,7 +24,7 @@ from cloudtf.evaluation.evaluate import (
     check_matches,
     findings,
     label_rows,
-    run_facts,
+    run_settings,
 )
 
 if TYPE_CHECKING:
@@ -107,15 +107,18 @@ def judge(config: EvaluateConfig) -> Evaluation:
         data.photographs,
         row_of,
     )
-    facts = {
-        "models": f"{len(folds)}, of {run_dir}",
-        "records": config.data_dir,
-        "tta": str(config.tta),
-        **run_facts(run_dir),
-    }
-    title = f"cloudtf: {len(folds)} folds, each photograph by the model that has not seen it"
-    history_path = files.join(run_dir, "history.csv")
-    page = results.write(config.output_dir or run_dir, found, title, facts, history_path)
+    background = results.Background(
+        title=f"cloudtf: {len(folds)} folds, each photograph by the model that has not seen it",
+        facts={
+            "models": f"{len(folds)}, of {run_dir}",
+            "records": config.data_dir,
+            "tta": str(config.tta),
+        },
+        settings=run_settings(run_dir),
+        history_path=files.join(run_dir, "history.csv"),
+        manifest=data.manifest,
+    )
+    page = results.write(config.output_dir or run_dir, found, background)
     return Evaluation(found.metrics, page)
 
 

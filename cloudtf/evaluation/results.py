@@ -16,30 +16,46 @@ import numpy as np
 
 from cloudtf import files
 from cloudtf.data.labels import UNKNOWN
+from cloudtf.data.records import Manifest
 from cloudtf.errors import UserError
 from cloudtf.evaluation import (
-    bootstrap,
-    calibration,
+    class_plots,
+    examples,
     history,
     plots,
-    reliability_plot,
-    report,
     suspects,
 )
 from cloudtf.evaluation.evidence import Evidence
+from cloudtf.evaluation.report import page
+from cloudtf.evaluation.report.material import Material
 from cloudtf.locks import FolderLock
 from cloudtf.model import calibration as model_calibration
 from cloudtf.model import thresholds
 from cloudtf.submission import predictions
-from cloudtf.text import extremes
 
-# Of more classes than have all their pictures, so many are drawn whose calibration is worst.
-_MOST_RELIABILITY = 6
-# Where a curve's band is looked at, and by how many resamples: more cannot be seen.
-_RECALLS = np.linspace(0.01, 1, 100)
-_BAND_RESAMPLES = 200
 # Of the split that the model was validated on alone: labels that it has learnt it believes.
 _SUSPECTS, _SHEET = "suspects.csv", "suspects.png"
+
+
+@dataclasses.dataclass(frozen=True)
+class Background:
+    """What a report says beside what was found; what is not known is left out of it.
+
+    Attributes:
+      title: the heading of the report.
+      facts: name -> text, such as the paths of model and records.
+      settings: name -> value of the settings of the run.
+      history_path: the run's `history.csv`, drawn where there is one.
+      manifest: the content of the `dataset.json` of the records.
+      maps: the activation maps of the model.
+    """
+
+    title: str
+    facts: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    settings: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    history_path: Optional[str] = None
+    manifest: Optional[Manifest] = None
+    maps: Optional[examples.Maps] = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,17 +162,13 @@ def check(folder: str, split: str, other_split: bool, classes: Sequence[str]) ->
         files.check_output(path, "of an evaluation", kinds[file], setting="output_dir")
 
 
-def write(
-    folder: str, findings: Findings, title: str, facts: Mapping[str, str], history_path: str
-) -> str:
+def write(folder: str, findings: Findings, background: Background) -> str:
     """Writes all files.
 
     Args:
       folder: where the files go; made if it is not there.
       findings: what the model scored on the split, and what follows from it.
-      title: the heading of the report.
-      facts: name -> text, shown at the end of the report, such as the settings of the run.
-      history_path: the run's `history.csv`, drawn where there is one.
+      background: what the report says of the run and the records.
 
     Returns:
       The path of the report.
@@ -170,13 +182,11 @@ def write(
         former = _former(folder, findings)
         files.remove_leftovers(folder, former)
         with files.replacing_all(folder, former) as work:
-            _write(work, findings, title, facts, history_path)
+            _write(work, findings, background)
     return files.join(folder, findings.file("report", ".html"))
 
 
-def _write(
-    work: str, findings: Findings, title: str, facts: Mapping[str, str], history_path: str
-) -> None:
+def _write(work: str, findings: Findings, background: Background) -> None:
     metrics, chosen = findings.metrics, findings.chosen
     files.write_json(os.path.join(work, findings.file("metrics", ".json")), metrics)
     path = os.path.join(work, findings.file("thresholds", ".json"))
@@ -194,65 +204,43 @@ def _write(
     if not findings.other_split:
         text = suspects.table(findings.suspects)
         files.write_text(os.path.join(work, _SUSPECTS), text)
-    pictures = {}
+    thumbnails: Mapping[str, np.ndarray] = {}
+    worth: Mapping[str, Sequence[examples.Example]] = {}
+    if findings.images is not None:
+        worth = examples.gather(
+            findings.labels,
+            findings.scores,
+            findings.names,
+            findings.classes,
+            findings.images,
+            background.maps,
+        )
+        first = findings.suspects[: suspects.MOST_DRAWN]
+        if first:
+            thumbnails = findings.images(sorted({one.image for one in first}))
+            suspects.draw(os.path.join(work, _SHEET), findings.suspects, thumbnails)
     rows: list[dict[str, Any]] = []
-    if files.exists(history_path):
-        rows = history.read(history_path)
-        plot = os.path.join(work, "pr_auc_history.png")
-        plots.pr_auc_history(plot, rows)
-        pictures["PR-AUC over the epochs"] = plot
-    for name in _shown(findings, "average_precision"):
-        plot = os.path.join(work, findings.picture("pr_curve", name))
-        _draw_curve(plot, findings, name)
-        pictures[f"Precision and recall of {name}"] = plot
-    by_error = _shown(findings, "ece")
-    if len(findings.classes) > len(by_error):
-        by_error = by_error[: -_MOST_RELIABILITY - 1 : -1]
-    for name in by_error:
-        plot = os.path.join(work, findings.picture("reliability", name))
-        _draw_reliability(plot, findings, name)
-        pictures[f"Reliability of {name}"] = plot
-    if findings.suspects and findings.images is not None:
-        plot = os.path.join(work, _SHEET)
-        suspects.draw(plot, findings.suspects, findings.images)
-        pictures["Labels that look wrong"] = plot
-    path = os.path.join(work, findings.file("report", ".html"))
-    report.write_report(path, title, metrics, chosen, rows, pictures, facts)
-
-
-def _shown(findings: Findings, measure: str) -> list[str]:
-    """The classes that are worth a picture: all, or the least and the greatest of many."""
-    values = findings.evidence.measures[measure]
-    least, greatest = extremes({name: values[name] for name in findings.classes})
-    return [*least, *greatest]
-
-
-def _draw_curve(path: str, findings: Findings, name: str) -> None:
-    index, evidence = findings.classes.index(name), findings.evidence
-    labels, scores = findings.labels[:, index], findings.scores[:, index]
-    resamples = dataclasses.replace(
-        evidence.resamples, count=min(_BAND_RESAMPLES, evidence.resamples.count)
-    )
-    drawn = bootstrap.precisions(labels, scores, _RECALLS, resamples)
-    drawn = drawn[np.isfinite(drawn).all(axis=1)]
-    band = None
-    if len(drawn) > 1:
-        low, high = np.quantile(drawn, (0.025, 0.975), axis=0)
-        band = plots.Band(_RECALLS, low, high, evidence.intervals["average_precision"][name])
-    plots.pr_curve(path, name, labels, scores, findings.chosen[name], band)
-
-
-def _draw_reliability(path: str, findings: Findings, name: str) -> None:
-    index, evidence = findings.classes.index(name), findings.evidence
-    labels = findings.labels[:, index]
-    reliability_plot.reliability(
-        path,
-        name,
-        calibration.reliability(labels, findings.scores[:, index]),
-        calibration.reliability(labels, evidence.calibrated.scores[:, index]),
-        [evidence.measures[key][name] for key in ("ece", "ece_calibrated")],
-        [evidence.measures[key][name] for key in ("brier", "brier_calibrated")],
-        evidence.calibrated.classes[name]["method"],
+    if background.history_path is not None and files.exists(background.history_path):
+        rows = history.read(background.history_path)
+    page.write(
+        os.path.join(work, findings.file("report", ".html")),
+        Material(
+            title=background.title,
+            metrics=metrics,
+            chosen=chosen,
+            source=findings.source,
+            history=rows,
+            pictures=class_plots.draw(work, findings, rows),
+            facts=background.facts,
+            settings=background.settings,
+            manifest=background.manifest,
+            labels=findings.labels,
+            scores=findings.scores,
+            calibrated=calibrated.scores,
+            examples=worth,
+            suspects=findings.suspects,
+            thumbnails=thumbnails,
+        ),
     )
 
 

@@ -26,7 +26,7 @@ from cloudtf.evaluation import sheet
 
 COLUMNS = ("Image", "class", "label", "probability", "row")
 # On the sheet.
-_MOST_DRAWN = 24
+MOST_DRAWN = 24
 _HEADER = ",".join(COLUMNS).encode()
 
 
@@ -162,17 +162,16 @@ def is_table(content: bytes) -> bool:
 def draw(
     path: str,
     suspects: Sequence[Suspect],
-    read: Callable[[Sequence[str]], Mapping[str, np.ndarray]],
+    images: Mapping[str, np.ndarray],
 ) -> None:
     """Draws a sheet of thumbnails of the first suspects, each with what is said of it.
 
     Args:
       path: the PNG file to write, local or remote.
       suspects: the labels that look wrong, at least one.
-      read: names of images -> the images, uint8 [H, W, 3] each.
+      images: names -> the images of the first ones, uint8 [H, W, 3] each.
     """
-    shown = suspects[:_MOST_DRAWN]
-    images = read(sorted({suspect.image for suspect in shown}))
+    shown = suspects[:MOST_DRAWN]
     captions = [
         (
             f"{s.class_name}: {'yes' if s.label else 'no'}, p = {s.probability:.2f}",

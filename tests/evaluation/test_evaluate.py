@@ -31,6 +31,7 @@ from cloudtf.errors import UserError
 from cloudtf.evaluation import evidence, plots, pr_auc, reliability_plot, results, thresholds
 from cloudtf.evaluation.evaluate import EvaluateConfig, evaluate
 from cloudtf.evaluation.preview import PreviewConfig, preview
+from cloudtf.evaluation.report import page
 from cloudtf.model import thresholds as model_thresholds
 from cloudtf.pipeline.dataset import open_dataset
 from cloudtf.submission import predictions
@@ -159,6 +160,16 @@ def test_the_report_is_one_page_that_needs_nothing_else(output):
     for name in CLASSES:
         assert name in text
     assert ">learning_rate<" in text, "the settings of the run"
+
+
+def test_the_report_has_all_that_an_evaluation_of_a_run_knows(output):
+    text = pathlib.Path(output[0], "report.html").read_text()
+    assert re.findall("<h2>(.*?)</h2>", text) == [heading for heading, _ in page.SECTIONS]
+    of_images = text[text.index("<h2>Images worth a look") : text.index("<h2>Labels that look")]
+    # Of twelve images four of each kind, and maps beside those in which the model sees something.
+    assert re.findall("<h3>(.*?)</h3>", of_images) == ["Worst", "Most doubtful", "Best"]
+    assert of_images.count("<figure>") == 12
+    assert 12 < of_images.count("data:image/jpeg") == 12 + of_images.count(", and where the")
 
 
 def test_the_run_folder_is_the_default_and_a_model_may_be_named(
@@ -454,7 +465,7 @@ def test_of_many_classes_the_worst_and_best_are_drawn_and_all_are_in_the_files(
         chosen=thresholds.choose_thresholds(labels, scores, class_names=names),
         source={"split": "val", "examples": 40},
     )
-    results.write(str(tmp_path), found, "cloudtf", {}, str(tmp_path / "history.csv"))
+    results.write(str(tmp_path), found, results.Background("cloudtf"))
     order = sorted(names, key=figures.average_precision.get)
     drawn = {name for name in os.listdir(tmp_path) if name.startswith("pr_curve")}
     assert drawn == {found.picture("pr_curve", name) for name in [*order[:24], *order[-24:]]}
@@ -464,8 +475,10 @@ def test_of_many_classes_the_worst_and_best_are_drawn_and_all_are_in_the_files(
     assert drawn == {found.picture("reliability", name) for name in worst}
     assert list(read_json(tmp_path, "thresholds.json")["classes"]) == names
     assert set(read_json(tmp_path, "metrics.json")["pr_auc"]) == {*names, "mean"}
-    page = (tmp_path / "report.html").read_text()
-    assert all(name in page for name in names) and len(page) < 10e6
+    text = (tmp_path / "report.html").read_text()
+    assert all(name in text for name in names) and len(text) < 1e6
+    assert "Of 300 classes those with the 24 lowest and the 24 highest scores" in text
+    assert "The 20 pairs of classes that are confused most" in text
     metrics = found.metrics
     lines = pr_auc.table(metrics).splitlines()
     assert len(lines) == 1 + 24 + 1 + 24 + 1 and "252 more classes" in lines[25]
@@ -491,11 +504,12 @@ def test_a_thousand_classes_take_under_a_minute_and_under_10_megabytes(tmp_path)
         chosen=thresholds.choose_thresholds(labels, scores, class_names=names),
         source={"split": "val", "examples": 5000},
     )
-    results.write(str(tmp_path), found, "cloudtf", {}, str(tmp_path / "history.csv"))
+    results.write(str(tmp_path), found, results.Background("cloudtf"))
     assert time.process_time() - began < 60
     sizes = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
     del sizes["predictions_val.csv"]
     assert sum(sizes.values()) < 10e6
+    assert sizes["report.html"] < 5e6
 
 
 def test_a_sentence_about_a_thousand_classes_is_short(tmp_path, capsys):

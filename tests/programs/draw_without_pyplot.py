@@ -9,7 +9,8 @@ import json
 import sys
 
 from cloudtf.commands import postprocess  # noqa: F401 - to see what it imports
-from cloudtf.evaluation import plots, report, thresholds  # noqa: F401
+from cloudtf.evaluation import plots, thresholds  # noqa: F401
+from cloudtf.evaluation.report import page  # noqa: F401
 
 if __name__ == "__main__":
     before = list(sys.modules)

@@ -1,0 +1,212 @@
+"""The section of how to go on: the three things that are most likely to help.
+
+Each rule looks at one figure of the run and says nothing where it is as it should be. They stand in
+the order of what was worth most in measurements (docs/RECIPE.md): trained weights, all layers,
+larger images; then what the run itself shows.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from html import escape
+from typing import Any, Callable, Mapping, Optional
+
+from cloudtf.errors import param
+from cloudtf.evaluation.report.material import Limits, Material
+
+MOST = 3
+# Images smaller than this are worth making larger.
+_SMALL = 128
+# A class with fewer positives to learn from, or a score surer than this, is worth more images.
+_FEW_POSITIVES, _WIDE = 100, 0.05
+# So much better on what was learnt than on what was not.
+_GAP = 0.08
+_CALIBRATION_ERROR = 0.03
+_SUSPECTS = 0.02
+# The best epoch lies in this last part of all: the curve has not levelled off.
+_LATE = 0.1
+
+Rule = Callable[[Material], Optional[str]]
+
+
+def advice(material: Material, limits: Limits) -> str:
+    """What to do next, each with the figure that it rests on."""
+    found = [text for text in (rule(material) for rule in RULES) if text is not None][:MOST]
+    if not found:
+        return ""
+    lines = [re.sub(r"--\w[\w=]*", r"<code>\g<0></code>", escape(text)) for text in found]
+    return "<ol>\n" + "\n".join(f"<li>{line}</li>" for line in lines) + "\n</ol>"
+
+
+def _weights(material: Material) -> Optional[str]:
+    if material.settings.get("weights") != "none":
+        return None
+    return (
+        f"Begin with trained weights, {param(weights='imagenet')}: this network began with random "
+        "ones. On 2,121 tiles of earth a fitted head on frozen ImageNet features scored 0.824 "
+        "after 9 s, a network from random weights 0.839 after 170 s (docs/RECIPE.md)."
+    )
+
+
+def _rising(material: Material) -> Optional[str]:
+    rows, best = _epochs(material)
+    if best is None or len(rows) < 3 or best < len(rows) - 1 - _LATE * len(rows):
+        return None
+    before = _score(rows[max(0, best - max(1, len(rows) // 5))])
+    gained = _score(rows[best]) - before
+    if not gained > 0.002:
+        return None
+    return (
+        f"Train longer ({param('epochs')}): the best epoch is number {best + 1} of {len(rows)}, "
+        f"and the score rose by {gained:.3f} over the last fifth of them."
+    )
+
+
+def _whole(material: Material) -> Optional[str]:
+    stages = {row.get("stage") for row in material.history}
+    if not stages or "whole" in stages:
+        return None
+    return (
+        "Train all layers (flags/finetune.flags): only the head was trained. 66 such steps after "
+        "the head gained 0.025, 0.006 and 0.004 on three sets (docs/RECIPE.md)."
+    )
+
+
+def _size(material: Material) -> Optional[str]:
+    manifest = material.manifest
+    if manifest is None or max(manifest.image_height, manifest.image_width) >= _SMALL:
+        return None
+    return (
+        f"Convert larger images ({param('image_height')}, {param('image_width')}): these are "
+        f"{manifest.image_height} x {manifest.image_width}. From 64 to 128 pixels three sets went "
+        "by -0.016, +0.015 and +0.050, in twice the time (docs/RECIPE.md)."
+    )
+
+
+def _gap(material: Material) -> Optional[str]:
+    rows, best = _epochs(material)
+    if best is None:
+        return None
+    train = _number(rows[best].get("train_pr_auc_mean"))
+    gap = train - _score(rows[best])
+    if not gap > _GAP:
+        return None
+    return (
+        "Give it more images, or make it harder to learn those that there are by heart "
+        f"(docs/AUGMENT.md, {param('dropout')}): in its best epoch the PR-AUC is {train:.3f} on "
+        f"images that it was trained on and {train - gap:.3f} on others."
+    )
+
+
+def _positives(material: Material) -> Optional[str]:
+    manifest, split = material.manifest, material.settings.get("train_split")
+    if manifest is None or split not in manifest.splits:
+        return None
+    counts = manifest.splits[split].class_counts
+    averages = material.metrics["average_precision"]
+    rare = [
+        name
+        for name in material.classes
+        if counts.get(name, 0) < _FEW_POSITIVES and _number(averages[name]) < averages["mean"]
+    ]
+    if not rare:
+        return None
+    name = min(rare, key=lambda one: (_number(averages[one]), one))
+    more = f", and {len(rare) - 1} more classes are like it" if len(rare) > 1 else ""
+    return (
+        f"Label more images of {name}: it has {counts.get(name, 0):,} to learn from and an average "
+        f"precision of {averages[name]:.3f}, where the mean is {averages['mean']:.3f}{more}."
+    )
+
+
+def _suspects(material: Material) -> Optional[str]:
+    count = len(material.suspects)
+    pairs = material.metrics["examples"] * len(material.classes)
+    if not pairs or count / pairs < _SUSPECTS:
+        return None
+    return (
+        f"Look through the labels that seem wrong (suspects.csv): {count:,} of {pairs:,}, "
+        f"{100 * count / pairs:.1f}%."
+    )
+
+
+def _calibration(material: Material) -> Optional[str]:
+    before, after = (_number(material.metrics[key]["mean"]) for key in ("ece", "ece_calibrated"))
+    if not (before > _CALIBRATION_ERROR and after < before / 2):
+        return None
+    return (
+        f"Use calibrated probabilities ({param(calibrated=True)} of predict and export): the "
+        f"calibration error falls from {before:.3f} to {after:.3f}."
+    )
+
+
+def _more_to_judge_on(material: Material) -> Optional[str]:
+    low, high = material.metrics["intervals"]["average_precision"]["mean"]
+    if not _number(high) - _number(low) > _WIDE:
+        return None
+    return (
+        f"Judge on more images (cloudtf train, {param(fold='all')}, judges on all): on "
+        f"{material.metrics['examples']:,} the mean average precision is anything from {low:.3f} "
+        f"to {high:.3f}, so that smaller gains cannot be seen."
+    )
+
+
+def _guarantees(material: Material) -> Optional[str]:
+    needs = {
+        name: by_kind["recall_guaranteed"]["needs"]
+        for name, by_kind in material.chosen.items()
+        if by_kind.get("recall_guaranteed", {}).get("needs")
+    }
+    if not needs:
+        return None
+    name = next(iter(needs))
+    target = material.chosen[name]["recall_guaranteed"]["target"]
+    return (
+        f"Judge on more images if a recall of {target:g} must be sure: {len(needs):,} of "
+        f"{len(material.classes):,} classes have fewer than {needs[name]:,} positives."
+    )
+
+
+def _folds(material: Material) -> Optional[str]:
+    if material.settings.get("fold") or "folds" in material.metrics or not material.history:
+        return None
+    return (
+        f"Average the models of five folds ({param(fold='all')}, then cloudtf ensemble): it was "
+        "worth 0.013 on one set, in five times the time (docs/RECIPE.md)."
+    )
+
+
+# The order of their worth; see above.
+RULES: tuple[Rule, ...] = (
+    _weights,
+    _rising,
+    _whole,
+    _size,
+    _positives,
+    _suspects,
+    _gap,
+    _more_to_judge_on,
+    _calibration,
+    _guarantees,
+    _folds,
+)
+
+
+def _epochs(material: Material) -> tuple[list[Mapping[str, Any]], Optional[int]]:
+    """The epochs with a validation score of the last stage, and which of them is the best."""
+    rows = [row for row in material.history if math.isfinite(_score(row))]
+    rows = [row for row in rows if row.get("stage") == rows[-1].get("stage")]
+    best = max(range(len(rows)), key=lambda index: _score(rows[index]), default=None)
+    return rows, best
+
+
+def _score(row: Mapping[str, Any]) -> float:
+    return _number(row.get("val_pr_auc_mean"))
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.nan

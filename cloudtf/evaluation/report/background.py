@@ -1,0 +1,163 @@
+"""The sections of what lies behind a score: the records, the run and its settings."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any, Mapping, Optional
+
+from cloudtf.data import records
+from cloudtf.errors import param
+from cloudtf.evaluation.report import parts, pictures
+from cloudtf.evaluation.report.material import Limits, Material
+from cloudtf.text import duration, extremes
+
+# Column of history.csv -> heading and number format. The columns a class are left to the CSV.
+_HISTORY_COLUMNS = {
+    "epoch": ("Epoch", "g"),
+    "stage": ("Stage", ""),
+    "loss": ("Loss", ".4f"),
+    "val_loss": ("Val. loss", ".4f"),
+    "train_pr_auc_mean": ("PR-AUC, train", ".4f"),
+    "val_pr_auc_mean": ("PR-AUC, val.", ".4f"),
+    "learning_rate": ("Learning rate", ".3g"),
+    "images_per_second": ("Images/s", ".1f"),
+}
+# Splits that are a column each.
+_MOST_SPLITS = 6
+
+
+def balance(material: Material, limits: Limits) -> str:
+    """How many images of each split show each class."""
+    manifest = material.manifest
+    splits = [] if manifest is None else [s for s in manifest.splits.values() if s.class_counts]
+    if manifest is None or not splits:
+        return ""
+    of_all = manifest.joined([split.name for split in splits])
+    least, greatest = extremes({name: of_all.class_counts[name] for name in manifest.classes})
+    columns = splits[:_MOST_SPLITS] if len(splits) > 1 else splits
+    rows: list[tuple[str, ...]] = [("images", *(f"{s.num_examples:,}" for s in columns))]
+    for name in [*least, *greatest]:
+        rows.append((name, *(_share(split, name) for split in columns)))
+    notes = []
+    if len(least) + len(greatest) < len(manifest.classes):
+        notes.append(
+            f"Of {len(manifest.classes):,} classes the {len(least)} rarest and the "
+            f"{len(greatest)} most frequent are shown."
+        )
+    if len(splits) > len(columns):
+        notes.append(f"{len(splits) - len(columns)} more splits are in {records.MANIFEST_NAME}.")
+    lacking = [
+        f"{name} in {split.name}"
+        for split in splits
+        for name in manifest.classes
+        if not split.class_counts.get(name)
+    ]
+    if lacking:
+        more = f" and {len(lacking) - 12:,} more" if len(lacking) > 12 else ""
+        notes.append(f"There is no image of {', '.join(lacking[:12])}{more}.")
+    if manifest.near_duplicates:
+        copies = sum(map(len, manifest.near_duplicates))
+        notes.append(
+            f"{copies:,} images are copies of others, in {len(manifest.near_duplicates):,} groups."
+        )
+    if manifest.skipped:
+        notes.append(f"{len(manifest.skipped):,} rows or images were left out at conversion.")
+    size = f"{manifest.image_height} x {manifest.image_width} pixels, JPEG {manifest.jpeg_quality}"
+    return parts.table(("Class", *(s.name for s in columns)), rows) + parts.note(
+        " ".join([f"Images of {size}.", *notes])
+    )
+
+
+def _share(split: records.Split, name: str) -> str:
+    count, known = split.class_counts.get(name, 0), split.num_known(name)
+    return f"{count:,} ({parts.percent(count / known if known else None)})"
+
+
+def history(material: Material, limits: Limits) -> str:
+    """The scores over the epochs, and how long each stage took."""
+    if not material.history:
+        return ""
+    columns = [key for key in _HISTORY_COLUMNS if any(key in row for row in material.history)]
+    rows = [
+        [parts.cell(row.get(key), _HISTORY_COLUMNS[key][1]) for key in columns]
+        for row in material.history
+    ]
+    headings = [_HISTORY_COLUMNS[key][0] for key in columns]
+    body = parts.table(headings, rows, text=2 if "stage" in columns else 1, kind="tight")
+    epochs = f"{len(rows)} epoch{'' if len(rows) == 1 else 's'}"
+    return (
+        pictures.sheet(material, "history", limits) + _stages(material) + parts.folded(epochs, body)
+    )
+
+
+def _stages(material: Material) -> str:
+    """Epochs, images, time and speed of each stage."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for row in material.history:
+        found.setdefault(str(row.get("stage") or ""), []).append(row)
+    rows, total = [], 0.0
+    for stage, of_stage in found.items():
+        images = _images_an_epoch(material, stage)
+        speeds = [_number(row.get("images_per_second")) for row in of_stage]
+        if images is None or not all(speeds):
+            return ""
+        seconds = sum(images / speed for speed in speeds if speed)
+        total += seconds
+        rows.append(
+            (
+                stage,
+                str(len(of_stage)),
+                f"{images * len(of_stage):,}",
+                duration(seconds),
+                f"{images * len(of_stage) / seconds:.1f}",
+            )
+        )
+    if not rows:
+        return ""
+    headings = ("Stage", "Epochs", "Images", "Time", "Images/s")
+    return parts.table(headings, rows) + parts.note(
+        f"Training took {duration(total)}, without what judges and saves after each epoch; an "
+        "image counts as often as it was trained on."
+    )
+
+
+def _images_an_epoch(material: Material, stage: str) -> Optional[int]:
+    """How many images an epoch of a stage has; None where that is not known."""
+    settings, manifest = material.settings, material.manifest
+    if manifest is None or "train_split" not in settings:
+        return None
+    names = settings["train_split"].split(",")
+    if settings.get("fold"):
+        of_fold = f"fold{settings['fold']}"
+        names = [name for name in manifest.splits if name.startswith("fold") and name != of_fold]
+    if not names or not all(name in manifest.splits for name in names):
+        return None
+    steps = _number(settings.get("steps_per_epoch"))
+    if steps and stage != "features":
+        each = _number(settings.get("batch_size")) or 0
+        return round(steps * each * (_number(settings.get("accumulate_steps")) or 1)) or None
+    return sum(manifest.splits[name].num_examples for name in names) or None
+
+
+def _number(value: Any) -> Optional[float]:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def settings(material: Material, limits: Limits) -> str:
+    """Paths, and the settings of the run."""
+    named = {param(name): value for name, value in material.settings.items()}
+    return facts_table({**material.facts, **named})
+
+
+def facts_table(facts: Mapping[str, str]) -> str:
+    """A table of names and texts; nothing where there are none."""
+    if not facts:
+        return ""
+    rows = "\n".join(
+        f'<tr><th scope="row">{escape(name)}</th><td class="fact">{escape(str(text))}</td></tr>'
+        for name, text in facts.items()
+    )
+    return f'<div class="wide"><table class="facts"><tbody>\n{rows}\n</tbody></table></div>'
