@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from cloudtf import settings
@@ -63,19 +64,19 @@ def hyperparameters(config: TrainConfig) -> dict[str, Any]:
 
 def _write_images(run: Run, training: bool) -> None:
     data, splits = run.data, run.train_splits if training else run.val_split
-    # Of as many as are augmented together: XLA compiles that for each number of images.
-    count = run.replica_batch if training else _IMAGES
-    images, labels = next(iter(data.batches(splits, count, max_examples=count)))[:2]
+    # Of as many as the host augments together: XLA compiles that for each number of images.
+    as_trained = training and run.augment_on == "host" and run.service is None
+    count = run.replica_batch if as_trained else _IMAGES
+    batch = next(iter(data.evaluation_batches(splits, count, max_examples=count)))
+    images = batch.images
     if training:
-        changes = Changes(run.config, run.config.seed, on_host=True)
-        rows = tf.range(count) % len(images)  # There may be fewer.
-        keys = tf.stack([tf.zeros_like(rows), rows], axis=1)
-        images = changes.images(tf.gather(images, rows), keys)
-    images, labels = images[:_IMAGES], labels[:_IMAGES]
+        images = Changes(run.config, run.config.seed, on_host=True).images(images, batch.keys)
+    shown = np.flatnonzero(batch.mask)[:_IMAGES]
+    images, labels = tf.gather(images, shown), batch.labels.numpy()[shown]
     height, width = images.shape[1:3]
     if max(height, width) > _LONGEST:
         size = [max(1, round(side * _LONGEST / max(height, width))) for side in (height, width)]
         images = tf.cast(tf.round(tf.image.resize(images, size, "area")), tf.uint8)
-    shown = [combination(row, run.data.classes).replace("|", ", ") for row in labels.numpy()]
-    description = "\n".join(f"{i}. {text or 'no class'}" for i, text in enumerate(shown, 1))
+    names = [combination(row, data.classes).replace("|", ", ") for row in labels]
+    description = "\n".join(f"{i}. {text or 'no class'}" for i, text in enumerate(names, 1))
     tf.summary.image("images", images, max_outputs=_IMAGES, description=description)

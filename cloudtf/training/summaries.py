@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from typing import Any, Callable, Iterator, Optional, Sequence
+from typing import Any, Callable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -101,10 +101,10 @@ class Summaries:
         self.write_kept()
         with self._naming_failures():
             for name in (TRAIN, VALIDATION):
+                events = self._events(name)
                 for row in rows:
-                    self._events(name).write_row(
-                        row["epoch"], {_tag(name, column): row[column] for column in row}
-                    )
+                    if row["epoch"] not in events.epochs:
+                        events.write_row(row["epoch"], _by_tag(name, row))
             self._flush()
 
     def write_once(self, run: str, tag: str, write: Callable[[], Any]) -> None:
@@ -172,11 +172,12 @@ class _Events:
     Attributes:
       writer: appends events to the files of the folder.
       tags: all that there are.
+      epochs: the numbers of those whose row is there.
     """
 
     def __init__(self, folder: str) -> None:
         self.tags: set[str] = set()
-        self._epochs: set[int] = set()
+        self.epochs: set[int] = set()
         self._curve_epochs: set[int] = set()
         self._last_step = 0
         for event in _events_in(folder):
@@ -185,22 +186,19 @@ class _Events:
             for value in event.summary.value:
                 self.tags.add(value.tag)
                 if value.tag in _OF_EVERY_EPOCH:
-                    self._epochs.add(event.step)
+                    self.epochs.add(event.step)
                 elif value.tag.startswith(_CURVE):
                     self._curve_epochs.add(event.step)
                 elif value.tag == _STEP_LOSS:
                     self._last_step = max(self._last_step, event.step)
         self.writer = tf.summary.create_file_writer(folder)
 
-    def write_row(self, epoch: int, values: dict[Optional[str], Any]) -> None:
-        """Writes the numbers of an epoch by their tags; what has none is left out."""
-        if epoch in self._epochs:
-            return
+    def write_row(self, epoch: int, values: dict[str, float]) -> None:
+        """Writes the numbers of an epoch, by their tags."""
         with self.writer.as_default(step=epoch):
             for tag, value in values.items():
-                if tag is not None:
-                    tf.summary.scalar(tag, value)
-        self._epochs.add(epoch)
+                tf.summary.scalar(tag, value)
+        self.epochs.add(epoch)
 
     def write_curves(self, epoch: int, curves: Sequence[bytes]) -> None:
         """Writes the curves of an epoch, as serialised summaries."""
@@ -240,12 +238,16 @@ class _Events:
         return write
 
 
-def _tag(run: str, column: str) -> Optional[str]:
-    """The tag of a column of the history; None if it is not of that run."""
-    for start, (of_run, tag) in _TAGS.items():
-        if column == start or (start.endswith("_") and column.startswith(start)):
-            return tag + column[len(start) :] if of_run == run else None
-    return None
+def _by_tag(run: str, row: Row) -> dict[str, float]:
+    """What a row of the history has for one of TensorBoard's runs: tag -> number."""
+    found = {}
+    for column, value in row.items():
+        for start, (of_run, tag) in _TAGS.items():
+            if column == start or (start.endswith("_") and column.startswith(start)):
+                if of_run == run:
+                    found[tag + column[len(start) :]] = value
+                break
+    return found
 
 
 def _events_in(folder: str) -> Iterator[Any]:

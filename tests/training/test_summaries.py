@@ -117,15 +117,16 @@ def test_settings_graph_and_images_are_there_once(run):
     train_events, train_tensors = of(run_dir / "tensorboard" / "train")
     inputs = {node.name: list(node.input) for node in train_events.Graph().node}
     assert inputs["probabilities"] == ["body/avg_pool"] and inputs["normalise"] == ["image"]
-    for split, tensors in (
-        ("train", train_tensors),
-        ("val", of(run_dir / "tensorboard" / "validation")[1]),
-    ):
+    written, tensors_of_validation = of(run_dir / "tensorboard" / "validation")
+    for split, tensors in (("train", train_tensors), ("val", tensors_of_validation)):
         (event,) = tensors["images"]
         width, height, *images = event.tensor_proto.string_val
         assert width == height == b"32" and len(images) == min(8, data.num_examples(split))
-    first = next(iter(data.batches("val", 1)))[0][0]
-    np.testing.assert_array_equal(tf.io.decode_png(images[0]), first)
+    (image,), (label,), _ = next(iter(data.batches("val", 1)))
+    np.testing.assert_array_equal(tf.io.decode_png(images[0]), image)
+    description = written.SummaryMetadata("images").summary_description
+    shown = [name for name, there in zip(CLASSES, label.numpy()) if there]
+    assert description.splitlines()[0] == f"1. {', '.join(shown) or 'no class'}"
 
 
 def test_of_many_classes_the_curves_of_the_most_frequent_are_written(tmp_path):
