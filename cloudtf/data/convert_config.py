@@ -116,7 +116,8 @@ class ConvertConfig(Settings):
     )
     image_column: Optional[str] = _about_labels(
         None,
-        "Column of the images' names; if not given, the one whose cells name files.",
+        "Column of the images' names, or columns of the parts of their paths, such as folder,file; "
+        "if not given, the one whose cells name files.",
     )
     label_columns: tuple[str, ...] = _about_labels(
         (),

@@ -84,7 +84,7 @@ def table(images_dir: str, names: ImageNames) -> Table:
                 *levels,
             ]
         )
-    return tables.from_rows(f"The folders of {images_dir}", header, rows)
+    return tables.from_rows(f"The folder {images_dir}", header, rows)
 
 
 def check_beside(images_dir: str, beside: Sequence[str], follow_links: bool) -> None:

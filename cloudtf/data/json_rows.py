@@ -37,8 +37,8 @@ def read(path: str, text: Iterable[str], lines: bool) -> Rows:
     """The rows of a file.
 
     Args:
-      path: what messages call the file.
-      text: its lines.
+      path: the file's path, by which messages name it.
+      text: the lines of the file, from the first on.
       lines: whether each of them is an object; else the file is one value, if it can be.
 
     Raises:
@@ -81,7 +81,7 @@ def from_objects(path: str, objects: Iterable[tuple[int, Any]]) -> Rows:
     """A row for each object; what is in the objects within it is in columns such as `a.b`.
 
     Args:
-      path: what messages call the table.
+      path: the path of the file of the table, by which messages name it.
       objects: the number of each, and the object: a dict of whatever JSON can hold.
     """
     flat, numbers = [], []
@@ -131,6 +131,8 @@ def _objects(path: str, found: Any) -> Iterable[Any]:
             return _coco(path, found)
         if found and all(map(ends_like_an_image, found)):
             return [_of_file(name, value) for name, value in found.items()]
+        if found and all(isinstance(value, dict) for value in found.values()):
+            return [_of_file(name, value) for name, value in found.items()]
         if found and all(isinstance(names, list) for names in found.values()):
             classes: dict[str, list[str]] = {}
             for class_name, names in found.items():
@@ -158,7 +160,10 @@ def _coco(path: str, found: dict[str, Any]) -> Iterable[Any]:
         for annotation in found["annotations"]:
             categories[annotation["image_id"]][names[annotation["category_id"]]] = None
         return [
-            {"image": image["file_name"], "labels": list(categories[image["id"]])}
+            {
+                "image": image["file_name"] if "file_name" in image else image["coco_url"],
+                "labels": list(categories[image["id"]]),
+            }
             for image in found["images"]
         ]
     except (KeyError, TypeError) as error:

@@ -47,6 +47,8 @@ def read_labels(
       UsageError: the options do not fit the columns.
     """
     table = tables.from_file(source) if isinstance(source, str) else source
+    if options.image_column is not None:
+        table = tables.with_joined(table, options.image_column)
     if len(table.header) > _MAX_COLUMNS:
         raise UserError(
             f"{table.source} has {len(table.header):,} columns, more than any label table; is it "

@@ -120,11 +120,17 @@ def _photographs(
 
 
 def _check_differences(config: ConvertConfig, table: LabelTable, by_folders: bool) -> None:
-    """Says that all images have the same labels; a single folder of all of them is refused."""
+    """Says that all images have the same labels; refuses a single folder, and no class at all."""
     labels = table.labels
     if len(labels) < 2 or config.classes or not (labels == labels[0]).all():
         return
     classes = ", ".join(classes_with(1, labels[0], table.classes)) or "none of the classes"
+    if not (labels[0] == 1).any() and not (labels[0] == -1).any():
+        raise UserError(
+            f"All {len(labels):,} images have none of the classes "
+            f"{', '.join(table.classes)[:200]}; is it a sample of a submission? Give the labels as "
+            f"{param('labels_csv')}."
+        )
     if by_folders and len(table.classes) == 1:
         raise UserError(
             f"All {len(labels):,} photographs of {config.images_dir} are in one folder of a class, "

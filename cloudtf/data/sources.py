@@ -302,7 +302,11 @@ def _hint(name: str, names: ImageNames, search: bool) -> str:
     """Why a name may not have been found: it means several files, or they go on behind it."""
     several = names.matches(name)
     if len(several) > 1:
-        return f" by that name, but {several[0]!r} and {several[1]!r} are"
+        hint = ""
+        if several[0].rpartition("/")[0] != several[1].rpartition("/")[0]:
+            columns = param(image_column="FOLDER,FILE")
+            hint = f" (if another column has the folder, name both: {columns})"
+        return f" by that name, but {several[0]!r} and {several[1]!r} are{hint}"
     near = names.starting_with(name) if search else []
     stem = without_extension(near[0].rpartition("/")[2]) if near else ""
     rest = stem[len(without_extension(slashed(name)).rpartition("/")[2]) :]

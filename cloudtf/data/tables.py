@@ -138,6 +138,30 @@ def from_rows(
     return Table(source, names, lambda: checked(source, names, numbered()))
 
 
+def with_joined(table: Table, name: str) -> Table:
+    """A table with a column more where `name` lists several of its columns: `folder,file`.
+
+    Args:
+      table: any table.
+      name: a column, or several separated by commas, whose cells become one path.
+
+    >>> table = from_rows("labels", ["folder", "file"], [["cam1", "1.jpg"], ["", "2.jpg"]])
+    >>> list(with_joined(table, "folder,file").rows())
+    [(2, ['cam1', '1.jpg', 'cam1/1.jpg']), (3, ['', '2.jpg', '2.jpg'])]
+    """
+    parts = [part.strip() for part in name.split(",")]
+    if name in table.header or len(parts) < 2 or not set(parts) <= set(table.header):
+        return table
+    at = [table.header.index(part) for part in parts]
+
+    def rows() -> Iterator[Row]:
+        for number, cells in table.rows():
+            path = "/".join(cells[i].strip().strip("/") for i in at if cells[i].strip())
+            yield number, [*cells, path]
+
+    return Table(table.source, [*table.header, name], rows)
+
+
 def cell_text(value: Any) -> str:
     """A value as it stands in a CSV: blank for None and NaN, a list as JSON writes it."""
     if isinstance(value, str):

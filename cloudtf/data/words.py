@@ -28,7 +28,7 @@ _BLANK = frozenset(
         "[]",
         "{}",
     ]
-    + ["()", "set()", "-", "--", "–", "—"]
+    + ["()", "set()", "-", "--", "–", "—", "."]
 )
 # Yes, no, and not known; each family is used by itself in a column.
 NUMBERS = "numbers"
@@ -86,12 +86,16 @@ _LABEL = _set("""
     labelnames labelid labelids attributes attributeids attributeid diagnosis diagnoses disease
     diseases genre genres species dx concept concepts concepttags keyword keywords object objects
     objectname objectcategories objectscategories annotation annotations multilabel multilabels
-    primarylabel groundtruth choice choices
+    primarylabel groundtruth choice choices diagnostic pathology emotion
 """)
 _LABEL_ENDINGS = _set("""
     label labels class classes tag tags category categories target targets finding findings
     diagnosis diagnoses disease diseases genre genres species concept concepts keywords attributes
     objects
+""")
+# Ranks of living beings, of which `class` is one.
+_TAXA = _set("""
+    kingdom phylum class order family genus species subspecies commonname scientificname
 """)
 _SEVERAL = _set("""
     labels classes tags categories targets findings attributes attributeids attributeid diagnoses
@@ -256,6 +260,11 @@ def is_class_number(header: str) -> bool:
     """Whether a column of this name numbers classes: `class_id`, `label index`."""
     words = parts(header)
     return len(words) > 1 and words[-1] in _NUMBERED and words[-2] in ("class", "label", "category")
+
+
+def is_taxon(header: str) -> bool:
+    """Whether a column's name is a rank of living beings: `genus`, and `class` too."""
+    return plain(header) in _TAXA
 
 
 def is_several(header: str) -> bool:

@@ -98,8 +98,6 @@ def fetch(name: str, weights: str, cache_dir: Optional[str] = None) -> str:
     Raises:
       UserError: there are none for this network, no network, or what came has the wrong hash.
     """
-    if name.startswith("efficientnetlite"):
-        return _installed(name, weights)
     path = cached(name, weights, cache_dir)
     if path is not None:
         return path
@@ -129,8 +127,10 @@ def cached(name: str, weights: str, cache_dir: Optional[str] = None) -> Optional
     """The path of a published weight file that is in the cache, with the right hash; or None.
 
     Raises:
-      UserError: nobody has published such weights.
+      UserError: nobody has published such weights, or the package that has them is not installed.
     """
+    if name.startswith("efficientnetlite"):
+        return _installed(name, weights)
     url, expected = source(name, weights)
     path = os.path.join(os.path.expanduser(cache_dir or CACHE), files.basename(url))
     whole = os.path.exists(path) and _digest(path, expected) == expected

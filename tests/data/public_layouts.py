@@ -196,8 +196,28 @@ JSON = [
                 'c.jpg,2,0,"{""type"":""cat""}"\nc.jpg,2,1,"{""type"":""dog""}"\n',
                 "name the columns of classes with label_columns", "csv",
                 settled=({"label_columns": ("region_attributes.type",)}, CAT_DOG)),
+    json_layout("a map of names and objects",
+                '{"a": {"label": "cat"}, "b": {"label": "dog"}, "c": {"label": "cat"}}', PETS),
     json_layout("neither files nor classes", '{"classes": ["cat"], "labels": {"a": 0}}',
                 "is no list of objects, one an image or label, nor a map"),
 ]  # fmt: skip
 
-ALL = [*NO_HEADER, *JSON, *NUMBERS, *NAMES, *LANGUAGES, *FILES]
+ODD = [
+    Layout("a camera's folder and the file in two columns",
+           "File,RelativePath,Species\n1.jpg,cam1,deer\n1.jpg,cam2,fox\n2.jpg,cam2,deer\n",
+           ["cam1/1.jpg", "cam2/1.jpg", "cam2/2.jpg"], "name both: image_column='FOLDER,FILE'",
+           settled=({"image_column": "RelativePath,File"},
+                    {"cam1/1.jpg": "deer", "cam2/1.jpg": "fox", "cam2/2.jpg": "deer"})),
+    Layout("a dot for what is missing", hot(1, "."), A_B_C, CAT_DOG),
+    Layout("ranks of living beings, of which class is one",
+           "filename,class,order,species\na.jpg,Aves,P,merula\nb.jpg,Aves,A,platyrhynchos\n", A_B_C,
+           "has names of classes in several columns: class, order, species",
+           settled=({"label_columns": ("order",)}, {"a.jpg": "P", "b.jpg": "A"})),
+    Layout("PAD-UFES: answers about a patient beside a diagnosis",
+           "img_id,smoke,drink,diagnostic\na,True,False,BCC\nb,False,False,NEV\nc,False,True,BCC\n",
+           A_B_C, "classes in diagnostic and also in smoke, drink",
+           settled=({"label_columns": ("diagnostic",)},
+                    {"a.jpg": "BCC", "b.jpg": "NEV", "c.jpg": "BCC"})),
+]  # fmt: skip
+
+ALL = [*ODD, *NO_HEADER, *JSON, *NUMBERS, *NAMES, *LANGUAGES, *FILES]

@@ -143,7 +143,7 @@ def test_folders_are_converted_without_a_flag_and_say_so(tmp_path, capsys):
     for split in manifest.splits.values():
         counts.update(split.combination_counts)
     assert counts == {"cat": 4, "dog": 5, "cat|dog": 1}
-    assert "The folders of" in capsys.readouterr().out
+    assert "The folder " in capsys.readouterr().out
 
 
 def test_the_level_of_the_classes_is_a_setting_of_the_converter(tmp_path):

@@ -241,3 +241,12 @@ def test_many_classes_are_dealt_so_that_each_split_has_its_share(folder):
     for number, name in enumerate(names):
         share = 0.2 * labels[:, number].sum()
         assert abs(manifest.splits["val"].class_counts[name] - share) <= 1
+
+
+def test_labels_of_which_none_is_there_are_refused_and_equal_ones_told(folder, capsys):
+    names = [f"{i}.jpg" for i in range(10)]
+    rows = "".join(f"{name}_A,1 1\n{name}_B,1 1\n" for name in names)
+    with pytest.raises(UserError, match="All 10 images have none of the classes A, B; is it a sam"):
+        run(folder, "Image_Label,EncodedPixels\n" + rows)
+    run(folder, "ImageId,EncodedPixels\n" + "".join(f"{name},1 5 20 7\n" for name in names))
+    assert "All 10 images have the same labels (present): nothing" in capsys.readouterr().out

@@ -143,6 +143,11 @@ def test_published_weights_are_in_the_cache(monkeypatch, tmp_path, capsys):
     assert found == str(tmp_path / "b0.h5") and "ok The imagenet weights" in text
 
 
+def test_weights_that_a_package_brings_are_found_in_it(capsys):
+    sheet, found, text = weights(capsys, model="efficientnetlite0", weights="imagenet")
+    assert sheet.wrong_count == 0 and found == weight_files.fetch("efficientnetlite0", "imagenet")
+
+
 class _Server(http.server.BaseHTTPRequestHandler):
     def do_HEAD(self):  # noqa: N802 - the name that http.server calls
         self.send_response(200)

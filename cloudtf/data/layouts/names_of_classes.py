@@ -72,6 +72,9 @@ def _columns(facts: Facts, forced: bool) -> tuple[list[Column], int]:
         columns = [c for c in facts.content if c in columns or c.family == words.NUMBERS]
     if facts.options.label_columns:
         return columns, 60
+    taxa = [c for c in columns if words.is_taxon(c.name)]
+    if len(taxa) > 2:
+        return taxa, 60
     boxes = facts.has_boxes()
     for rank, score in ((2, 60), (1, 40)):
         ranked = [
