@@ -15,7 +15,7 @@ from typing import Callable, Optional, Sequence
 import numpy as np
 import tensorflow as tf
 
-from cloudtf.errors import UserError
+from cloudtf.errors import UserError, reason
 from cloudtf.model.keras2 import channels_last
 
 # Share of a map's colours in a picture, the rest is the photograph.
@@ -46,15 +46,22 @@ def activation_maps(
     >>> maps.shape[:2]
     (2, 2)
     """
-    steps = _steps(model)
-    last = max((i for i, (_, rank) in enumerate(steps) if rank == 4), default=None)
-    if last is None or last == 0:
-        raise UserError(f"The model {model.name!r} has no feature maps to look at.")
-    with tf.GradientTape(persistent=True) as tape:
+    try:
+        steps = _steps(model)
+        last = max((i for i, (_, rank) in enumerate(steps) if rank == 4), default=None)
+        if last is None or last == 0:
+            raise UserError(f"The model {model.name!r} has no feature maps to look at.")
         x = tf.constant(images)
         for layer, _ in steps[: last + 1]:
             x = layer(x, training=False)
-        features = tf.cast(x, tf.float32)
+    except (AttributeError, TypeError, ValueError) as error:  # Of a network that has other parts.
+        raise UserError(
+            f"The layers of {model.name!r} do not follow one another ({reason(error, 200)}); "
+            "activation maps are for a body with a head."
+        ) from error
+    features = tf.cast(x, tf.float32)
+    # Nothing before is watched, so that of the body no more is kept than of any prediction.
+    with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
         tape.watch(features)
         x = tf.cast(features, x.dtype)
         for layer, _ in steps[last + 1 :]:
@@ -71,14 +78,20 @@ def activation_maps(
 
 
 def of_model(
-    model: tf.keras.Model,
+    model: tf.keras.Model, batch_size: int
 ) -> Callable[[np.ndarray, Sequence[int]], Optional[np.ndarray]]:
-    """A function from images and numbers of classes to their maps, as `activation_maps` gives them;
-    to None of a model that has none, such as the mean of several."""
+    """A function from images and numbers of classes to their maps, as `activation_maps` gives them.
+
+    Args:
+      model: the network; of one that has no maps, such as the mean of several, the function gives
+        None.
+      batch_size: how many images it takes at once.
+    """
 
     def maps(images: np.ndarray, classes: Sequence[int]) -> Optional[np.ndarray]:
+        batches = [images[i : i + batch_size] for i in range(0, len(images), batch_size)]
         try:
-            return activation_maps(model, images, classes)
+            return np.concatenate([activation_maps(model, batch, classes) for batch in batches])
         except UserError:
             return None
 

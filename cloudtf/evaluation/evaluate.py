@@ -198,7 +198,7 @@ def judge(config: EvaluateConfig) -> Evaluation:
         settings=run_settings(files.dirname(path)),
         history_path=files.join(files.dirname(path), "history.csv"),
         manifest=data.manifest,
-        maps=activation_maps.of_model(judged.model),
+        maps=activation_maps.of_model(judged.model, config.batch_size),
     )
     return Evaluation(found.metrics, results.write(output, found, background))
 

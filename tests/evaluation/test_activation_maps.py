@@ -6,7 +6,7 @@ import tensorflow as tf
 
 import cloudtf
 from cloudtf.errors import UserError
-from cloudtf.evaluation.activation_maps import activation_maps, overlaid, share_inside
+from cloudtf.evaluation.activation_maps import activation_maps, of_model, overlaid, share_inside
 
 
 def images_of(count=2, height=64, width=96):
@@ -81,3 +81,48 @@ def test_networks_of_other_kinds_are_refused_in_a_sentence():
     forked = tf.keras.Model(image, tf.keras.layers.Dense(2)(both), name="forked")
     with pytest.raises(UserError, match="layers of 'forked' do not follow one another"):
         activation_maps(forked, images_of(1, 32, 32))
+
+
+def with_plain_functions():
+    image = tf.keras.Input((32, 32, 3))
+    maps = tf.keras.layers.Conv2D(4, 3)(tf.cast(image, tf.float32) / 255.0)
+    return tf.keras.Model(image, tf.keras.layers.Dense(2)(tf.reduce_mean(maps, axis=[1, 2])))
+
+
+def with_a_body_of_two_outputs():
+    image = tf.keras.Input((32, 32, 3))
+    maps = tf.keras.layers.Conv2D(4, 3)(image)
+    body = tf.keras.Model(image, [maps, tf.keras.layers.GlobalAveragePooling2D()(maps)])
+    return tf.keras.Model(image, tf.keras.layers.Dense(2)(body(image)[1]))
+
+
+class Subclass(tf.keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.maps = tf.keras.layers.Conv2D(4, 3)
+        self.pooled = tf.keras.layers.GlobalAveragePooling2D()
+
+    def call(self, images):
+        return self.pooled(self.maps(images))
+
+
+def with_a_body_without_a_graph():
+    image = tf.keras.Input((32, 32, 3))
+    return tf.keras.Model(image, tf.keras.layers.Dense(2)(Subclass()(image)))
+
+
+@pytest.mark.parametrize(
+    "make", [with_plain_functions, with_a_body_of_two_outputs, with_a_body_without_a_graph]
+)
+def test_what_has_no_maps_costs_no_evaluation(make):
+    """Scores and thresholds are there by then, and a report goes without maps."""
+    images = images_of(3, 32, 32).astype(np.float32)
+    with pytest.raises(UserError, match="do not follow one another"):
+        activation_maps(make(), images)
+    assert of_model(make(), 2)(images, [0]) is None
+
+
+def test_maps_of_many_images_are_made_in_batches():
+    model, images = cloudtf.build_model("tiny", 4, (64, 96)), images_of(5)
+    whole = activation_maps(model, images, [2, 0])
+    np.testing.assert_allclose(of_model(model, 2)(images, [2, 0]), whole, rtol=1e-4, atol=1e-6)

@@ -69,7 +69,7 @@ NEEDS = {"recall_guaranteed": {"target": 0.94, "threshold": None, "needs": 49}}
         ({"metrics": metrics(ece={"mean": 0.09}, ece_calibrated={"mean": 0.02})},
          "calibrated=True", "falls from 0.090 to 0.020"),
         ({"chosen": {"Fish": NEEDS, "Sugar": {}}}, "Judge on more images",
-         "1 of 2 classes have fewer than 49 positives"),
+         "takes 49 positives, of which 1 of 2 classes have fewer"),
         ({"metrics": {k: v for k, v in metrics().items() if k != "folds"}}, "five folds",
          "0.013 on one set"),
     ],

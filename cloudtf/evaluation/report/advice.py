@@ -24,6 +24,8 @@ _FEW_POSITIVES, _WIDE = 100, 0.05
 _GAP = 0.08
 _CALIBRATION_ERROR = 0.03
 _SUSPECTS = 0.02
+# A score over this leaves little to gain.
+_ALL_BUT_RIGHT = 0.98
 # The best epoch lies in this last part of all: the curve has not levelled off.
 _LATE = 0.1
 
@@ -163,13 +165,15 @@ def _guarantees(material: Material) -> Optional[str]:
     name = next(iter(needs))
     target = material.chosen[name]["recall_guaranteed"]["target"]
     return (
-        f"Judge on more images if a recall of {target:g} must be sure: {len(needs):,} of "
-        f"{len(material.classes):,} classes have fewer than {needs[name]:,} positives."
+        f"Judge on more images if a recall of {target:g} must be sure: that takes {needs[name]:,} "
+        f"positives, of which {len(needs):,} of {len(material.classes):,} classes have fewer."
     )
 
 
 def _folds(material: Material) -> Optional[str]:
-    if material.settings.get("fold") or "folds" in material.metrics or not material.history:
+    alone = not material.settings.get("fold") and "folds" not in material.metrics
+    score = _number(material.metrics["average_precision"]["mean"])
+    if not alone or not material.history or not score < _ALL_BUT_RIGHT:
         return None
     return (
         f"Average the models of five folds ({param(fold='all')}, then cloudtf ensemble): it was "
