@@ -18,7 +18,7 @@ from cloudtf.data.records import Manifest, Split
 from cloudtf.errors import UserError
 from cloudtf.evaluation import thresholds
 from cloudtf.evaluation.examples import Example, Said
-from cloudtf.evaluation.report import page
+from cloudtf.evaluation.report import page, parts
 from cloudtf.evaluation.report.material import Material
 from cloudtf.evaluation.suspects import Suspect
 
@@ -283,6 +283,35 @@ def test_cleaning_counts_what_each_threshold_empties(made):
     assert "recall 2 2 0 +0.286 (" in words and "precision 4 3 1 +0.350 (" in words
     # Under 1 / 1.55 = 0.645 of the probability.
     assert "expected Dice, of masks of 0.55 4 3 1 +0.350 (" in words
+
+
+def test_slices_are_told_beside_the_rest(made):
+    scores = {"pr_auc": 0.61, "interval": [0.5, 0.7], "rest": 0.8, "difference": -0.19}
+    scores["difference_interval"] = [-0.3, -0.08]
+    none = {**dict.fromkeys(scores), "interval": [None, None], "difference_interval": [None, None]}
+    few = {"value": "other", "joined": 3, "examples": 9, "positives": {}, "differs": False, **none}
+    metrics = of(
+        "Fish", NASTY,
+        slices={
+            NASTY: [
+                {"value": NASTY, "examples": 1200, "positives": {}, "differs": True, **scores}, few
+            ]
+        },
+        resamples={"count": 1000, "seed": 0, "groups": 77},
+    )  # fmt: skip
+    found = sections(made(metrics=metrics))
+    text = said(found["Parts of the images"])
+    assert f"{NASTY}: {NASTY} 1,200 0.6100 0.500–0.700 0.8000 -0.1900 (-0.300–-0.080) worse" in text
+    assert f"{NASTY}: 3 other values 9 – – – –" in text
+    assert "77 groups that belong together" in said(found["Thresholds"])
+    assert "Parts of the images" not in sections(made())
+
+
+def test_almost_all_is_not_called_all():
+    shares = (None, 0.5, 0.994, 0.9951, 0.99999, 1)
+    assert [parts.percent(share) for share in shares] == [
+        "–", "50%", "99%", ">99%", ">99%", "100%",
+    ]  # fmt: skip
 
 
 def test_the_splits_are_told_with_what_each_has_of_a_class(made):

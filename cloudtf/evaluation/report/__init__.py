@@ -6,5 +6,5 @@ by colour alone. The page stays under 5 MB.
 
 `page` puts together the sections that it lists in their order, each a function of the `Material`.
 `parts` and `style` are what they are made of; `scores`, `advice`, `pictures`, `histograms`,
-`confusions`, `cards`, `cleaning` and `background` have the sections.
+`confusions`, `slices`, `cards`, `cleaning` and `background` have the sections.
 """

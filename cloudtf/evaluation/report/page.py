@@ -18,6 +18,7 @@ from cloudtf.evaluation.report import (
     parts,
     pictures,
     scores,
+    slices,
 )
 from cloudtf.evaluation.report.material import Limits, Material
 from cloudtf.evaluation.report.style import STYLE
@@ -36,6 +37,7 @@ SECTIONS: tuple[tuple[str, Section], ...] = (
     ("Calibration", scores.calibration),
     ("Scores of the images", histograms.histograms),
     ("Which classes are taken for which", confusions.confusions),
+    ("Parts of the images", slices.slices),
     ("Images worth a look", cards.examples),
     ("Labels that look wrong", cards.suspects),
     ("What cleaning would do", cleaning.cleaning),

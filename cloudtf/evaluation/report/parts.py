@@ -156,8 +156,10 @@ def decimal(value: Optional[float], digits: int) -> str:
 
 
 def percent(share: Optional[float]) -> str:
-    """A share as a percentage, or a dash where there is none."""
-    return DASH if share is None or not math.isfinite(share) else f"{100 * share:.0f}%"
+    """A share as a percentage, `100%` for all alone, or a dash where there is none."""
+    if share is None or not math.isfinite(share):
+        return DASH
+    return ">99%" if 0.995 <= share < 1 else f"{100 * share:.0f}%"
 
 
 def interval(ends: Sequence[Optional[float]], digits: int = 3) -> str:

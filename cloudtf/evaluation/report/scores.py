@@ -108,7 +108,13 @@ def thresholds(material: Material, limits: Limits) -> str:
     source = material.source
     found = str(Thresholds(material.chosen, source)) if source else "of the examples judged"
     sure = source.get("confidence")
-    promise = f" For guaranteed ones that is {parts.percent(sure)} or more." if sure else ""
+    promise = f" For guaranteed ones that is {100 * sure:g}% or more." if sure else ""
+    groups = material.metrics.get("resamples", {}).get("groups")
+    if groups is not None:
+        promise += (
+            f" The examples are of {groups:,} groups that belong together, and are counted here "
+            "one by one: where groups are large, this promises too much."
+        )
     return (
         parts.note(
             f"A class is present where its score is at least the threshold. Precision and recall "
