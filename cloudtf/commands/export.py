@@ -2,7 +2,8 @@
 
 It takes plain uint8 images, a SavedModel also the bytes of JPEG and PNG files, and gives a
 probability a class and whether the class is present by its threshold. Beside a TFLite or an ONNX
-file a Python script is written that makes its images of photographs, as predict does.
+file a Python script is written that makes its images of photographs, as predict does; with
+--any_size the file takes images of any size itself.
 
 What was written is then run in a process of its own and held against what predict gives, on
 --data_dir and --images_dir or a few drawn pictures; exit status 1 says that it does not give the
@@ -28,7 +29,8 @@ def run(config: ExportConfig) -> None:
     print(f"Exported as {config.format}: {config.output}")
     print(f"What is known of it: {beside(config, CARD)}")
     height, width = info["image_height"], info["image_width"]
-    print(f"images: uint8 [B, {height}, {width}, 3], RGB, 0 to 255")
+    sides = "h, w" if config.any_size else f"{height}, {width}"
+    print(f"images: uint8 [B, {sides}, 3], RGB, 0 to 255{' and of any size' * config.any_size}")
     print(textwrap.fill(f"  made of {info['preprocessing']}", 80, subsequent_indent="  "))
     if config.format == "saved_model":
         print("jpeg: string [B], JPEG or PNG files of any size; the model does all of that")

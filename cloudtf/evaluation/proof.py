@@ -28,13 +28,14 @@ import inspect
 import os
 import subprocess
 import sys
-from typing import Any, Optional, Sequence
+from typing import Any, Iterator, NamedTuple, Optional, Sequence
 
 import numpy as np
 
 from cloudtf import files, temporary
+from cloudtf.data import images
 from cloudtf.errors import UserError, param, reason
-from cloudtf.evaluation import pr_auc, run_exported, scoring
+from cloudtf.evaluation import pr_auc, proof_images, run_exported, scoring
 from cloudtf.evaluation.proof_images import Images
 from cloudtf.model import calibration, export, formats
 
@@ -42,6 +43,8 @@ from cloudtf.model import calibration, export, formats
 TOLERANCES = {"float32": 1e-3, "float16": 5e-3, "int8": 0.02}
 # Images a step, here.
 _BATCH = 64
+# Photographs in full size take much memory.
+_MOST_WHOLE = 8
 # A process that has not ended by then never will.
 _MOST_SECONDS = 3600
 
@@ -71,33 +74,28 @@ def prove(prepared: export.Prepared, parts: Sequence[Images]) -> dict[str, Any]:
     config, info = prepared.config, prepared.info
     tolerance = config.tolerance
     tolerance = TOLERANCES[config.precision] if tolerance is None else tolerance
-    takes_files = config.format == "saved_model"
-    answers = _answers(config, parts, takes_files)
+    given = [entry for part in parts for entry in _given(config, info, part)]
+    answers = _answers(config, given)
     compared: list[dict[str, Any]] = []
-    next_row = {"images": 0, "encoded": 0}
-    for part in parts:
-        expected = _scores(prepared, part.pixels)
-        ways = ["images"]
-        if takes_files and part.encoded is not None:
-            ways.append("encoded")
-        for way in ways:
-            rows = slice(next_row[way], next_row[way] + len(expected))
-            next_row[way] = rows.stop
-            found = {
-                name: answers[f"{way}_{name}"][rows]
-                for name in ("probabilities", "present")
-                if f"{way}_{name}" in answers
+    next_row = {"images": 0, "others": 0}
+    for entry in given:
+        expected = _scores(prepared, entry.pixels)
+        rows = slice(next_row[entry.way], next_row[entry.way] + len(expected))
+        next_row[entry.way] = rows.stop
+        found = {
+            name: answers[f"{entry.way}_{name}"][rows]
+            for name in ("probabilities", "present")
+            if f"{entry.way}_{name}" in answers
+        }
+        compared.append(
+            {
+                "on": entry.what,
+                "input": entry.signature,
+                "images": len(expected),
+                "tolerance": tolerance,
+                **_compared(info, expected, found, entry.labels, tolerance),
             }
-            signature = formats.IMAGES if way == "images" else formats.JPEG
-            compared.append(
-                {
-                    "on": part.what,
-                    "input": signature,
-                    "images": len(expected),
-                    "tolerance": tolerance,
-                    **_compared(info, expected, found, part.labels, tolerance),
-                }
-            )
+        )
     return {
         "passed": all(map(passes, compared)),
         "format": config.format,
@@ -155,19 +153,53 @@ def _scores(prepared: export.Prepared, pixels: np.ndarray) -> np.ndarray:
         tf.config.experimental.enable_tensor_float_32_execution(before)
 
 
-def _answers(
-    config: export.ExportConfig, parts: Sequence[Images], takes_files: bool
-) -> dict[str, np.ndarray]:
+class _Given(NamedTuple):
+    """What a written model is given, N images.
+
+    Attributes:
+      what: says in a phrase which they are.
+      signature: the input that takes them.
+      way: `images`, pixels of the model's size, or `others`.
+      pixels: uint8 [N, H, W, 3], what `predict` makes of them.
+      others: the bytes of N files, or N images uint8 [h, w, 3] of any size; None for `images`.
+      labels: float32 [N, C]; None where they have none.
+    """
+
+    what: str
+    signature: str
+    way: str
+    pixels: np.ndarray
+    others: Optional[Sequence[Any]] = None
+    labels: Optional[np.ndarray] = None
+
+
+def _given(config: export.ExportConfig, info: dict[str, Any], part: Images) -> Iterator[_Given]:
+    """The inputs of a written model, of one kind of images."""
+    yield _Given(part.what, formats.IMAGES, "images", part.pixels, None, part.labels)
+    if part.encoded is None:
+        return
+    if config.format == "saved_model":
+        yield _Given(part.what, formats.JPEG, "others", part.pixels, part.encoded)
+    elif config.any_size:
+        whole = [images.decode(data) for data in part.encoded[:_MOST_WHOLE]]
+        pixels = np.stack([proof_images.at_size(image, info) for image in whole])
+        what = f"{len(whole)} of these in full size"
+        yield _Given(what, formats.IMAGES, "others", pixels, whole)
+
+
+def _answers(config: export.ExportConfig, inputs: Sequence[_Given]) -> dict[str, np.ndarray]:
     """What the written model answers, from a process of its own."""
-    encoded = [data for part in parts for data in part.encoded or () if takes_files]
+    others = [other for entry in inputs for other in entry.others or ()]
+    contents = [other if isinstance(other, bytes) else other.tobytes() for other in others]
     with temporary.scratch_folder() as folder:
         model = _local(config.output, folder)
         given, answers = os.path.join(folder, "given.npz"), os.path.join(folder, "answers.npz")
         np.savez(
             given,
-            images=np.concatenate([part.pixels for part in parts]),
-            encoded=np.frombuffer(b"".join(encoded), np.uint8),
-            ends=np.cumsum([len(data) for data in encoded], dtype=np.int64),
+            images=np.concatenate([entry.pixels for entry in inputs if entry.way == "images"]),
+            others=np.frombuffer(b"".join(contents), np.uint8),
+            ends=np.cumsum([len(content) for content in contents], dtype=np.int64),
+            shapes=np.array([other.shape for other in others if isinstance(other, np.ndarray)]),
         )
         environment = {
             **{k: v for k, v in os.environ.items() if k != "TF_USE_LEGACY_KERAS"},

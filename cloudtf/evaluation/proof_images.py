@@ -10,7 +10,7 @@ import simplejpeg
 
 from cloudtf import files
 from cloudtf.data import images, jpeg, png, stored
-from cloudtf.data.aspect import resized
+from cloudtf.data.aspect import fitted, resized
 from cloudtf.errors import UserError, reason
 from cloudtf.evaluation import photographs
 from cloudtf.evaluation.evaluate import check_matches
@@ -151,6 +151,14 @@ def _kind(data: bytes, info: dict[str, Any]) -> str:
         (n for n in range(1, 9) if -(-rows * n // 8) >= height and -(-columns * n // 8) >= width), 8
     )
     return "" if scale in _COMMON_SCALES else _SCALED
+
+
+def at_size(image: np.ndarray, info: dict[str, Any]) -> np.ndarray:
+    """An image that is decoded, uint8 [h, w, 3], at the size of a model, as `predict` makes it."""
+    height, width = info["image_height"], info["image_width"]
+    rows, columns = image.shape[:2]
+    size = resized(rows, columns, height, width, info["aspect"])
+    return fitted(images.resize(image, *size), height, width)
 
 
 def drawn(info: dict[str, Any]) -> Images:

@@ -1,9 +1,10 @@
 """What a stranger would write: runs an exported model, without cloudtf, in a process of its own.
 
 `proof` starts it from its source, so it imports nothing but what the model's format needs. It takes
-the format, the model, a `.npz` file of what to give it (`images`, uint8 [N, H, W, 3]; `encoded`,
-the bytes of M files one after the other, and `ends`, where each ends) and where to write what it
-answers (`images_probabilities`, `images_present`, `encoded_probabilities`, ..., and `runtime`).
+the format, the model, a `.npz` file of what to give it (`images`, uint8 [N, H, W, 3]; `others`,
+the bytes of M files, or of M images whose [h, w, 3] are in `shapes`, one after the other, and
+`ends`, where each ends) and where to write what it answers (`images_probabilities`,
+`images_present`, `others_probabilities`, ..., and `runtime`).
 """
 
 from __future__ import annotations
@@ -68,17 +69,22 @@ def main(kind: str, path: str, given_path: str, answers_path: str) -> None:
         "tflite": tflite,
         "onnx": onnx,
     }[kind](path)
-    content, ends = given["encoded"].tobytes(), given["ends"].tolist()
-    files = [content[start:end] for start, end in zip([0, *ends], ends)]
+    content, ends = given["others"].tobytes(), given["ends"].tolist()
+    others = [content[start:end] for start, end in zip([0, *ends], ends)]
     found: dict[str, list[Any]] = {}
-    for way, classify, inputs in (
-        ("images", from_images, given["images"]),
-        ("encoded", from_bytes, files),
-    ):
-        for start in range(0, len(inputs) if classify else 0, _BATCH):
-            assert classify is not None
-            for name, value in classify(inputs[start : start + _BATCH]).items():
-                found.setdefault(f"{way}_{name}", []).append(value)
+
+    def keep(way: str, outputs: Answers) -> None:
+        for name, value in outputs.items():
+            found.setdefault(f"{way}_{name}", []).append(value)
+
+    for start in range(0, len(given["images"]), _BATCH):
+        keep("images", from_images(given["images"][start : start + _BATCH]))
+    if from_bytes is not None:
+        for start in range(0, len(others), _BATCH):
+            keep("others", from_bytes(others[start : start + _BATCH]))
+    else:
+        for data, shape in zip(others, given["shapes"]):
+            keep("others", from_images(np.frombuffer(data, np.uint8).reshape([1, *shape])))
     answers = {
         # Of text, without pickle.
         name: np.concatenate([v.astype(bytes) if v.dtype == object else v for v in values])

@@ -38,6 +38,11 @@ FORMATS = ("saved_model", "tflite", "onnx")
 PRECISIONS = ("float32", "float16", "int8")
 # Of a model's own info, what concerns those who use it.
 _KEPT = ("model", "best")
+# What takes photographs of any size in the place of `any_size`.
+_INSTEAD = {
+    "saved_model": "its `jpeg` signature takes files of any size.",
+    "tflite": "the script beside it makes its images.",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +77,10 @@ class ExportConfig(Settings):
         "are measured on records of `data_dir`.",
         choices=PRECISIONS,
     )
+    any_size: bool = setting(
+        False,
+        "Of tflite and onnx: take images of any size, and resize them as predict does.",
+    )
     prove: bool = setting(
         True,
         "Run the written file in a process of its own, and fail where it does not give what "
@@ -103,6 +112,12 @@ class ExportConfig(Settings):
         super().__post_init__()
         if self.precision != PRECISIONS[0] and self.format != "tflite":
             raise UsageError(f"{param(precision=self.precision)} needs {param(format='tflite')}.")
+        if self.any_size and (self.format == "saved_model" or self.precision == "int8"):
+            other = param(format=self.format), param(precision=self.precision)
+            raise UsageError(
+                f"{param(any_size=True)} is for tflite and onnx in floating point, not for "
+                f"{other[self.precision == 'int8']}: " + _INSTEAD[self.format]
+            )
         if self.precision == "int8" and self.data_dir is None:
             raise UsageError(
                 f"{param(precision='int8')} needs {param('data_dir')}: what is in its images says "
@@ -267,6 +282,7 @@ def _describe(
         "image_height": info["image_height"],
         "image_width": info["image_width"],
         "aspect": info["aspect"],
+        "any_size": config.any_size,
         "preprocessing": preprocessing.sentence(
             info["image_height"], info["image_width"], info["aspect"]
         ),

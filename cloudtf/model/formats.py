@@ -44,7 +44,8 @@ def smallest_passing(threshold: Optional[float]) -> np.float32:
 def _classifier(
     model: tf.keras.Model, info: dict[str, Any]
 ) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
-    """uint8 [B, H, W, 3] to `probabilities` and, with thresholds, `present`.
+    """uint8 [B, H, W, 3] (of `any_size` [B, h, w, 3]) to `probabilities` and, with thresholds,
+    `present`.
 
     Decisions are made before calibration, where no rounding comes near.
     """
@@ -54,6 +55,12 @@ def _classifier(
         lowest = np.array([smallest_passing(limits[name]) for name in info["classes"]])
 
     def classify(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        if info["any_size"]:
+            from cloudtf.model import resizing
+
+            images = resizing.any_size(
+                images, info["image_height"], info["image_width"], info["aspect"]
+            )
         scores = probabilities = model(images, training=False)
         if calibrated is not None:
             entries = [calibrated["classes"][name] for name in info["classes"]]
@@ -67,7 +74,8 @@ def _classifier(
 def _image_spec(info: dict[str, Any]) -> tf.TensorSpec:
     import tensorflow as tf
 
-    shape = [None, info["image_height"], info["image_width"], 3]
+    sides = (None, None) if info["any_size"] else (info["image_height"], info["image_width"])
+    shape = [None, *sides, 3]
     return tf.TensorSpec(shape, tf.uint8, name=IMAGES)
 
 

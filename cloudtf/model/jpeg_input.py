@@ -22,8 +22,8 @@ import tensorflow as tf
 
 from cloudtf.data import images, png
 from cloudtf.data.aspect import ASPECTS, MOST_ELONGATED
-from cloudtf.data.pixels import FILL, MAX_PIXELS, MAX_SIDE
-from cloudtf.model import jpeg_parts, png_parts
+from cloudtf.data.pixels import MAX_PIXELS, MAX_SIDE
+from cloudtf.model import jpeg_parts, png_parts, resizing
 
 # Pixels along the side that each block of 8 x 8 becomes: libjpeg's scales.
 _SCALES = tuple(range(1, 9))
@@ -78,7 +78,7 @@ def _photograph(data: tf.Tensor, height: int, width: int, aspect: str) -> tf.Ten
     image = tf.cond(_among(turned, 3, 4, 7, 8), lambda: image[::-1], lambda: image)
     image = tf.cond(_among(turned, 2, 3, 6, 7), lambda: image[:, ::-1], lambda: image)
     if aspect != "stretch":
-        image = _fitted(image, height, width)
+        image = tf.cast(resizing.fitted(image[None], height, width)[0], tf.uint8)
     return tf.ensure_shape(image, [height, width, 3])
 
 
@@ -105,24 +105,10 @@ def _stored_size(
         can_be = most <= least if aspect == "crop" else True
         check = tf.debugging.Assert(can_be, ["The image is too elongated to be cut:", stored])
         with tf.control_dependencies([check] if check is not None else []):
-            fewer = tf.maximum((2 * rows * width + columns) // (2 * columns), 1)
-        narrower = tf.maximum((2 * columns * height + rows) // (2 * rows), 1)
-        by_width = tf.equal(wide >= high, aspect == "pad")
-        size = tf.where(by_width, tf.stack([fewer, width]), tf.stack([height, narrower]))
+            rows = tf.identity(rows)
+        size = tf.stack(resizing.fitted_size(rows, columns, height, width, aspect))
         size = tf.cast(size, tf.int32)
     return tf.where(orientation >= 5, size[::-1], size)
-
-
-def _fitted(image: tf.Tensor, height: int, width: int) -> tf.Tensor:
-    """uint8 [H, W, 3] to [height, width, 3]: borders, or none; see `aspect.fitted`."""
-    size = tf.shape(image)[:2]
-    cut = tf.maximum(size - [height, width], 0) // 2
-    image = image[cut[0] : cut[0] + height, cut[1] : cut[1] + width]
-    before = tf.maximum([height, width] - size, 0) // 2
-    after = [height, width] - tf.shape(image)[:2] - before
-    paddings = tf.concat([tf.stack([before, after], axis=1), [[0, 0]]], axis=0)
-    fill = tf.constant(FILL, tf.int32)
-    return tf.cast(tf.pad(tf.cast(image, tf.int32) - fill, paddings) + fill, tf.uint8)
 
 
 def _fits(stored: tf.Tensor) -> tf.Operation:
@@ -199,57 +185,20 @@ def _resized(image: tf.Tensor, extent: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
 
     def by_twice_the_size() -> tf.Tensor:
         twice = tf.cond(
-            whole, lambda: _linear(image, 2 * size), lambda: _at_positions(image, shrinking, size)
+            whole,
+            lambda: resizing.linear(image[None], 2 * size, tf.float64),
+            lambda: _at_positions(image, shrinking, size)[None],
         )
-        four = tf.reshape(twice, [size[0], 2, size[1], 2, 3])
-        return (tf.reduce_sum(four, axis=[1, 3]) + 2) // 4
+        return resizing.halved(twice)[0]
 
     def by_means() -> tf.Tensor:
         rows, columns = tf.unstack(tf.maximum(1, tf.cast(tf.round(extent), tf.int32)))
         part = image[:rows, :columns]
         smaller = tf.minimum(size, tf.shape(part)[:2])
         small = tf.round(tf.image.resize(part, smaller, tf.image.ResizeMethod.AREA))
-        return _linear(small, size)
+        return resizing.linear(small[None], size, tf.float64)[0]
 
     return tf.saturate_cast(tf.cond(two_step, by_twice_the_size, by_means), tf.uint8)
-
-
-def _linear(image: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    """`cv2.resize` with INTER_LINEAR, in its whole numbers: weights of 11 bits.
-
-    Args:
-      image: [h, w, 3], whole numbers from 0 to 255.
-      size: int32 [2], height and width of the result.
-
-    Returns:
-      int32 [*size, 3].
-    """
-    pixels = tf.cast(image, tf.int32)
-
-    def sides(axis: int) -> tuple[tf.Tensor, ...]:
-        """The pixels on both sides of each position along an axis, and their weights."""
-        before, after = tf.shape(image)[axis], size[axis]
-        step = 1.0 / (tf.cast(after, tf.float64) / tf.cast(before, tf.float64))
-        at = tf.cast((tf.range(tf.cast(after, tf.float64)) + 0.5) * step - 0.5, tf.float32)
-        first = tf.floor(at)
-        share = at - first
-        if axis == 1:  # Along the columns OpenCV's borders have a weight of one.
-            share = tf.where((first < 0) | (first >= tf.cast(before - 1, tf.float32)), 0.0, share)
-        weights = [tf.cast(tf.round(part * 2048.0), tf.int32) for part in (1.0 - share, share)]
-        index = tf.cast(first, tf.int32)
-        low = tf.clip_by_value(index, 0, before - 1)
-        high = tf.clip_by_value(index + 1, 0, before - 1)
-        return low, high, weights[0], weights[1]
-
-    left, right, of_left, of_right = sides(1)
-    pixels = (
-        tf.gather(pixels, left, axis=1) * of_left[:, None]
-        + tf.gather(pixels, right, axis=1) * of_right[:, None]
-    ) // 16
-    above, below, of_above, of_below = sides(0)
-    total = tf.gather(pixels, above) * of_above[:, None, None] // 65536
-    total += tf.gather(pixels, below) * of_below[:, None, None] // 65536
-    return (total + 2) // 4
 
 
 def _at_positions(image: tf.Tensor, shrinking: tf.Tensor, size: tf.Tensor) -> tf.Tensor:

@@ -1,8 +1,8 @@
 """What becomes of a photograph before an exported model: in a sentence, and as a script.
 
-TFLite and ONNX have no ops for what `cloudtf.data.images.load` does (decoding a JPEG at a scale,
-turning it, its two ways of resizing), and a graph that came near it would be another model. So
-their files take pixels of the model's size, and the script beside them makes these.
+TFLite and ONNX have no ops for all that `cloudtf.data.images.load` does (decoding a JPEG at a
+scale, turning it). So their files take pixels: of the model's size, which the script beside them
+makes, or with `any_size` as they are decoded in full.
 """
 
 from __future__ import annotations

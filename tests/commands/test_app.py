@@ -45,8 +45,8 @@ PROMISED = {
     "doctor": "data_dir run_dir model weights strategy batch_size cache augment_on mixed_precision "
     "check_shards timing seconds",
     "bench": "data_dir model strategy batch_size json images_dir step rounds seconds",
-    "export": "model format output thresholds present_at calibrated precision prove tolerance "
-    "data_dir images_dir prove_images",
+    "export": "model format output thresholds present_at calibrated precision any_size prove "
+    "tolerance data_dir images_dir prove_images",
 }
 DEFAULTS = {
     "convert": {"image_height": 224, "image_width": 224, "jpeg_quality": 95, "val_fraction": 0.2,

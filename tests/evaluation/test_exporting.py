@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from cloudtf import files
 from cloudtf.commands import app
 from cloudtf.data import images
 from cloudtf.errors import UsageError, UserError
-from cloudtf.evaluation import proof, proof_images
+from cloudtf.evaluation import proof, proof_images, run_exported
 from cloudtf.evaluation.evaluate import EvaluateConfig, evaluate
 from cloudtf.evaluation.exporting import export
 from cloudtf.model import formats
@@ -179,6 +181,23 @@ def test_what_cannot_be_proven_or_quantised_is_refused_beforehand(
     assert os.listdir(tmp_path) == []
     with pytest.raises(UsageError):
         ExportConfig(model="a", output="b", tolerance=2)
+
+
+def test_a_file_for_any_size_is_proven_on_images_in_full_size(run_dir, tmp_path, monkeypatch):
+    def here(command, **settings):
+        assert command[:2] == [sys.executable, "-c"]
+        run_exported.main(*command[3:])
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(proof.subprocess, "run", here)
+    output = f"{tmp_path}/m.tflite"
+    export(ExportConfig(model=run_dir, output=output, format="tflite", any_size=True))
+    content = files.read_json(f"{output}.proof.json")
+    assert [part["on"] for part in content["parts"]] == [
+        "8 drawn pictures",
+        "8 of these in full size",
+    ]
+    assert content["passed"]
 
 
 def test_a_process_that_dies_says_why(run_dir, tmp_path, monkeypatch):
