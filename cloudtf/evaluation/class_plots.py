@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Mapping, Sequence
 import numpy as np
 
 from cloudtf.evaluation import bootstrap, calibration, plots, reliability_plot
+from cloudtf.evaluation.report import parts
 from cloudtf.text import extremes
 
 if TYPE_CHECKING:
@@ -42,15 +43,25 @@ def draw(
     for name in _shown(findings, "average_precision"):
         plot = os.path.join(work, findings.picture("pr_curve", name))
         _draw_curve(plot, findings, name)
-        pictures["curves"][f"Precision and recall of {name}"] = plot
+        sure = parts.interval(findings.evidence.intervals["average_precision"][name])
+        pictures["curves"][
+            f"{name}: average precision {_measured(findings, 'average_precision', name)} ({sure})"
+        ] = plot
     by_error = _shown(findings, "ece")
     if len(findings.classes) > len(by_error):
         by_error = by_error[: -_MOST_RELIABILITY - 1 : -1]
     for name in by_error:
         plot = os.path.join(work, findings.picture("reliability", name))
         _draw_reliability(plot, findings, name)
-        pictures["reliability"][f"Reliability of {name}"] = plot
+        before, after = (_measured(findings, key, name) for key in ("ece", "ece_calibrated"))
+        pictures["reliability"][
+            f"{name}: calibration error {before}, {after} after calibration"
+        ] = plot
     return pictures
+
+
+def _measured(findings: Findings, measure: str, name: str) -> str:
+    return parts.decimal(findings.evidence.measures[measure][name], 3)
 
 
 def _shown(findings: Findings, measure: str) -> list[str]:

@@ -30,7 +30,7 @@ def draw(
     gap, margin, below = 0.12, 0.25, 0.42
     cell_width = 1.7
     cell_height = cell_width * height / width
-    columns = min(columns, max(3, len(images)))
+    columns = min(columns, max(4, len(images)))  # As wide as a title, at least.
     rows = -(-len(images) // columns)
     sheet_width = 2 * margin + columns * cell_width + (columns - 1) * gap
     sheet_height = 2 * margin + 0.35 + rows * (cell_height + below)

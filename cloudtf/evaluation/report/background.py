@@ -126,12 +126,13 @@ def _images_an_epoch(material: Material, stage: str) -> Optional[int]:
     settings, manifest = material.settings, material.manifest
     if manifest is None or "train_split" not in settings:
         return None
-    names = settings["train_split"].split(",")
+    names = [settings["train_split"]]
     if settings.get("fold"):
         of_fold = f"fold{settings['fold']}"
         names = [name for name in manifest.splits if name.startswith("fold") and name != of_fold]
-    if not names or not all(name in manifest.splits for name in names):
-        return None
+    pseudo = any(name.startswith(records.PSEUDO) for name in manifest.splits)
+    if pseudo or not names or not all(name in manifest.splits for name in names):
+        return None  # Which labels by a model a run has learnt from is not in its settings.
     steps = _number(settings.get("steps_per_epoch"))
     if steps and stage != "features":
         each = _number(settings.get("batch_size")) or 0

@@ -72,7 +72,7 @@ def _pairs(found: counted.Confusions, names: list[str]) -> str:
     rows = [
         (
             names[one.shown],
-            names[one.called],
+            f"called {names[one.called]}",
             f"{one.images:,} of {one.of:,}",
             parts.percent(one.images / one.of),
             parts.percent(one.usual),
@@ -83,11 +83,11 @@ def _pairs(found: counted.Confusions, names: list[str]) -> str:
     ]
     if not rows:
         return parts.note("No class is called present more often where another is there.")
-    headings = ("Shown", "Called, not there", "Images", "Share", "Of all without it",
-                "Together in labels", "Together in calls")  # fmt: skip
+    headings = ("Shown", "Not there", "Images", "Share", "Usual", "Labels", "Calls")
     return parts.note(
         f"The {len(rows)} pairs of classes that are confused most. A class is called present at "
-        "its recall threshold; images that show the one and not the other, in which the other is "
-        "called present, beside how often it is in all images without it. Together: of images "
-        "with the one, how many have the other too."
+        "its recall threshold. Images and share: of those that show the one class and not the "
+        "other, in how many the other is called. Usual: the share of all images without the other "
+        "in which it is called. Labels and calls: of images with the one, the share that have the "
+        "other too, by the labels and by what is called."
     ) + parts.table(headings, rows, text=2, kind="loose cards")

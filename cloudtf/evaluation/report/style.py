@@ -72,7 +72,7 @@ footer { margin-top: 2.5rem; }
   .cards tr:first-child { border-top: 0; }
   .cards th, .cards td { border: 0; padding: 0; font-size: .9rem; display: inline; }
   .cards td:not(.number)::before { content: ": "; }
-  .wide .cards td.number { display: grid; grid-template-columns: 7rem 1fr; padding: .1rem 0;
+  .wide .cards td.number { display: grid; grid-template-columns: 8rem 1fr; padding: .1rem 0;
     text-align: left; white-space: normal; }
   .wide .cards td.none { display: none; }
   .cards td.number::before { content: attr(data-label); color: var(--soft); }
