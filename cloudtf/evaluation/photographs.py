@@ -127,7 +127,8 @@ def batches(
     Args:
       found: the photographs to read.
       shape: height and width of the result.
-      batch_size: B, images in a batch.
+      batch_size: images in a batch at most; B is that or less, so that the batches of a folder,
+        which have one shape, are about full.
       skipped: takes the photographs that cannot be read, which are left out; None: the first of
         them is an error.
       aspect: how they get the ratio of sides of the result, as in the records.
@@ -162,6 +163,9 @@ def batches(
                 raise
             return error
 
+    count = max(1, len(found.paths))
+    # A single row is multiplied by other code, of other last digits, than it is among others.
+    batch_size = min(batch_size, max(2, -(-count // -(-count // batch_size))))
     names: list[str] = []
     batch = np.zeros((batch_size, *shape, 3), np.uint8)
     any_read = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, Iterable, Iterator, Optional
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from cloudtf.text import listed
 
 if TYPE_CHECKING:
     from cloudtf.data.labels import Problem
+    from cloudtf.evaluation import scoring
 
 # Names of skipped images that the report lists; the others are counted.
 _SHOWN = 10
@@ -134,15 +135,10 @@ def predict(config: PredictConfig) -> int:
         all_names = data.names(split)
         names, scores = [all_names[number] for number in scored.numbers], scored.scores
     else:
-        names, parts = [], []
         found = photographs.find(config.images_dir or "", config.recursive, config.follow_links)
         left_out = skipped if config.on_error == "skip" else None
-        for batch_names, batch in photographs.batches(
-            found, shape, config.batch_size, left_out, info["aspect"]
-        ):
-            names += batch_names
-            parts.append(scorer.images(batch)[: len(batch_names)])
-        scores = np.concatenate(parts)
+        batches = photographs.batches(found, shape, config.batch_size, left_out, info["aspect"])
+        names, scores = scored_photographs(scorer, batches)
     if calibrate is not None:
         scores = calibrate.apply(scores, info["classes"])
     table = predictions.text(config.output, names, scores, info["classes"])
@@ -154,3 +150,26 @@ def predict(config: PredictConfig) -> int:
             f"{which}. {photographs.skipped_path(config.output)} has the reasons."
         )
     return len(names)
+
+
+def scored_photographs(
+    scorer: scoring.Scorer, batches: Iterable[tuple[list[str], np.ndarray]]
+) -> tuple[list[str], np.ndarray]:
+    """The names of photographs and their scores, float32 [N, C].
+
+    Photographs are decoded while the model scores those before.
+
+    Args:
+      scorer: of the model.
+      batches: names and pixels, as `photographs.batches` gives them.
+    """
+    names: list[str] = []
+
+    def images() -> Iterator[np.ndarray]:
+        for batch_names, batch in batches:
+            names.extend(batch_names)
+            yield batch
+
+    # Only behind the last image there is padding.
+    scores = np.concatenate(list(scorer.stream(images())))
+    return names, scores[: len(names)]

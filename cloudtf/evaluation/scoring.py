@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import collections
+import contextlib
 import dataclasses
-from typing import Any, Callable, Iterable, Optional
+from typing import Any, Callable, Iterable, Iterator, NamedTuple, Optional, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -24,6 +26,23 @@ class Scores:
     numbers: np.ndarray
     labels: np.ndarray
     scores: np.ndarray
+
+
+class _Sent(NamedTuple):
+    parts: Sequence[tf.Tensor]  # Scores of each replica, perhaps still being computed.
+    num_images: int  # What is behind them is padding.
+
+    def fetch(self) -> np.ndarray:
+        with _memory_named(self.num_images):
+            return np.concatenate([part.numpy() for part in self.parts])[: self.num_images]
+
+
+@contextlib.contextmanager
+def _memory_named(count: int) -> Iterator[None]:
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError as error:
+        raise errors.out_of_memory(f"Scoring {count} images at once") from error
 
 
 class Scorer:
@@ -74,27 +93,42 @@ class Scorer:
         Raises:
           UserError: they do not fit into memory.
         """
-        try:
-            return self._scored(images)
-        except tf.errors.ResourceExhaustedError as error:
-            raise errors.out_of_memory(f"Scoring {len(images)} images at once") from error
+        (scores,) = self.stream([images])
+        return scores
 
-    def _scored(self, images: tf.Tensor) -> np.ndarray:
+    def stream(self, batches: Iterable[tf.Tensor]) -> Iterator[np.ndarray]:
+        """Probabilities of batches as of `images`, in their order.
+
+        The next batch is made and sent before the scores of the one before are fetched, so that a
+        device need not wait for the host.
+
+        Raises:
+          UserError: a batch does not fit into memory.
+        """
+        sent: collections.deque[_Sent] = collections.deque()
+        for images in batches:
+            with _memory_named(images.shape[0]):
+                sent.append(self._send(images))
+            if len(sent) > 1:
+                yield sent.popleft().fetch()
+        while sent:
+            yield sent.popleft().fetch()
+
+    def _send(self, images: tf.Tensor) -> _Sent:
+        count = images.shape[0]
         if self._replicas == 1:
             if self._strategy is None:
-                return self._predict(images).numpy()
-            return self._strategy.experimental_local_results(self._predict_shared(images))[
-                0
-            ].numpy()
-        count = images.shape[0]
+                return _Sent([self._predict(images)], count)
+            found = self._strategy.experimental_local_results(self._predict_shared(images))
+            return _Sent(found[:1], count)
         missing = -count % self._replicas
         images = tf.pad(images, [[0, missing], [0, 0], [0, 0], [0, 0]])
         shares = tf.split(images, self._replicas)
         values = self._strategy.experimental_distribute_values_from_function(
             lambda context: shares[context.replica_id_in_sync_group % self._replicas]
         )
-        results = self._strategy.experimental_local_results(self._predict_shared(values))
-        return np.concatenate([result.numpy() for result in results])[:count]
+        found = self._strategy.experimental_local_results(self._predict_shared(values))
+        return _Sent(found, count)
 
     def dataset(self, batches: Iterable) -> Scores:
         """Scores a dataset of (images, labels[, mask[, keys]]) batches.
@@ -107,20 +141,29 @@ class Scorer:
           The same to the bit on all workers, if their scores are put together: first those of the
           first worker, and so on.
         """
-        parts = []
-        for batch in batches:
-            images, labels = batch[0], np.asarray(batch[1])
-            mask = np.asarray(batch[2]) > 0 if len(batch) > 2 else np.ones(len(labels), bool)
-            # One type on all workers, also on one that has no examples.
-            numbers = np.full(len(labels), -1, np.int32)
-            if len(batch) > 3:
-                numbers = np.asarray(batch[3], np.int32)[:, 1]
-            parts.append((numbers[mask], labels[mask], self.images(images)[mask]))
+        all_numbers: list[np.ndarray] = []
+        all_labels: list[np.ndarray] = []
+        masks: collections.deque[np.ndarray] = collections.deque()
+
+        def images() -> Iterator[tf.Tensor]:
+            for batch in batches:
+                labels = np.asarray(batch[1])
+                mask = np.asarray(batch[2]) > 0 if len(batch) > 2 else np.ones(len(labels), bool)
+                # One type on all workers, also on one that has no examples.
+                numbers = np.full(len(labels), -1, np.int32)
+                if len(batch) > 3:
+                    numbers = np.asarray(batch[3], np.int32)[:, 1]
+                all_numbers.append(numbers[mask])
+                all_labels.append(labels[mask])
+                masks.append(mask)
+                yield batch[0]
+
+        parts = [scores[masks.popleft()] for scores in self.stream(images())]
         if not parts:
             # Of few examples, a worker may get none.
             nothing = np.zeros([0, self._model.output_shape[-1]], np.float32)
-            parts = [(np.zeros([0], np.int32), nothing, nothing)]
-        whole = [np.concatenate(part) for part in zip(*parts)]
+            all_numbers, all_labels, parts = [np.zeros([0], np.int32)], [nothing], [nothing]
+        whole = [np.concatenate(part) for part in (all_numbers, all_labels, parts)]
         if self._divided:
             whole = [self._of_all_workers(rows) for rows in whole]
         return Scores(*whole)

@@ -15,6 +15,7 @@ import pytest
 from cloudtf import files
 from cloudtf.commands import app
 from cloudtf.errors import UsageError, UserError
+from cloudtf.evaluation import photographs
 from cloudtf.evaluation.evaluate import EvaluateConfig, evaluate
 from cloudtf.evaluation.predict import PredictConfig, predict
 from cloudtf.model import calibration, network, saving, thresholds
@@ -378,6 +379,15 @@ def test_predictions_of_folders_clean_a_submission_that_has_them_or_has_not(
             )
         )
         assert result.removed["Fish"] == 1
+
+
+@pytest.mark.parametrize("most, each", [(64, 10), (10, 10), (9, 5), (4, 4), (3, 3), (1, 1)])
+def test_the_batches_of_a_folder_have_one_shape_and_are_about_full(photographs_dir, most, each):
+    found = photographs.find(f"{photographs_dir}/images", False, False)
+    found = found._replace(paths=dict(list(found.paths.items())[:10]))
+    batches = list(photographs.batches(found, (8, 9), most, None, "stretch"))
+    assert {batch.shape for _, batch in batches} == {(each, 8, 9, 3)}
+    assert sum(len(names) for names, _ in batches) == 10 and len(batches) == -(-10 // most)
 
 
 def test_one_photograph_is_predicted_under_its_name(

@@ -87,6 +87,25 @@ def test_images_that_do_not_fit_into_memory_are_one_sentence(images, labels):
         scoring.Scorer(model).dataset([(images, labels)])
 
 
+def test_a_batch_is_sent_before_the_scores_of_the_one_before_are_fetched():
+    events = []
+
+    class Scores:
+        def __init__(self, number):
+            events.append(f"sent {number}")
+            self.number = number
+
+        def numpy(self):
+            events.append(f"fetched {self.number}")
+            return np.full((2, 1), self.number)
+
+    scorer = scoring.Scorer(position_model())
+    scorer._predict = lambda images: Scores(int(images[0, 0]))
+    found = scorer.stream(np.full((2, 1), number) for number in range(3))
+    assert [scores[0, 0] for scores in found] == [0, 1, 2]
+    assert events == ["sent 0", "sent 1", "fetched 0", "sent 2", "fetched 1", "fetched 2"]
+
+
 def test_flips_are_averaged(images):
     model = position_model()
     found = scoring.Scorer(model, flips=True).images(images)
