@@ -132,7 +132,7 @@ def _search(run: Run, model: tf.keras.Model) -> tuple[np.ndarray, np.ndarray]:
     for rate in rates:
         optimizer.learning_rate.assign(rate)
         value = float(step(batches, 1)[0])
-        run.requests.check(run.config.run_dir)
+        run.requests.check(None)
         if not math.isfinite(value):
             break
         losses.append(value)

@@ -119,8 +119,11 @@ class StopRequests:
         reason = self._reason()
         return reason > _TIME or (self.has_stepped and reason > 0)
 
-    def check(self, run_dir: str) -> None:
+    def check(self, run_dir: Optional[str]) -> None:
         """Leaves, once the run has been saved.
+
+        Args:
+          run_dir: where it is saved; None: nothing is kept.
 
         Raises:
           Interrupted: with exit status 143 (SIGTERM), 130 (Ctrl-C) or 75 (time limit).
@@ -134,6 +137,7 @@ class StopRequests:
             _TIME: (f"{param('max_minutes')} is over", TIME_OVER),
         }
         reason, status = reasons[number]
-        raise Interrupted(
-            f"{reason}; all is saved in {run_dir}, run the same command to go on.", status
-        )
+        then = f"all is saved in {run_dir}, run the same command to go on"
+        if run_dir is None:
+            then = "nothing is kept, run the same command to begin anew"
+        raise Interrupted(f"{reason}; {then}.", status)

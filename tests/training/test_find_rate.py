@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import pathlib
 
 import numpy as np
@@ -13,6 +14,7 @@ from cloudtf.errors import UsageError
 from cloudtf.evaluation import plots
 from cloudtf.training import find_rate
 from cloudtf.training.config import TrainConfig
+from cloudtf.training.stopping import Interrupted
 from cloudtf.training.train import train
 
 
@@ -77,6 +79,9 @@ def test_the_search_ends_where_the_loss_diverges(records_dir, tmp_path, monkeypa
         data_dir=records_dir, run_dir=str(tmp_path / "run"), model="tiny", weights="none",
         train_size="32:64",
     )  # fmt: skip
+    with pytest.raises(Interrupted, match="max_minutes is over; nothing is kept, run the same"):
+        find_rate.find_rate(dataclasses.replace(config, max_minutes=0.0))
+    Step.calls = 0
     found = find_rate.find_rate(config)
     assert len(found.rates) == len(found.losses) == Step.calls and 40 <= Step.calls <= 42
 
