@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Any, Sequence
 
 from cloudtf.errors import UsageError
-from cloudtf.evaluation import pr_auc
+from cloudtf.evaluation import pr_auc, slices
 from cloudtf.fitting.config import FitConfig
 from cloudtf.text import duration
 
@@ -37,6 +37,8 @@ def run(config: Any, words: Sequence[str]) -> None:
         f"The best model, of epoch {fitted.epoch}, on {metrics['examples']:,} photographs of val:"
     )
     print(pr_auc.table(metrics))
+    if "slices" in metrics:
+        print(slices.table(metrics["slices"]))
     print(f"Took {duration(fitted.seconds)} of {duration(60 * config.minutes)}.")
     print(f"For new photographs: cloudtf predict --model={fitted.model} --images_dir=...")
     print(f"For other programs: {fitted.exported}")

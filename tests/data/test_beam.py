@@ -62,6 +62,18 @@ def test_all_kinds_of_sets_have_the_bytes_of_the_local_engine(source, tmp_path, 
     assert content(tmp_path / "local") == content(tmp_path / "beam")
 
 
+def test_groups_and_columns_are_kept_as_by_the_local_engine(source, tmp_path):
+    header, *rows = (source / "labels.csv").read_text().splitlines()
+    rows = [f"{row},{'north' if number % 3 else 'south'}" for number, row in enumerate(rows)]
+    rows = [f"{row},scene {number // 2}" for number, row in enumerate(rows)]
+    (source / "labels.csv").write_text("\n".join([f"{header},site,scene", *rows]) + "\n")
+    options = {"group_column": "scene", "keep_columns": ("site",)}
+    run(source, tmp_path / "local", **options)
+    run(source, tmp_path / "beam", engine="beam", **options)
+    assert "photographs.csv" in content(tmp_path / "beam")
+    assert content(tmp_path / "local") == content(tmp_path / "beam")
+
+
 def test_photographs_are_skipped_as_by_the_local_engine(source, tmp_path, capsys):
     (source / "images" / "photo_05.jpg").write_bytes(b"I am a text")
     (source / "images" / "photo_17.jpg").unlink()
