@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from cloudtf import noise
+from cloudtf import noise, uncollected
 from cloudtf.commands import app
 
 
@@ -15,6 +15,7 @@ def main() -> None:
     # starts, and where that one is not installed matplotlib cannot even be imported.
     os.environ["MPLBACKEND"] = "agg"
     noise.keep_out()
+    uncollected.import_tensorflow_quickly()
     sys.exit(app.main(sys.argv[1:]))
 
 

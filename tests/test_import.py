@@ -43,6 +43,14 @@ def test_the_keras_2_api_is_chosen():
     assert found == f"{package}.src.layers.core.dense"
 
 
+def test_a_command_imports_tensorflow_without_the_garbage_collector():
+    collections, *found, frozen, collects = imported_in_new_process("tensorflow_quickly")
+    assert found == [True, "SourceFileLoader", 0]
+    assert collections == 0
+    assert frozen > 100_000
+    assert collects
+
+
 def test_the_package_keras_stays_what_it_is():
     assert imported_in_new_process("package_keras") == importlib.metadata.version("keras")
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from cloudtf.model import keras2
+from cloudtf.model import keras2, unrun
 from cloudtf.model.choices import KERAS_MODELS
 from cloudtf.model.random_layers import FixedDropout
 
@@ -71,7 +71,8 @@ def make_body(
         node = layer.inbound_nodes[-1]
         inputs = [made[id(tensor)] for tensor in node.keras_inputs]
         exchanged = _exchanged(layer, block, rate, batch_norm)
-        made[id(node.outputs)] = exchanged(inputs if len(inputs) > 1 else inputs[0])
+        output = unrun.unrun(exchanged)(inputs if len(inputs) > 1 else inputs[0])
+        made[id(node.outputs)] = output
     return tf.keras.Model(image, made[id(original.output)], name=body_name)
 
 

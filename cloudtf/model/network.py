@@ -17,7 +17,7 @@ from typing import Any, Callable, Optional
 import tensorflow as tf
 
 from cloudtf.errors import UserError, param
-from cloudtf.model import fused, keras2, keras_bodies
+from cloudtf.model import fused, keras2, keras_bodies, unrun
 from cloudtf.model import weights as weight_files
 from cloudtf.model.choices import DEFAULT_MODEL, KERAS_MODELS, MINIMUM_SIZE, MODELS
 from cloudtf.model.random_layers import FixedDropout
@@ -119,11 +119,11 @@ def build_model(
         body = keras_bodies.make_body(name, shape, BODY, DROP_CONNECT_RATE, norm_settings)
     else:
         body = _efficientnet(name, shape, batch_norm)
-    x = body(x)
+    x = unrun.unrun(body)(x)
     if dropout:
         x = FixedDropout(dropout, name="dropout")(x)
     head = tf.keras.layers.Dense(num_classes, activation="sigmoid", dtype="float32", name=HEAD)
-    model = tf.keras.Model(image, head(x), name=name)
+    model = unrun.finish(tf.keras.Model(image, head(x), name=name))
     if weights in (None, "none"):
         _begin_as_identity(model.get_layer(BODY))
     else:
@@ -231,7 +231,14 @@ class _Layers:
         self.__dict__.update(replaced)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(tf.keras.layers, name)
+        if name in ("add", "multiply"):
+            kind = getattr(tf.keras.layers, name.capitalize())
+            return lambda inputs, **settings: unrun.unrun(kind(**settings))(inputs)
+        return _unrun(getattr(tf.keras.layers, name))
+
+
+def _unrun(kind: Callable[..., tf.keras.layers.Layer]) -> Callable[..., tf.keras.layers.Layer]:
+    return lambda *arguments, **settings: unrun.unrun(kind(*arguments, **settings))
 
 
 def _efficientnet(
@@ -239,7 +246,7 @@ def _efficientnet(
 ) -> tf.keras.Model:
     from efficientnet import model as package
 
-    own_layers: dict[str, Any] = {"BatchNormalization": batch_norm, "Dropout": FixedDropout}
+    own_layers: dict[str, Any] = {"BatchNormalization": _unrun(batch_norm), "Dropout": FixedDropout}
     if name in _LITE_SCALES:
         own_layers["Activation"] = _relu6
         build = functools.partial(package.EfficientNet, 1.0, 1.0, 224, blocks_args=_blocks(name))
@@ -264,7 +271,7 @@ def _efficientnet(
 
 def _relu6(_: Any, name: str) -> tf.keras.layers.Layer:
     """In the place of `Activation(swish)`."""
-    return tf.keras.layers.ReLU(6.0, name=name)
+    return unrun.unrun(tf.keras.layers.ReLU(6.0, name=name))
 
 
 def _begin_as_identity(body: tf.keras.Model) -> None:

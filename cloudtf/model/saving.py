@@ -90,18 +90,13 @@ def load_model(path: str, in_float32: bool = False) -> tf.keras.Model:
     """
     import tensorflow as tf
 
-    from cloudtf.model import fused, keras2
+    from cloudtf.model import fused, keras2, stored_weights, unrun
     from cloudtf.model.keras_bodies import LayerScale
-    from cloudtf.model.random_layers import FixedDropout
 
     keras2.require()
-    custom_objects = {
-        "FixedDropout": FixedDropout,
-        "LayerScale": LayerScale,
-        "swish": tf.nn.swish,
-        # A file names the module of Keras that has it, which differs between the stacks.
-        "Functional": tf.keras.Sequential.__base__,
-    }
+    # Among them FixedDropout, and Functional: a file names the module of Keras that has it, which
+    # differs between the stacks.
+    custom_objects = {"LayerScale": LayerScale, "swish": tf.nn.swish, **unrun.classes()}
     # Not Keras's load_model: it seeks in the archive, which switches off zipfile's check of the
     # content, and which zipfile does wrongly before Python 3.12.9 and 3.13.2.
     parts = _read_parts(path, _CONFIG_NAME, _WEIGHTS_NAME)
@@ -119,14 +114,16 @@ def load_model(path: str, in_float32: bool = False) -> tf.keras.Model:
         try:
             if in_float32:
                 config = _rebuilt(config, _without_policy)
-            config = {**_rebuilt(config, _for_any_stack), "compile_config": None}
+            config = _rebuilt(_rebuilt(config, _for_any_stack), unrun.named)
+            config["compile_config"] = None
             with keras2.channels_last():
                 model = tf.keras.utils.deserialize_keras_object(
                     config, custom_objects, safe_mode=True
                 )
             if not isinstance(model, tf.keras.Model):
                 raise TypeError(f"it is a {type(model).__name__}, not a model")
-            model.load_weights(weights)
+            unrun.finish(model)
+            stored_weights.load(model, weights)
         except Exception as error:
             raise UserError(f"The model {path} cannot be loaded: {reason(error, 300)}.") from error
     fused.speed_up(model)

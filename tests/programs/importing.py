@@ -36,6 +36,31 @@ def keras_of_tensorflow() -> Any:
     return tf.keras.layers.Dense.__module__
 
 
+def tensorflow_quickly() -> Any:
+    """Full collections while TensorFlow is imported, whether it came, its loader, and what is left
+    of the way to it: objects that are no longer looked at, and whether others are."""
+    import gc
+
+    from cloudtf import uncollected
+
+    finders = len(sys.meta_path)
+    uncollected.import_tensorflow_quickly()
+    before = gc.get_stats()[2]["collections"]
+    import tensorflow as tf
+
+    collections = gc.get_stats()[2]["collections"] - before
+    loader = type(tf.__spec__.loader).__name__
+    more = len(sys.meta_path) - finders
+    return [
+        collections,
+        hasattr(tf, "constant"),
+        loader,
+        more,
+        gc.get_freeze_count(),
+        gc.isenabled(),
+    ]
+
+
 def package_keras() -> Any:
     """The version of the package keras, after cloudtf."""
     import cloudtf
