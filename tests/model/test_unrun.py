@@ -31,19 +31,22 @@ def runs(monkeypatch):
     return counts
 
 
-def test_a_network_is_built_and_read_without_running_its_body_and_traced_once(runs, tmp_path):
-    model = network.build_model("efficientnetb0", 2, (32, 32))
+@pytest.mark.parametrize(
+    "name", ["efficientnetlite0", pytest.param("efficientnetb0", marks=pytest.mark.slow)]
+)
+def test_a_network_is_built_and_read_without_running_its_body_and_traced_once(name, runs, tmp_path):
+    model = network.build_model(name, 2, (32, 32))
     assert runs == {"Rescaling": 1, "Dense": 1}
     saving.save_model(model, str(tmp_path / "a.keras"), {"classes": ["a", "b"]})
     runs.clear()
     read = saving.load_model(str(tmp_path / "a.keras"))
     assert runs == {"Rescaling": 1, "Dense": 1}
-    runs.clear()
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype(np.uint8)
-    first, second = (tf.function(one)(images, training=False) for one in (model, read))
+    assert np.array_equal(read(images), model(images))
+    runs.clear()
+    tf.function(read, autograph=False).get_concrete_function(images, training=False)
     layers = collections.Counter(type(layer).__name__ for layer in model._flatten_layers())
-    assert runs == {name: 2 * layers[name] for name in RUN}
-    assert np.array_equal(first, second)
+    assert runs == {layer: layers[layer] for layer in RUN if layers[layer]}
 
 
 def test_what_takes_another_shape_than_its_own_is_run(tmp_path):

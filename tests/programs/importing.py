@@ -43,14 +43,13 @@ def tensorflow_quickly() -> Any:
 
     from cloudtf import uncollected
 
-    finders = len(sys.meta_path)
     uncollected.import_tensorflow_quickly()
     before = gc.get_stats()[2]["collections"]
     import tensorflow as tf
 
     collections = gc.get_stats()[2]["collections"] - before
     loader = type(tf.__spec__.loader).__name__
-    more = len(sys.meta_path) - finders
+    more = sum(isinstance(finder, uncollected._Finder) for finder in sys.meta_path)
     return [
         collections,
         hasattr(tf, "constant"),
