@@ -32,7 +32,8 @@ class ConvertConfig(Settings):
 
     labels_csv: Optional[str] = setting(
         None,
-        "CSV of labels; without it the images go, unlabelled, to a split named test.",
+        "Table of labels: a CSV, or JSON such as COCO's. Without it, folders or a table among the "
+        "photographs say the labels; if there are none, all go to a split named test.",
         may_change=True,
     )
     images_dir: Optional[str] = setting(

@@ -43,6 +43,7 @@ _BYTE_ORDER_MARKS = {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 _SPACES = " "
+_NUMBER = re.compile(r"[-+\d.,]+")
 
 
 @contextlib.contextmanager
@@ -239,6 +240,9 @@ def checked(path: str, header: list[str], rows: Iterator[Row]) -> Iterator[Row]:
         number, cells = row
         if len(cells) != width:
             if len(cells) < named or any(cell.strip() for cell in cells[width:]):
+                number_in_header = next((name for name in header if _NUMBER.fullmatch(name)), None)
+                if number_in_header is not None:
+                    raise no_header(path, number_in_header)
                 raise UserError(
                     f"{path} row {number} has {len(cells)} cells, the header {width}; correct the "
                     "row (a cell that has the delimiter in it needs quotation marks)."
@@ -261,7 +265,7 @@ def check_header(path: str, header: list[str]) -> None:
     for name in header:
         if ends_like_an_image(name):
             raise no_header(path, name)
-    numbers = [name for name in header if re.fullmatch(r"[-+\d.,]+", name)]
+    numbers = [name for name in header if _NUMBER.fullmatch(name)]
     if len(set(numbers)) < len(numbers):
         raise no_header(path, numbers[0])
     repeated = [name for name, count in collections.Counter(header).items() if name and count > 1]

@@ -142,7 +142,7 @@ def with_joined(table: Table, name: str) -> Table:
     """A table with a column more where `name` lists several of its columns: `folder,file`.
 
     Args:
-      table: any table.
+      table: the table of labels, in which the parts are columns of their own.
       name: a column, or several separated by commas, whose cells become one path.
 
     >>> table = from_rows("labels", ["folder", "file"], [["cam1", "1.jpg"], ["", "2.jpg"]])

@@ -93,6 +93,8 @@ def _columns(facts: Facts, forced: bool) -> tuple[list[Column], int]:
     repeats = grades or only.repeats_texts()
     measured = numbers and (words.is_other(only.name) or not repeats)
     blank = not only.values and not words.is_other(only.name)
+    if words.is_split(only.name):
+        return [], 0
     return (facts.content, 50) if blank or (columns and not measured) else ([], 0)
 
 

@@ -165,7 +165,15 @@ def choose(
         return Separator("")
     verdict = _are_lists(cells, several, words.is_several(column))
     if verdict is None:
-        raise _undecided(source, column, several[0], "space")
+        # `cat / dog`: a sign between spaces separates rather than the spaces.
+        signs = [
+            (text, word)
+            for text in several
+            for word in text.split()
+            if not any(c.isalnum() for c in word)
+        ]
+        cell, separator = signs[0] if signs else (several[0], "space")
+        raise _undecided(source, column, cell, separator)
     return Separator(" " if verdict else "")
 
 
@@ -240,6 +248,14 @@ def check_parts(source: str, column: str, found: Collection[str], separator: Sep
       UserError: naming one, and the setting that says what separates.
     """
     known = set(found)
+    bare = collections.Counter(re.sub(r" \(\d+\)$", "", name) for name in known)
+    if len(bare) < len(known):
+        twice = bare.most_common(1)[0][0]
+        raise UserError(
+            f"{source} has {twice[:60]!r} in the column {column!r} with several numbers behind it; "
+            f"remove them, or, if these are different classes, give "
+            f"{param(label_separator=separator.name)}."
+        )
     for name in known:
         pieces = [part for part in _JOINTS.split(name) if part]
         joined = [part for part in pieces if part.lower() not in _AND]
