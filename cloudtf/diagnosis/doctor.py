@@ -93,7 +93,9 @@ def _check_splits(
     if found is None:
         return None
     train_names, val_name = found
-    for note in label_notes.label_notes(manifest, train_names, val_name, config.batch_size):
+    for note in label_notes.label_notes(
+        manifest, train_names, val_name, config.batch_size, config.accumulate_steps
+    ):
         sheet.note(note)
     train = manifest.joined(train_names)
     order = [train, manifest.split(val_name)]

@@ -15,7 +15,7 @@ What is decided before the first step:
   building         network, optimizer, judge
   own_parts        a user's own network, loss and callbacks; callback_hooks calls the latter
   compatibility    where a run refuses other settings, records or order
-  label_notes      what the user should know of the labels
+  label_notes      what the user should know of the labels; unused, of settings that do nothing
 
 What is not a run:
   find_rate        the loss against the learning rate
@@ -28,7 +28,8 @@ What is kept:
   checkpoints      all that a resumed run restores
   judge, patience  scores an epoch, keeps the best model, decides what follows
   weight_average   the average of the weights over steps; soup, over epochs
-  results          best model and history in the run folder; summaries for TensorBoard
+  results          best model and history in the run folder
+  summaries        what TensorBoard shows; run_summaries, what of a run it shows once
   pr_auc_callback  the same for `model.fit`; fit_checks says early what cannot be
 
 What may go wrong on the way:

@@ -13,7 +13,11 @@ _FEW = 10
 
 
 def label_notes(
-    manifest: records.Manifest, train_splits: Sequence[str], val_split: str, batch_size: int
+    manifest: records.Manifest,
+    train_splits: Sequence[str],
+    val_split: str,
+    batch_size: int,
+    accumulate_steps: int = 1,
 ) -> list[str]:
     """What training accepts and the user should know before it starts, a sentence each.
 
@@ -21,15 +25,20 @@ def label_notes(
       manifest: the content of `dataset.json`.
       train_splits: the names of the splits that are trained on.
       val_split: the name of the split that judges each epoch.
-      batch_size: images a step over all replicas.
+      batch_size: images a batch over all replicas.
+      accumulate_steps: how many of these batches are summed for one update.
     """
     notes = []
     training = manifest.joined(train_splits)
     examples = training.num_examples
-    if 0 < examples < batch_size:
+    if 0 < examples < batch_size * accumulate_steps:
+        batches, would_not = f"a batch of {batch_size}", param(batch_size=examples)
+        if accumulate_steps > 1:
+            batches = f"{accumulate_steps} batches of {batch_size}"
+            would_not = f"a smaller {param('accumulate_steps')}"
         notes.append(
-            f"{examples} training examples are fewer than a batch of {batch_size}: a step sees "
-            f"some of them more than once; {param(batch_size=examples)} would not."
+            f"{examples} training examples are fewer than {batches}: a step sees some of them "
+            f"more than once; {would_not} would not."
         )
     notes += _one_sided("training", training, manifest.classes, "nothing can be learnt about")
     held_out = manifest.split(val_split)

@@ -267,7 +267,11 @@ def _describe(run: Run, progress: Progress, trainer: Trainer) -> None:
         shown = listed([f"{name} {weight:.3g}" for name, weight in weights.items()])
         report(f"Where a class is present its loss is multiplied: {shown}")
     notes = trainer.unused_settings() + label_notes.label_notes(
-        data.manifest, run.train_splits, run.val_split, config.batch_size
+        data.manifest,
+        run.train_splits,
+        run.val_split,
+        config.batch_size,
+        config.accumulate_steps,
     )
     for note in notes:
         report(f"Note: {note}")

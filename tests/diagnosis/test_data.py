@@ -118,6 +118,10 @@ def test_notes_on_labels():
     plenty = {"num_examples": 50, "class_counts": {"A": 20, "B": 30}}
     sound = manifest(split(**plenty), split("val", **plenty))
     assert label_notes(sound, ["train"], "val", 32) == []
+    assert label_notes(sound, ["train"], "val", 25, accumulate_steps=3) == [
+        "50 training examples are fewer than 3 batches of 25: a step sees some of them more than "
+        "once; a smaller accumulate_steps would not."
+    ]
 
 
 def test_folds_are_counted_together():
