@@ -259,7 +259,7 @@ def test_a_histogram_has_the_images_on_both_sides_and_the_thresholds(made):
     assert float(bars[0][2]) == pytest.approx(float(bars[1][2]) / math.sqrt(3), abs=0.1)
     at = chosen["Fish"]["precision"]["threshold"]
     assert 0.12 < at < 0.91
-    assert f">precision {at:.3g}</text>" in fish and f'x1="{360 * at:.1f}"' in fish
+    assert f">precision {at:.4g}</text>" in fish and f'x1="{360 * at:.1f}"' in fish
 
 
 def test_cleaning_counts_what_each_threshold_empties(made):

@@ -110,7 +110,8 @@ def _positives(material: Material) -> Optional[str]:
     rare = [
         name
         for name in material.classes
-        if counts.get(name, 0) < _FEW_POSITIVES and _number(averages[name]) < averages["mean"]
+        if counts.get(name, 0) < _FEW_POSITIVES
+        and _number(averages[name]) < _number(averages["mean"])
     ]
     if not rare:
         return None

@@ -22,6 +22,8 @@ def cleaning(material: Material, limits: Limits) -> str:
     labels, scores = material.labels, material.scores
     with_masks = material.manifest is not None and material.manifest.mask_side > 0
     known = labels >= 0
+    if not known.any():
+        return ""
     kinds = list(dict.fromkeys(kind for by_kind in material.chosen.values() for kind in by_kind))
     rules = {}
     for kind in kinds:

@@ -78,7 +78,7 @@ def _drawing(
             f'stroke-dasharray="{_DASHES[kind]}"/>'
             f'<text x="{x + (-4 if end else 4):.1f}" y="{y}" '
             f'text-anchor="{"end" if end else "start"}">'
-            f"{kind.replace('_', ' ')} {threshold:.3g}</text>"
+            f"{kind.replace('_', ' ')} {threshold:.4g}</text>"
         )
     present, absent = (int(of_kind.sum()) for of_kind in counts.values())
     for x, anchor, text in ((0, "start", "0"), (_WIDTH / 2, "middle", "0.5"), (_WIDTH, "end", "1")):

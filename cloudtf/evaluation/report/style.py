@@ -39,6 +39,7 @@ tbody tr:nth-child(even) { background: var(--stripe); }
 abbr { text-decoration: none; }
 .sheet { display: grid; gap: 1rem;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); }
+.sheet + .wide, .wide + .sheet { margin-top: 1rem; }
 .small { grid-template-columns: repeat(auto-fill, minmax(min(100%, 17rem), 1fr)); }
 figure { margin: 0; }
 figure.broad { grid-column: 1 / -1; }
@@ -89,7 +90,8 @@ footer { margin-top: 2.5rem; }
   .wide, details .wide { overflow: visible; max-height: none; }
   .wide td { white-space: normal; }
   .sheet { grid-template-columns: 1fr 1fr; }
-  .small { grid-template-columns: 1fr 1fr 1fr; }
+  .sheet + .wide, .wide + .sheet { margin-top: 1rem; }
+.small { grid-template-columns: 1fr 1fr 1fr; }
   .shaded td, tbody tr, svg { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
 }
 """
