@@ -131,15 +131,15 @@ def predict(config: PredictConfig) -> int:
         check_matches(path, info, config.data_dir, data.manifest)
         split = config.split or (next(iter(data.splits)) if len(data.splits) == 1 else "test")
         with data.naming_damage(split):
-            size = _batch_size(config, data.num_examples(split))
+            # A batch is filled up with empty images; one alone may be rounded in another way.
+            size = min(config.batch_size, max(2, data.num_examples(split)))
             scored = scorer.dataset(data.evaluation_batches(split, size))
         all_names = data.names(split)
         names, scores = [all_names[number] for number in scored.numbers], scored.scores
     else:
         found = photographs.find(config.images_dir or "", config.recursive, config.follow_links)
         left_out = skipped if config.on_error == "skip" else None
-        size = _batch_size(config, len(found.paths))
-        batches = photographs.batches(found, shape, size, left_out, info["aspect"])
+        batches = photographs.batches(found, shape, config.batch_size, left_out, info["aspect"])
         names, scores = scored_photographs(scorer, batches)
     if calibrate is not None:
         scores = calibrate.apply(scores, info["classes"])
@@ -175,9 +175,3 @@ def scored_photographs(
     # Only behind the last image there is padding.
     scores = np.concatenate(list(scorer.stream(images())))
     return names, scores[: len(names)]
-
-
-def _batch_size(config: PredictConfig, num_images: int) -> int:
-    """Images a batch: no more than there are, since a batch is filled up with empty ones. In
-    eights: one image alone may be rounded differently than among others."""
-    return min(config.batch_size, max(8, -(-num_images // 8) * 8))

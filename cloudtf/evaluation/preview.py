@@ -64,13 +64,15 @@ def preview(config: PreviewConfig) -> None:
     """
     import numpy as np
 
-    from cloudtf.evaluation import plots, where
+    from cloudtf.evaluation import plots
     from cloudtf.pipeline.changes import Changes
     from cloudtf.pipeline.dataset import open_dataset
 
     files.check_output(config.output, "a picture made by cloudtf", plots.is_picture)
     data = open_dataset(config.data_dir, cache="none")
     if config.model is not None:
+        from cloudtf.evaluation import where  # Keras, which augmentation does without.
+
         where.draw(
             config.output, config.model, data, config.split, config.images or config.num_images,
             config.versions,

@@ -101,7 +101,10 @@ def saved_model(model: tf.keras.Model, info: dict[str, Any], output: str) -> Non
 
     from cloudtf.model import jpeg_input
 
-    classify = _classifier(model, info)
+    # Traced once for both signatures.
+    classify = tf.function(
+        _classifier(model, info), input_signature=[_image_spec(info)], autograph=False
+    )
 
     def from_images(images: tf.Tensor) -> dict[str, tf.Tensor]:
         found = classify(images)

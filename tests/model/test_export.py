@@ -29,7 +29,7 @@ from cloudtf.commands import app
 from cloudtf.errors import UserError
 from cloudtf.evaluation import exporting
 from cloudtf.evaluation.predict import PredictConfig, predict
-from cloudtf.model import calibration, network, saving, thresholds
+from cloudtf.model import calibration, formats, jpeg_input, network, saving, thresholds
 from cloudtf.model.export import ExportConfig
 from cloudtf.model.formats import smallest_passing
 from cloudtf.pipeline.dataset import open_dataset
@@ -444,6 +444,22 @@ def test_without_thresholds_there_is_no_present(small, tmp_path, capsys):
     assert set(classify(tmp_path / "saved")) == {"probabilities", "classes"}
     info = files.read_json(f"{tmp_path}/saved/assets.extra/cloudtf.json")
     assert info["thresholds"] is None and info["present_at"] is None
+
+
+def test_the_network_is_traced_once_for_both_signatures(small, tmp_path, monkeypatch):
+    traced, make = [], formats._classifier
+
+    def counting(model, info):
+        classify = make(model, info)
+        return lambda images: traced.append(images.shape) or classify(images)
+
+    def decode(jpeg, height, width, aspect):
+        return tf.zeros([tf.size(jpeg), height, width, 3], tf.uint8)
+
+    monkeypatch.setattr(formats, "_classifier", counting)
+    monkeypatch.setattr(jpeg_input, "decode", decode)
+    export(ExportConfig(model=small, output=f"{tmp_path}/saved", prove=False))
+    assert len(traced) == 1
 
 
 def test_either_threshold_may_decide_and_an_unreachable_one_is_never_reached(small, tmp_path):
