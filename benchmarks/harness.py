@@ -44,6 +44,7 @@ _PACKAGES = (
     "pillow",
     "albumentations",
     "torch",
+    "timm",
     "nvidia-dali-cuda120",
     "scikit-learn",
 )

@@ -4,7 +4,8 @@
 
 The loop is that of `cloudtf train`, timed by itself as in history.csv (without validation), with
 records from memory augmented on the host; against it stands the same network and optimizer in a
-bare compiled step on one constant batch. The optimizers are compared in that bare step.
+bare compiled step on one constant batch. The optimizers are compared in that bare step, and so is
+the same step with the layers of the network as Keras computes them, and that of timm in PyTorch.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import shutil
 import tempfile
 import threading
 import time
-from typing import Any
+from typing import Any, Callable
 
 import data
 import harness
@@ -35,6 +36,8 @@ CLASSES = 4
 LOOP = "cloudtf train"
 CONSTANT = "cloudtf's step, constant batch"
 BARE = "bare step, constant batch, RAdam of cloudtf"
+LAYERS = "bare step, layers as Keras computes them"
+TIMM = "bare step, timm in PyTorch, channels last"
 BARE_TFA = "bare step, RAdam of tensorflow-addons"
 BARE_ADAM = "bare step, Adam of Keras (legacy)"
 BARE_NEW_ADAM = "bare step, Adam of Keras (new)"
@@ -115,22 +118,24 @@ def constant_batch(model: str, size: int, batch_size: int) -> harness.Measure:
     batches = iter(tf.data.Dataset.from_tensors((images, labels, keys)).repeat())
     step(batches, 1)
 
-    def measure(steps: int) -> harness.Turn:
-        began = time.perf_counter()
-        for _ in range(steps):
-            step(batches, 1)
-        return harness.Turn(time.perf_counter() - began, steps)
-
-    return measure
+    return lambda steps: _timed(lambda: step(batches, 1), steps)
 
 
-def bare_step(model: str, size: int, batch_size: int, optimizer: str) -> harness.Measure:
-    """Forward, backward and update in one `tf.function`, and nothing else."""
+def bare_step(
+    model: str, size: int, batch_size: int, optimizer: str, plain: bool = False
+) -> harness.Measure:
+    """Forward, backward and update in one `tf.function`, and nothing else.
+
+    Args:
+      plain: compute each layer by itself, as Keras does, also where cloudtf computes some together.
+    """
     import tensorflow as tf
 
     from cloudtf.model import losses, network, random_layers
 
     built = network.build_model(model, CLASSES, (size, size), None)
+    if plain:
+        vars(built.get_layer("body")).pop("call", None)
     chosen = _optimizer(optimizer)
     loss = losses.get_loss("bce")
 
@@ -145,13 +150,49 @@ def bare_step(model: str, size: int, batch_size: int, optimizer: str) -> harness
     images, labels = (tf.constant(a) for a in _batch(size, batch_size))
     step(images, labels)
 
-    def measure(steps: int) -> harness.Turn:
-        began = time.perf_counter()
-        for _ in range(steps):
-            step(images, labels).numpy()
-        return harness.Turn(time.perf_counter() - began, steps)
+    return lambda steps: _timed(lambda: step(images, labels).numpy(), steps)
 
-    return measure
+
+def timm_step(model: str, size: int, batch_size: int) -> harness.Measure:
+    """The same with timm's network, as PyTorch's users write it: channels last, fused RAdam.
+
+    Args:
+      model: `efficientnetb0` and the like, which timm calls `efficientnet_b0`.
+    """
+    import timm
+    import torch
+
+    torch.manual_seed(0)
+    name = model.replace("efficientnet", "efficientnet_")
+    if name not in timm.list_models():
+        raise harness.Missing(f"timm has no {name}")
+    built = timm.create_model(name, num_classes=CLASSES, drop_path_rate=0.2)
+    built = built.train().to(memory_format=torch.channels_last)
+    chosen = torch.optim.RAdam(built.parameters(), lr=1e-4, foreach=True)
+    loss = torch.nn.BCEWithLogitsLoss()
+    mean, deviation = (
+        torch.tensor(values).reshape(1, 3, 1, 1) * 255
+        for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    )
+    images, labels = (torch.from_numpy(a) for a in _batch(size, batch_size))
+    images = images.permute(0, 3, 1, 2)  # Their memory stays as it is, channels last.
+
+    def step() -> float:
+        chosen.zero_grad(set_to_none=True)
+        value = loss(built((images.float() - mean) / deviation), labels)
+        value.backward()
+        chosen.step()
+        return value.item()
+
+    step()
+    return lambda steps: _timed(step, steps)
+
+
+def _timed(step: Callable[[], Any], steps: int) -> harness.Turn:
+    began = time.perf_counter()
+    for _ in range(steps):
+        step()
+    return harness.Turn(time.perf_counter() - began, steps)
 
 
 def _optimizer(name: str) -> Any:
@@ -232,6 +273,8 @@ def main() -> None:
         harness.Case(LOOP, train_loop, loop),
         harness.Case(BARE, bare_step, {**bare, "optimizer": "radam"}),
         harness.Case(CONSTANT, constant_batch, bare),
+        harness.Case(LAYERS, bare_step, {**bare, "optimizer": "radam", "plain": True}),
+        harness.Case(TIMM, timm_step, bare),
         harness.Case(BARE_ADAM, bare_step, {**bare, "optimizer": "keras-legacy"}),
         harness.Case(BARE_TFA, bare_step, {**bare, "optimizer": "tfa"}),
         harness.Case(BARE_NEW_ADAM, bare_step, {**bare, "optimizer": "keras"}),
@@ -242,6 +285,8 @@ def main() -> None:
         harness.ratio(results, LOOP, BARE, 0.97),
         harness.ratio(results, CONSTANT, BARE),
         harness.ratio(results, LOOP, CONSTANT),
+        harness.ratio(results, BARE, LAYERS),
+        harness.ratio(results, BARE, TIMM, 1.45),
         harness.ratio(results, BARE, BARE_ADAM, 0.97),
         harness.ratio(results, BARE_TFA, BARE_ADAM),
         harness.ratio(results, BARE_NEW_ADAM, BARE_ADAM),
