@@ -14,6 +14,7 @@ import subprocess
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cloudtf import files, machine, settings
 from cloudtf.commands import app
@@ -231,7 +232,7 @@ def test_a_run_that_rewinds_goes_back_and_on_at_half_the_rate(
     # Six steps an epoch. Steps 1, 2 (its loss shows it), back to 0; 1 to 4, back to 2; 3 to 8 (of
     # the whole network, found before the checkpoint), back to 6.
     seen = poisoned(monkeypatch, 1, 5, 12)
-    result = train(config_of(records_dir, tmp_path / "run", **REWINDING))
+    result = train(config_of(records_dir, tmp_path / "run", tensorboard=True, **REWINDING))
     out = capsys.readouterr().out
     assert re.search(
         r"The loss is nan at step 2 \(learning rate 0\.0\d+\): back to step 0 at h", out
@@ -248,6 +249,11 @@ def test_a_run_that_rewinds_goes_back_and_on_at_half_the_rate(
     np.testing.assert_allclose(rates[2], 3e-4 / 2 * 0.01, rtol=1e-5)
     rewinds = rewinds_of(tmp_path / "run")
     assert [rewind["back_to_step"] for rewind in rewinds] == [0, 2, 6]
+    folder = str(tmp_path / "run" / "tensorboard" / "train")
+    losses = EventAccumulator(folder, {"tensors": 0}).Reload().Tensors("step_loss")
+    assert [event.step for event in losses] == list(range(1, 19)), "each of what counts"
+    means = np.reshape([tf.make_ndarray(event.tensor_proto) for event in losses], [3, 6])
+    np.testing.assert_allclose(means.mean(axis=1), [row["loss"] for row in result.history], 1e-5)
     assert_all_that_was_kept_is_finite(tmp_path / "run")
 
 
