@@ -60,12 +60,12 @@ class Setting:
     """What is measured.
 
     Attributes:
-      model: the network.
+      model: the network, one of those of `--model`.
       size: rows and columns of the images, in pixels.
       mixed: whether to compute in half precision.
       jit: whether XLA compiles the step.
-      augment_on: `host` or `device`.
-      steps: steps a call.
+      augment_on: where images are augmented, `host` or `device`.
+      steps: training steps in one call of the compiled function.
     """
 
     model: str

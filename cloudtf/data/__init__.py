@@ -3,6 +3,7 @@
 Labels and splits: which image has which classes, and goes to which split.
   csv_rows        the rows of a CSV, whatever its delimiter and encoding
   tables          a header and rows of text, out of a CSV, of JSON, or out of memory
+  json_rows       JSON as such a table: a row an object
   words           what single words mean: names of columns, blanks, yes and no
   layouts/        decides how a label table is to be read, or refuses it
   label_frame     labels in a pandas DataFrame as a table

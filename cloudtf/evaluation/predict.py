@@ -162,7 +162,7 @@ def scored_photographs(
     Photographs are decoded while the model scores those before.
 
     Args:
-      scorer: of the model.
+      scorer: scores batches with the model, tracing it once.
       batches: names and pixels, as `photographs.batches` gives them.
     """
     names: list[str] = []
