@@ -70,6 +70,9 @@ class EvaluateConfig(Settings):
     labels_encoding: Optional[str] = setting(
         None, "Encoding of `labels_csv`, as in its conversion."
     )
+    column_names: tuple[str, ...] = setting(
+        (), "Names of the columns of `labels_csv`, as in its conversion."
+    )
     tta: bool = setting(False, "Average over the four flips of each image.")
     batch_size: int = setting(64, "Images a step.", minimum=1)
     on_bad_record: str = setting(
@@ -223,7 +226,7 @@ def label_rows(
 
     if config.labels_csv is None:
         return None
-    table = tables.from_file(config.labels_csv, config.labels_encoding)
+    table = tables.from_file(config.labels_csv, config.labels_encoding, config.column_names)
     return suspects.rows(table, names, classes)
 
 

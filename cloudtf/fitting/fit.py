@@ -275,6 +275,7 @@ class _Job:
                 data_dir=self._records,
                 labels_csv=self._convert.labels_csv,
                 labels_encoding=self._convert.labels_encoding,
+                column_names=self._convert.column_names,
             )
         )
         exported = files.join(self._config.output_dir, _EXPORTED)

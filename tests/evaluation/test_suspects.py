@@ -14,6 +14,7 @@ from sklearn.preprocessing import StandardScaler
 import cloudtf
 from cloudtf.data import tables
 from cloudtf.evaluation import suspects
+from cloudtf.evaluation.evaluate import label_rows
 
 CLASSES = ("Fish", "Flower", "Gravel")
 
@@ -85,6 +86,18 @@ def test_the_row_to_correct_is_named_in_tables_of_each_kind(tmp_path, content, e
     row_of = suspects.rows(table, ["a.jpg", "b_1.jpg", "c.jpg"], CLASSES)
     assert tuple(row_of("a.jpg", name) for name in CLASSES) == expected
     assert row_of("c.jpg", "Fish") is None
+
+
+def test_the_rows_of_a_table_without_a_header_are_named_too(tmp_path):
+    (tmp_path / "labels.csv").write_text("a.jpg,Fish\nb.jpg,Flower\n")
+    config = cloudtf.EvaluateConfig(
+        run_dir="run",
+        data_dir="records",
+        labels_csv=str(tmp_path / "labels.csv"),
+        column_names=("image", "label"),
+    )
+    row_of = label_rows(config, ["a.jpg", "b.jpg"], ["Fish", "Flower"])
+    assert (row_of("a.jpg", "Fish"), row_of("b.jpg", "Flower")) == (1, 2)
 
 
 def test_evaluate_writes_them_with_a_sheet_and_the_rows(
