@@ -14,6 +14,7 @@ import numpy as np
 from cloudtf import csv_files, files, machine
 from cloudtf.data import images, sources
 from cloudtf.data.labels import ENDINGS, Problem, check_name, escaped
+from cloudtf.data.recipe import one_thread_an_image
 from cloudtf.errors import UserError, param, reason
 from cloudtf.reporter import report
 from cloudtf.submission import predictions
@@ -167,9 +168,9 @@ def batches(
     # A single row is multiplied by other code, of other last digits, than it is among others.
     batch_size = min(batch_size, max(2, -(-count // -(-count // batch_size))))
     names: list[str] = []
-    batch = np.zeros((batch_size, *shape, 3), np.uint8)
+    batch = np.empty((batch_size, *shape, 3), np.uint8)
     any_read = False
-    with ThreadPoolExecutor(machine.usable_cores()) as pool:
+    with one_thread_an_image(), ThreadPoolExecutor(machine.usable_cores()) as pool:
         # A bounded window of images under way, whatever the size of the folder.
         loaded = machine.map_ahead(pool, load, found.paths, 2 * batch_size)
         for (name, path), image in zip(found.paths.items(), loaded):
@@ -181,8 +182,9 @@ def batches(
             names.append(name)
             if len(names) == batch_size:
                 yield names, batch
-                any_read, names, batch = True, [], np.zeros_like(batch)
+                any_read, names, batch = True, [], np.empty_like(batch)
     if names:
+        batch[len(names) :] = 0
         yield names, batch
     elif not any_read:
         all_bad = listed((f"{p.file!r}: {p.reason}" for p in problems), _SHOWN)
