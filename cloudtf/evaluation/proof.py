@@ -76,10 +76,11 @@ def prove(prepared: export.Prepared, parts: Sequence[Images]) -> dict[str, Any]:
     tolerance = TOLERANCES[config.precision] if tolerance is None else tolerance
     given = [entry for part in parts for entry in _given(config, info, part)]
     answers = _answers(config, given)
+    scorer = scoring.Scorer(prepared.trained.model)
     compared: list[dict[str, Any]] = []
     next_row = {"images": 0, "others": 0}
     for entry in given:
-        expected = _scores(prepared, entry.pixels)
+        expected = _scores(scorer, entry.pixels)
         rows = slice(next_row[entry.way], next_row[entry.way] + len(expected))
         next_row[entry.way] = rows.stop
         found = {
@@ -139,11 +140,10 @@ def differences(part: dict[str, Any]) -> str:
     )
 
 
-def _scores(prepared: export.Prepared, pixels: np.ndarray) -> np.ndarray:
+def _scores(scorer: scoring.Scorer, pixels: np.ndarray) -> np.ndarray:
     """What the network itself gives, before any calibration: float32 [N, C]."""
     import tensorflow as tf
 
-    scorer = scoring.Scorer(prepared.trained.model)
     before = tf.config.experimental.tensor_float_32_execution_enabled()
     tf.config.experimental.enable_tensor_float_32_execution(False)
     try:

@@ -15,8 +15,10 @@ compressed text is refused.
 
 from __future__ import annotations
 
+import functools
 from typing import Callable
 
+import cv2
 import numpy as np
 import tensorflow as tf
 
@@ -202,8 +204,7 @@ def _resized(image: tf.Tensor, extent: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
 
 
 def _at_positions(image: tf.Tensor, shrinking: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    """`cv2.warpAffine` with INTER_LINEAR to twice the size, as `images.resize` calls it, in its
-    whole numbers: positions of 5 bits.
+    """`cv2.warpAffine` with INTER_LINEAR to twice the size, as `images.resize` calls it.
 
     Args:
       image: uint8 [h, w, 3].
@@ -218,25 +219,36 @@ def _at_positions(image: tf.Tensor, shrinking: tf.Tensor, size: tf.Tensor) -> tf
     def sides(axis: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """The pixels on both sides of each position along an axis, and the share of the second."""
         step, number = steps[axis], tf.range(tf.cast(2 * size[axis], tf.float64))
-        if axis == 1:
-            at = tf.round(step * number * 1024.0) + tf.round((step / 2.0 - 0.5) * 1024.0)
-        else:
-            at = tf.round((step * number + (step / 2.0 - 0.5)) * 1024.0)
-        at = tf.cast(at, tf.int32) + 16
-        index, last = at // 1024, tf.shape(image)[axis] - 1
+        at = step * number + (step / 2.0 - 0.5)
+        if _rounds_positions():
+            if axis == 1:
+                at = tf.round(step * number * 1024.0) + tf.round((step / 2.0 - 0.5) * 1024.0)
+            else:
+                at = tf.round(at * 1024.0)
+            at = tf.floor((at + 16.0) / 32.0) / 32.0
+        first, last = tf.floor(at), tf.shape(image)[axis] - 1
+        index = tf.cast(first, tf.int32)
         return (
             tf.clip_by_value(index, 0, last),
             tf.clip_by_value(index + 1, 0, last),
-            at // 32 % 32,
+            tf.cast(at - first, tf.float32),
         )
 
-    pixels = tf.cast(image, tf.int32)
+    pixels = tf.cast(image, tf.float32)
     left, right, share = sides(1)
     pixels = (
-        tf.gather(pixels, left, axis=1) * (32 - share)[:, None]
+        tf.gather(pixels, left, axis=1) * (1.0 - share)[:, None]
         + tf.gather(pixels, right, axis=1) * share[:, None]
     )
     above, below, share = sides(0)
-    total = tf.gather(pixels, above) * (32 - share)[:, None, None]
+    total = tf.gather(pixels, above) * (1.0 - share)[:, None, None]
     total += tf.gather(pixels, below) * share[:, None, None]
-    return (total + 512) // 1024
+    return tf.cast(tf.floor(total + 0.5), tf.int32)
+
+
+@functools.cache
+def _rounds_positions() -> bool:
+    """Whether `cv2.warpAffine` knows positions to 1/32 of a pixel only, as up to OpenCV 4."""
+    ramp, right = np.array([[0, 255]], np.uint8), np.array([[1, 0, 1 / 64], [0, 1, 0]])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return int(cv2.warpAffine(ramp, right, (2, 1), flags=flags)[0, 0]) != 4
