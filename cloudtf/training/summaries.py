@@ -15,7 +15,7 @@ from cloudtf.evaluation.history import Row
 from cloudtf.evaluation.scoring import Scores
 
 # The runs that TensorBoard shows, by their folders. Of the one above them are the settings alone:
-# the HParams page takes what lies below for what came of them.
+# the HParams page takes what lies below for what came of them (not of a logdir's own folder).
 TRAIN, VALIDATION, SETTINGS = "train", "validation", ""
 
 # The columns of a history by what they begin with: the run that they belong to, and their tag.
