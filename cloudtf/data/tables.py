@@ -18,6 +18,8 @@ from cloudtf.errors import UsageError, param
 
 # Rows that show which columns have objects in their cells.
 _FIRST_ROWS = 1000
+# A table of more columns has one for each class.
+_MOST_COLUMNS = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +66,7 @@ def from_file(path: str, encoding: Optional[str] = None, column_names: Sequence[
             yield from found
 
     with open_rows(path, encoding, column_names) as (header, found):
-        objects = _columns_of_objects(found)
+        objects = _columns_of_objects(found) if len(header) <= _MOST_COLUMNS else set()
     table = Table(path, header, rows)
     return _without_objects(table, objects) if objects else table
 
