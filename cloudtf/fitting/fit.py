@@ -137,6 +137,7 @@ class _Job:
             images_dir=images_dir,
             labels_csv=labels if isinstance(labels, str) else None,
             output_dir=self._records,
+            # Of a side that is not given: the other one, where that is given, makes a square.
             image_height=config.image_width or self._plan.size,
             image_width=config.image_height or self._plan.size,
         )
