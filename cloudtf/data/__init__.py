@@ -17,6 +17,7 @@ Labels and splits: which image has which classes, and goes to which split.
   folders         classes by folders
   image_names     which file a name in a table means; where a name ends and a class begins
   sources         pairs the names in a table with the image files of a folder
+  passed_over     what of a folder is no photograph, or is not looked into
   splits          train and val, folds, groups: stratified on the label combination
   selection       the images that a conversion takes, and the split of each
 

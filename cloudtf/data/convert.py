@@ -168,7 +168,7 @@ def _check_inputs(config: ConvertConfig, has_table: bool) -> None:
     by_folders = config.label_format == FOLDERS
     if path is None and not by_folders and not has_table:
         for name in ("folds", "split_column", "group_column", "classes", "keep_columns"):
-            if getattr(config, name):
+            if getattr(config, name) and selection.is_unlabelled(config):
                 raise UsageError(
                     f"{param(name)} needs {param('labels_csv')}, or {param(label_format=FOLDERS)}."
                 )

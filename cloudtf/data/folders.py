@@ -62,13 +62,14 @@ def table(images_dir: str, names: ImageNames) -> Table:
             raise UserError(_in_no_folder(images_dir, path, paths))
     depth = max(len(inner) for inner in below) - 1
     tops = {inner[above] for inner in below}
-    if {words.plain(top) for top in tops} <= _PARTS:
+    direct = {inner[above] for inner in below if len(inner) == above + 2}
+    parts = {words.plain(top) for top in tops} <= _PARTS
+    if parts or (tops == direct and all(map(_is_part, tops))):
         raise UserError(
             f"{images_dir} has its photographs in folders called {', '.join(sorted(tops))}, which "
             f"are the parts of a set and no classes: give that of the photographs as "
             f"{param('images_dir')}, and what says their classes as {param('labels_csv')}."
         )
-    direct = {inner[above] for inner in below if len(inner) == above + 2}
     header = ["image", *["split"] * splits, *["label"] * (tops == direct)]
     header += [f"folder{level}" for level in range(1, depth + 1)]
     same = _copies(images_dir, {"/".join(p): "/".join(i[:-1]) for p, i in zip(paths, below)})
@@ -108,6 +109,12 @@ def check_beside(images_dir: str, beside: Sequence[str], follow_links: bool) -> 
             f"and {len(beside):,} beside them, such as {beside[0]!r}: move these away, or into the "
             "folders of their classes."
         )
+
+
+def _is_part(folder: str) -> bool:
+    """Whether each word of a folder's name is that of a part of a set: train_images, images_001."""
+    said = [word for word in words.parts(folder) if not word.isdigit()]
+    return bool(said) and (_PARTS | SPLITS).issuperset(said)
 
 
 def _above_all(paths: list[list[str]]) -> int:

@@ -17,6 +17,7 @@ from cloudtf.data.tables import Table
 
 # The files, and the column of the photographs in each.
 _TABLES = {
+    "metadata.parquet": "file_name",  # Which is refused by what it is.
     "metadata.csv": "file_name",
     "metadata.jsonl": "file_name",
     "_classes.csv": "filename",
@@ -57,14 +58,21 @@ def table(images_dir: str, encoding: Optional[str] = None) -> Optional[Table]:
         folder: tables.from_file(files.join(images_dir, *folder.split("/"), name), encoding)
         for folder, name in found.items()
     }
-    read = {folder: one for folder, one in read.items() if _TABLES[found[folder]] in one.header}
+    read = {folder: one for folder, one in read.items() if _image(found[folder], one)}
     if not read:
         return None
     if list(read) == [""]:
         return read[""]
     return _joined(
-        images_dir, {folder: (one, _TABLES[found[folder]]) for folder, one in read.items()}
+        images_dir, {folder: (one, _image(found[folder], one)) for folder, one in read.items()}
     )
+
+
+def _image(name: str, one: Table) -> str:
+    """The column of the photographs, also image_file_name and the like; empty if there is none."""
+    wanted = _TABLES[name]
+    ends = [c for c in one.header if wanted == "file_name" and c.endswith("_file_name")]
+    return wanted if wanted in one.header else ends[0] if len(ends) == 1 else ""
 
 
 def _joined(images_dir: str, read: dict[str, tuple[Table, str]]) -> Table:

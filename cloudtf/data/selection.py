@@ -10,7 +10,7 @@ from typing import Optional, Sequence
 import numpy as np
 
 from cloudtf import files
-from cloudtf.data import folders, label_csv, sources, splits, tables, words
+from cloudtf.data import folders, label_csv, passed_over, sources, splits, tables, words
 from cloudtf.data.convert_config import ConvertConfig
 from cloudtf.data.image_names import ImageNames
 from cloudtf.data.labels import FOLDERS, LabelTable, Problem, classes_with
@@ -39,7 +39,12 @@ def examples(config: ConvertConfig, labels: Optional[Table] = None) -> LabelTabl
         by_folders = labels is None and config.labels_csv is None
         read = label_csv.read_labels(source, _options(config, by_folders), names)
         report("\n".join(read.account))
-        table = _photographs(config, config.images_dir, source, read, names)
+        table = _photographs(config, config.images_dir, source, read, names, by_folders)
+        if by_folders:
+            found = sources.listing(config.images_dir, follow_links=config.follow_links)
+            others = passed_over.phrase(found)
+            if others:
+                report(f"Passed over in {config.images_dir}: {others}.")
         _check_differences(config, table, by_folders)
     if config.split_column is not None:
         table = _check_split_names(table, config.split_column, said)
@@ -97,7 +102,12 @@ def _options(config: ConvertConfig, by_folders: bool) -> Options:
 
 
 def _photographs(
-    config: ConvertConfig, images_dir: str, source: Table, read: LabelTable, names: ImageNames
+    config: ConvertConfig,
+    images_dir: str,
+    source: Table,
+    read: LabelTable,
+    names: ImageNames,
+    by_folders: bool,
 ) -> LabelTable:
     """The table with the photographs that are there; says what became of the others."""
     table, unnamed, moved = sources.labelled(images_dir, read, names, config.follow_links)
@@ -105,6 +115,11 @@ def _photographs(
         name, file = next(iter(moved.items()))
         report(f"Found {len(moved)} images under another name, such as {file!r} for {name!r}.")
     if not unnamed:
+        return table
+    if by_folders:  # What has no row is the same photograph as one that has.
+        few = "1 copy of a photograph adds its folder's class"
+        many = f"{len(unnamed):,} copies of photographs add their folders' classes"
+        report(f"{few if len(unnamed) == 1 else many}, such as {unnamed[0]!r}.")
         return table
     shown = ", ".join(map(repr, unnamed[:SHOWN]))
     more = f" and {len(unnamed) - SHOWN} more" if len(unnamed) > SHOWN else ""

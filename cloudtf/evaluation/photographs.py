@@ -3,7 +3,6 @@ the list of those that were left out."""
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +11,7 @@ from typing import Iterator, NamedTuple, Optional, Union
 import numpy as np
 
 from cloudtf import csv_files, files, machine
-from cloudtf.data import images, sources
+from cloudtf.data import images, passed_over, sources
 from cloudtf.data.labels import ENDINGS, Problem, check_name, escaped
 from cloudtf.data.recipe import one_thread_an_image
 from cloudtf.errors import UserError, param, reason
@@ -57,12 +56,12 @@ def find(images_dir: str, recursive: bool, follow_links: bool) -> Photographs:
         return _one(images_dir)
     found = sources.listing(images_dir, recursive, follow_links)
     names = sorted(filter(sources.is_image_name, found.names))
-    passed_over = _passed_over(found, recursive)
+    others = passed_over.phrase(found, recursive)
     if not names:
-        but = f", but {passed_over}" if passed_over else ""
+        but = f", but {others}" if others else ""
         raise UserError(f"There is no photograph ({ENDINGS}) in {images_dir}{but}.")
-    if passed_over:
-        report(f"Passed over in {images_dir}: {passed_over}.")
+    if others:
+        report(f"Passed over in {images_dir}: {others}.")
     table = sources.without_labels(images_dir, names, follow_links)
 
     def path(name: str) -> str:
@@ -84,36 +83,6 @@ def _one(path: str) -> Photographs:
     if found:
         return Photographs(path, {}, ((escaped(path), found[0]._replace(file=escaped(name))),))
     return Photographs(path, {name: path}, ())
-
-
-def _passed_over(found: sources.Listing, recursive: bool) -> str:
-    """A phrase that counts the files that are no photographs and the folders not looked into."""
-    folders = {*found.closed, *found.entered}
-    kinds: collections.Counter[str] = collections.Counter()
-    for name in found.names:
-        last = name.rpartition("/")[2]
-        if name not in folders and not sources.is_image_name(name) and not sources.is_hidden(last):
-            kind = os.path.splitext(last)[1].lower() or "without extension"
-            kinds[kind if kind.isprintable() else ascii(kind)] += 1
-    phrases = []
-    if kinds:
-        each = listed((f"{count:,} {kind}" for kind, count in kinds.most_common()), _SHOWN)
-        phrases.append(f"{_count(sum(kinds.values()), 'file')} of other kinds ({each})")
-    links = found.links if recursive else []
-    others = [name for name in found.closed if name not in links]
-    for folders_of, why in (
-        (others, "too deep" if recursive else f"{param(recursive=True)} takes what is in"),
-        (links, f"{param(follow_links=True)} takes what is in"),
-    ):
-        if folders_of:
-            names = listed(map(repr, folders_of), _SHOWN)
-            them = "" if why == "too deep" else " it" if len(folders_of) == 1 else " them"
-            phrases.append(f"{_count(len(folders_of), 'folder')} ({names}; {why}{them})")
-    return " and ".join(phrases)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def batches(

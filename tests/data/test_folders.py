@@ -1,6 +1,7 @@
 """Photographs in folders that say their classes."""
 
 import collections
+import dataclasses
 
 import cv2
 import numpy as np
@@ -100,6 +101,8 @@ def test_the_upper_folders_may_be_the_splits(tmp_path):
         (["JPEGImages/1.jpg", "SegmentationClass/1.png"], "called JPEGImages, SegmentationClass"),
         (["train/images/1.jpg", "valid/images/2.jpg"], "called images, which are the parts"),
         (["images/train/1.jpg", "images/val/2.jpg"], "called images, which are the parts of a set"),
+        (["train_images/1.jpg", "test_images/2.jpg"], "called test_images, train_images, which"),
+        (["images_001/1.png", "images_002/2.png"], "called images_001, images_002, which are"),
         (["train/cat/1.jpg", "test/2.jpg"], "leave its folder out with images_dir='.*train'"),
     ],
 )
@@ -143,7 +146,23 @@ def test_folders_are_converted_without_a_flag_and_say_so(tmp_path, capsys):
     for split in manifest.splits.values():
         counts.update(split.combination_counts)
     assert counts == {"cat": 4, "dog": 5, "cat|dog": 1}
-    assert "The folder " in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "The folder " in said and "1 copy of a photograph adds its folder's class" in said
+    again = dataclasses.replace(config, unlisted="absent", output_dir=str(tmp_path / "again"))
+    assert sum(split.num_examples for split in convert(again).splits.values()) == 10
+
+
+def test_what_of_the_folders_is_passed_over_is_said(tmp_path, capsys):
+    names = [f"{kind}/{i}.jpg" for kind in ("cat", "dog") for i in range(5)]
+    images = write(tmp_path / "images", [*names, "dog/note.txt"])
+    write(tmp_path / "elsewhere", ["1.jpg"])
+    (tmp_path / "images" / "fox").symlink_to(tmp_path / "elsewhere")
+    config = {"images_dir": images, "output_dir": str(tmp_path / "out"), "image_height": 32}
+    convert(ConvertConfig(**config, image_width=32))
+    said = capsys.readouterr().out
+    assert "1 file of other kinds (1 .txt) and 1 folder ('fox'; follow_links=True takes" in said
+    found = convert(ConvertConfig(**config, image_width=32, follow_links=True, overwrite=True))
+    assert found.classes == ("cat", "dog", "fox")
 
 
 def test_the_level_of_the_classes_is_a_setting_of_the_converter(tmp_path):
@@ -154,6 +173,17 @@ def test_the_level_of_the_classes_is_a_setting_of_the_converter(tmp_path):
         convert(ConvertConfig(**config))
     manifest = convert(ConvertConfig(**config, label_columns=("folder2",)))
     assert manifest.classes == ("cat", "dog")
+
+
+def test_the_splits_of_folders_are_kept_without_naming_the_kind(tmp_path):
+    names = [f"{part}/{kind}/{part}.jpg" for part in ("train", "val") for kind in ("cat", "dog")]
+    images = write(tmp_path / "images", names)
+    config = {"images_dir": images, "output_dir": str(tmp_path / "out"), "image_height": 32}
+    manifest = convert(ConvertConfig(**config, image_width=32, split_column="split"))
+    assert {name: split.num_examples for name, split in manifest.splits.items()} == {
+        "train": 2,
+        "val": 2,
+    }
 
 
 def test_photographs_that_are_not_in_folders_stay_unlabelled(tmp_path):

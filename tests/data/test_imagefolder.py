@@ -34,6 +34,14 @@ def labels(folder):
     }
 
 
+def test_the_column_may_say_that_the_file_is_an_image(tmp_path):
+    photographs(tmp_path / "images", ["train/a.jpg", "train/b.jpg"])
+    text = "image_file_name,label\na.jpg,cat\nb.jpg,dog\n"
+    (tmp_path / "images" / "train" / "metadata.csv").write_text(text)
+    run(tmp_path, val_fraction=0.0)
+    assert labels(tmp_path) == {"train": {"train/a.jpg": ["cat"], "train/b.jpg": ["dog"]}}
+
+
 def test_a_table_among_the_photographs_is_taken(tmp_path, capsys):
     photographs(tmp_path / "images", ["a.jpg", "deep/b.jpg"])
     (tmp_path / "images" / "metadata.csv").write_text(
@@ -87,6 +95,13 @@ def test_what_is_no_such_table_is_left_alone(tmp_path):
     photographs(tmp_path / "images", ["a.jpg", "b.jpg"])
     (tmp_path / "images" / "metadata.csv").write_text("id,price\n1,7\n")
     assert list(run(tmp_path).splits) == ["test"]
+
+
+def test_metadata_in_parquet_are_refused_by_what_they_are(tmp_path):
+    photographs(tmp_path / "images", ["a.jpg", "b.jpg"])
+    (tmp_path / "images" / "metadata.parquet").write_bytes(b"PAR1...")
+    with pytest.raises(UserError, match="metadata.parquet is a Parquet file, not a CSV; open it"):
+        run(tmp_path)
 
 
 def test_a_table_that_says_no_class_is_refused_and_not_passed_over(tmp_path):
