@@ -161,6 +161,23 @@ def test_a_data_frame_has_the_labels(photographs_dir, tmp_path):
     assert sorted(found.metrics["pr_auc"]) == ["Fish", "Sugar", "mean"]
 
 
+def test_it_says_what_becomes_of_the_pictures_and_which_class_a_split_lacks(
+    photographs_dir, tmp_path, monkeypatch, capsys
+):
+    def trained(job, manifest):
+        raise UserError("here training begins")
+
+    monkeypatch.setattr(fitting._Job, "_trained", trained)
+    labels = pd.read_csv(f"{photographs_dir}/labels.csv")
+    labels["Rare"] = [1] + [0] * (len(labels) - 1)
+    wide = {**SMALL, "image_width": 128, "output_dir": str(tmp_path / "out")}
+    with pytest.raises(UserError, match="here training begins"):
+        cloudtf.fit(f"{photographs_dir}/images", labels, **wide)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Photographs of 96 x 96 pixels become 128 x 64, which squeezes them to 0.50" in said
+    assert "shows Rare (1 in all): nothing can be said of it there" in said
+
+
 def test_the_one_table_beside_the_photographs_has_the_labels(photographs_dir, tmp_path):
     assert plans.find_labels(f"{photographs_dir}/images") == f"{photographs_dir}/labels.csv"
     (tmp_path / "photographs").mkdir()
@@ -182,6 +199,20 @@ def test_every_flag_of_convert_and_train_is_taken_and_one_seed_is_for_both():
     assert (converting.seed, converting.val_fraction) == (7, 0.3)
     plain = part(cloudtf.ConvertConfig, FitConfig(output_dir="out"), images_dir="p", output_dir="r")
     assert plain.seed == cloudtf.ConvertConfig(images_dir="p", output_dir="r").seed == 2019
+
+
+def test_on_an_accelerator_it_takes_b2_and_else_the_weights_that_are_installed(monkeypatch):
+    def fetch(name, weights, cache_dir=None):
+        if name not in installed:
+            raise UserError(f"The {weights} weights of {name} cannot be downloaded.")
+
+    monkeypatch.setattr("cloudtf.model.weights.fetch", fetch)
+    installed, config = ["efficientnetb2", "efficientnetlite0"], FitConfig(output_dir="out")
+    plan, _ = plans.choose(config, has_accelerator=True)
+    assert (plan.model, plan.weights, plan.size) == ("efficientnetb2", "imagenet", 224)
+    installed.remove("efficientnetb2")
+    plan, note = plans.choose(config, has_accelerator=True)
+    assert (plan.model, plan.size, note) == ("efficientnetlite0", 128, None)
 
 
 def test_without_pretrained_weights_it_says_so_and_begins_with_random_ones(monkeypatch):

@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Optional, Union
 
 from cloudtf import files, machine
-from cloudtf.data import imagefolder, label_frame, records, selection
+from cloudtf.data import first_look, imagefolder, label_frame, records, selection, summary
 from cloudtf.data.convert import convert
 from cloudtf.data.convert_config import ConvertConfig
 from cloudtf.data.labels import LabelTable
@@ -176,9 +176,17 @@ class _Job:
                 f"weights; {duration(60 * self._config.minutes)} in all."
             )
         )
+        config = self._convert
+        assert config.images_dir is not None
+        if not whole:
+            look = config.images_dir, table.names, height, width, config.aspect
+            for note in first_look.notes(*look):
+                report(_wrapped(note))
         # It would say all of it again.
         with reporting_to(None):
-            manifest = convert(self._convert, self._frame)
+            manifest = convert(config, self._frame)
+        for note in summary.classes_missing(manifest):
+            report(_wrapped(note))
         unusable = [entry for entry in manifest.skipped if "shard" in entry]
         if unusable:
             report(
