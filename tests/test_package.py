@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import configparser
 import importlib
 import importlib.metadata
+import inspect
 import os
 import pathlib
 import re
@@ -180,6 +182,21 @@ def test_commands_in_the_documents_are_understood(path):
             rules = fields[off].metadata
             if value and rules["choices"] and "|" not in value:
                 assert set(value.split(",")) <= set(rules["choices"]), word
+
+
+def test_python_in_the_documents_calls_what_there_is():
+    count = 0
+    for path in DOCUMENTS:
+        text = path.read_text(encoding="utf-8")
+        for block in re.findall(r"^```python\n(.*?)^```", text, re.M | re.S):
+            for node in ast.walk(ast.parse(block)):
+                name = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+                if name.startswith("cloudtf."):
+                    called = getattr(cloudtf, name.partition(".")[2])
+                    given = {word.arg: word.value for word in node.keywords}
+                    inspect.signature(called).bind(*node.args, **given)
+                    count += 1
+    assert count > 20
 
 
 def test_files_that_the_documents_name_are_there():
