@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Sequence
 
-from cloudtf.evaluation import pr_auc
+from cloudtf.evaluation import pr_auc, slices
 from cloudtf.evaluation.ensemble import EnsembleConfig, ensemble
 
 CONFIG = EnsembleConfig
@@ -29,3 +29,5 @@ def run(config: EnsembleConfig, words: Sequence[str]) -> None:
         return
     print(f"Out of fold, {made.metrics['examples']} photographs:")
     print(pr_auc.table(made.metrics))
+    if "slices" in made.metrics:
+        print(slices.table(made.metrics["slices"]))

@@ -7,7 +7,7 @@ model a fold, and scores each photograph by the model that has not seen it.
 from __future__ import annotations
 
 from cloudtf import files
-from cloudtf.evaluation import pr_auc
+from cloudtf.evaluation import pr_auc, slices
 from cloudtf.training.config import TrainConfig
 
 CONFIG = TrainConfig
@@ -34,3 +34,5 @@ def run(config: TrainConfig) -> None:
         best = files.join(result.run_dir, "best.keras")
         print(f"Best model: epoch {result.best['epoch']}, {best}")
     print(pr_auc.table(result.best))
+    if "slices" in result.best:
+        print(slices.table(result.best["slices"]))

@@ -10,13 +10,18 @@ borders than these.
 
 from __future__ import annotations
 
-from typing import Callable, Optional, Sequence
+from typing import Callable, Mapping, Optional, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from cloudtf.errors import UserError, reason
+from cloudtf.model import ensemble
 from cloudtf.model.keras2 import channels_last
+
+# (images uint8 [N, H, W, 3], numbers of classes) -> maps float32 [N, classes, h, w]; None where a
+# network has none.
+ModelMaps = Callable[[np.ndarray, Sequence[int]], Optional[np.ndarray]]
 
 # Share of a map's colours in a picture, the rest is the photograph.
 _OPACITY = 0.55
@@ -77,25 +82,70 @@ def activation_maps(
     return tf.stack(maps, axis=1).numpy()
 
 
-def of_model(
-    model: tf.keras.Model, batch_size: int
-) -> Callable[[np.ndarray, Sequence[int]], Optional[np.ndarray]]:
+def of_model(model: tf.keras.Model, batch_size: int) -> ModelMaps:
     """A function from images and numbers of classes to their maps, as `activation_maps` gives them.
 
     Args:
-      model: the network; of one that has no maps, such as the mean of several, the function gives
-        None.
+      model: the network; of one that has no maps the function gives None, and of an ensemble the
+        mean of its members' maps.
       batch_size: how many images it takes at once.
     """
+    members = ensemble.members(model)
 
     def maps(images: np.ndarray, classes: Sequence[int]) -> Optional[np.ndarray]:
         batches = [images[i : i + batch_size] for i in range(0, len(images), batch_size)]
         try:
-            return np.concatenate([activation_maps(model, batch, classes) for batch in batches])
+            return np.concatenate(
+                [
+                    _mean([activation_maps(member, batch, classes) for member in members])
+                    for batch in batches
+                ]
+            )
         except UserError:
             return None
 
     return maps
+
+
+def by_image(
+    models: Mapping[str, Sequence[ModelMaps]],
+) -> Callable[[Sequence[str], np.ndarray, Sequence[int]], Optional[np.ndarray]]:
+    """A function from names of images, images and numbers of classes to the images' maps.
+
+    Args:
+      models: for the name of each image the maps (see `of_model`) of the models that judge it, of
+        which the mean is taken: out of fold those that have not seen it. If one has no maps, the
+        function gives None.
+    """
+
+    def maps(
+        names: Sequence[str], images: np.ndarray, classes: Sequence[int]
+    ) -> Optional[np.ndarray]:
+        rows_of: dict[tuple[ModelMaps, ...], list[int]] = {}
+        for row, name in enumerate(names):
+            rows_of.setdefault(tuple(models[name]), []).append(row)
+        found: dict[int, np.ndarray] = {}
+        for of_models, rows in rows_of.items():
+            each = [of_model(images[rows], classes) for of_model in of_models]
+            known = [one for one in each if one is not None]
+            if len(known) < len(each):
+                return None
+            found.update(zip(rows, _mean(known)))
+        return np.stack([found[row] for row in range(len(names))])
+
+    return maps
+
+
+def _mean(maps: Sequence[np.ndarray]) -> np.ndarray:
+    """The mean of several networks' maps [N, classes, h, w], in the cells of the first one's."""
+    cells = maps[0].shape[2:]
+    alike = [
+        one
+        if one.shape[2:] == cells
+        else np.moveaxis(tf.image.resize(np.moveaxis(one, 1, -1), cells, "bilinear").numpy(), -1, 1)
+        for one in maps
+    ]
+    return np.mean(alike, axis=0)
 
 
 def overlaid(image: np.ndarray, activation: np.ndarray) -> np.ndarray:

@@ -20,6 +20,9 @@ from cloudtf.text import listed
 if TYPE_CHECKING:
     import tensorflow as tf
 
+    from cloudtf.evaluation import examples
+    from cloudtf.pipeline.dataset import ImageDataset
+
 AVERAGES = ("mean", "rank")
 
 
@@ -54,6 +57,39 @@ class EnsembleConfig(Settings):
         minimum=0,
         maximum=1,
     )
+    confidence: float = setting(
+        EvaluateConfig.confidence,
+        "Of models of all folds: how surely the guaranteed thresholds keep their target.",
+        minimum=0.5,
+        maximum=0.9999,
+    )
+    beta: Optional[float] = setting(
+        None,
+        "Of models of all folds: also choose the threshold of the best F-beta.",
+        minimum=0.01,
+        maximum=100,
+    )
+    costs: Optional[str] = setting(
+        None,
+        "Of models of all folds: also choose the threshold of the lowest total cost, as "
+        "MISS:FALSE_ALARM.",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.targets("records", "best.keras")  # Refuses what no evaluation would take.
+
+    def targets(self, data_dir: str, model: str) -> EvaluateConfig:
+        """The thresholds to choose for a model that was judged on some records, by their paths."""
+        return EvaluateConfig(
+            data_dir=data_dir,
+            model=model,
+            recall_target=self.recall_target,
+            precision_target=self.precision_target,
+            confidence=self.confidence,
+            beta=self.beta,
+            costs=self.costs,
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,15 +223,27 @@ def ensemble(config: EnsembleConfig) -> EnsembleResult:
     return EnsembleResult(path, paths, _judge(config, path, weights, members, held_out))
 
 
-def _photographs(data_dir: str) -> photograph_table.Photographs:
-    """What is known of the photographs; nothing where the records are elsewhere."""
+def _records(data_dir: str) -> Optional[ImageDataset]:
+    """The records that the models were judged on; None where they are elsewhere."""
+    from cloudtf.pipeline.dataset import open_dataset
+
     if not files.exists(files.join(data_dir, records.MANIFEST_NAME)):
         report(
             f"Note: {data_dir} is not here, so intervals take photographs that belong together, "
             "such as copies, for others."
         )
-        return photograph_table.Photographs()
-    return photograph_table.read(data_dir, records.read_manifest(data_dir))
+        return None
+    return open_dataset(data_dir, "none")
+
+
+def _images(data: Optional[ImageDataset], names: Sequence[str]) -> Optional[examples.Images]:
+    """The images of those names; None where the records are not at hand, or others by now."""
+    from cloudtf.data import stored
+
+    folds = [] if data is None else out_of_fold.folds_of(data.splits)
+    if data is None or not folds or not set(names) <= set(data.names(folds)):
+        return None
+    return stored.by_name(data.data_dir, data.manifest.joined(folds).shards, data.names(folds))
 
 
 def _check_output(config: EnsembleConfig) -> None:
@@ -338,7 +386,7 @@ def _judge(
     Raises:
       UserError: a file cannot be written.
     """
-    from cloudtf.evaluation import results
+    from cloudtf.evaluation import activation_maps, results
 
     by_run: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = {}
     for member, of in zip(members, held_out):
@@ -346,7 +394,8 @@ def _judge(
         by_run.setdefault(member.run, {}).update((name, (s, t)) for name, s, t in rows)
     fold_of = {name: member.fold for member, of in zip(members, held_out) for name in of.names}
     first = next(iter(by_run.values()))
-    names, data, classes = list(first), held_out[0].data, members[0].info["classes"]
+    names, data_dir, classes = list(first), held_out[0].data, members[0].info["classes"]
+    data = _records(data_dir)
     source = {
         "model": path,
         "weights_sha256": weights_sha256,
@@ -357,17 +406,16 @@ def _judge(
             }
             for member, of in zip(members, held_out)
         },
-        "data": data,
+        "data": data_dir,
         "tta": any(of.tta for of in held_out),
     }
-    targets = EvaluateConfig(
-        data_dir=data,
-        model=path,
-        recall_target=config.recall_target,
-        precision_target=config.precision_target,
-    )
+    maps: dict[str, list[activation_maps.ModelMaps]] = {}
+    for member, of in zip(members, held_out):
+        of_member = activation_maps.of_model(member.model, EvaluateConfig.batch_size)
+        for name in of.names:
+            maps.setdefault(name, []).append(of_member)
     found = findings(
-        targets,
+        config.targets(data_dir, path),
         out_of_fold.SPLIT,
         False,
         classes,
@@ -376,11 +424,14 @@ def _judge(
         np.mean([[of[name][0] for name in names] for of in by_run.values()], axis=0),
         source,
         fit_folds=np.unique([fold_of[name] for name in names], return_inverse=True)[1].reshape(-1),
-        known=_photographs(data),
+        images=_images(data, names),
+        known=photograph_table.Photographs() if data is None else data.photographs,
     )
     background = results.Background(
         title=f"cloudtf: {len(members)} models as one, scores out of fold",
-        facts={"models": ", ".join(member.path for member in members), "records": data},
+        facts={"models": ", ".join(member.path for member in members), "records": data_dir},
+        manifest=None if data is None else data.manifest,
+        maps=activation_maps.by_image(maps),
     )
     results.write(config.output_dir, found, background)
     return found.metrics

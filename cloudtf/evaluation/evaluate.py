@@ -195,13 +195,14 @@ def judge(config: EvaluateConfig) -> Evaluation:
         known=data.photographs,
         row_of=row_of,
     )
+    maps = activation_maps.of_model(judged.model, config.batch_size)
     background = results.Background(
         title=f"cloudtf: {info.get('model', 'model')} on {split}",
         facts={"model": path, "records": config.data_dir, "split": split, "tta": str(config.tta)},
         settings=run_settings(files.dirname(path)),
         history_path=files.join(files.dirname(path), "history.csv"),
         manifest=data.manifest,
-        maps=activation_maps.of_model(judged.model, config.batch_size),
+        maps=activation_maps.by_image(dict.fromkeys(names, [maps])),
     )
     return Evaluation(found.metrics, results.write(output, found, background))
 

@@ -14,9 +14,9 @@ _MOST_SAID = 6
 _LEAST = 1e-6
 
 Images = Callable[[Sequence[str]], Mapping[str, np.ndarray]]
-# (images uint8 [N, H, W, 3], numbers of classes) -> activation maps float32 [N, classes, h, w];
-# None where the model has none.
-Maps = Callable[[np.ndarray, Sequence[int]], Optional[np.ndarray]]
+# (names of N images, images uint8 [N, H, W, 3], numbers of classes) -> activation maps float32
+# [N, classes, h, w]; None where the model has none.
+Maps = Callable[[Sequence[str], np.ndarray, Sequence[int]], Optional[np.ndarray]]
 
 
 class Said(NamedTuple):
@@ -115,14 +115,17 @@ def gather(
 
     chosen = choose(labels, scores)
     rows = [row for group in chosen.values() for row in group]
-    pixels = images([names[row] for row in rows])
+    shown = [names[row] for row in rows]
+    pixels = images(shown)
     focus = {
         row: _focus(heading, labels[row], scores[row])
         for heading, group in chosen.items()
         for row in group
     }
     columns = sorted(set(focus.values()))
-    drawn = maps(np.stack([pixels[names[row]] for row in rows]), columns) if maps and rows else None
+    drawn = None
+    if maps and rows:
+        drawn = maps(shown, np.stack([pixels[name] for name in shown]), columns)
     found: dict[str, list[Example]] = {}
     for number, row in enumerate(rows):
         heading = next(heading for heading, group in chosen.items() if row in group)

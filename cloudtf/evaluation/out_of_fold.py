@@ -28,6 +28,7 @@ from cloudtf.evaluation.evaluate import (
 )
 
 if TYPE_CHECKING:
+    from cloudtf.evaluation.activation_maps import ModelMaps
     from cloudtf.pipeline.dataset import ImageDataset
 
 # In the place of a split's name: in metrics.json, and in the name of predictions_oof.csv.
@@ -64,7 +65,7 @@ def judge(config: EvaluateConfig) -> Evaluation:
       UserError: a fold has no model, or one that was validated on another split; or as `evaluate`.
     """
     from cloudtf.data import stored
-    from cloudtf.evaluation import results
+    from cloudtf.evaluation import activation_maps, results
     from cloudtf.pipeline.dataset import open_dataset
     from cloudtf.submission import predictions
 
@@ -117,6 +118,9 @@ def judge(config: EvaluateConfig) -> Evaluation:
         settings=run_settings(run_dir),
         history_path=files.join(run_dir, "history.csv"),
         manifest=data.manifest,
+        maps=activation_maps.by_image(
+            {name: [of.maps] for of in scored.values() for name in of.names}
+        ),
     )
     page = results.write(config.output_dir or run_dir, found, background)
     return Evaluation(found.metrics, page)
@@ -139,16 +143,17 @@ def _check_models(run_dir: str, data_dir: str, folds: Sequence[str]) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class _Scored:
-    """What the model of a fold says of the photographs of that fold."""
+    """What the model of a fold says of the photographs of that fold, and where it looks."""
 
     names: list[str]
     labels: np.ndarray
     scores: np.ndarray
     weights_sha256: str
+    maps: ModelMaps
 
 
 def _score(config: EvaluateConfig, data: ImageDataset, fold: str) -> _Scored:
-    from cloudtf.evaluation import scoring
+    from cloudtf.evaluation import activation_maps, scoring
     from cloudtf.model import classifier, saving
 
     path = files.join(fold_dir(config.run_dir or "", fold), "best.keras")
@@ -169,6 +174,7 @@ def _score(config: EvaluateConfig, data: ImageDataset, fold: str) -> _Scored:
         scored.labels,
         scored.scores,
         saving.weights_sha256(judged.model),
+        activation_maps.of_model(judged.model, config.batch_size),
     )
 
 

@@ -68,22 +68,26 @@ def table(metrics: Mapping[str, Any]) -> str:
 
     Args:
       metrics: the content of `metrics.json` or of `best.json`: `pr_auc` and `average_precision`,
-        each by class and with `mean`, and where they are known the latter's `intervals`.
+        each by class and with `mean`, and where they are known their `intervals`.
     """
-    pr_auc, average_precision = metrics["pr_auc"], metrics["average_precision"]
-    intervals = metrics.get("intervals", {}).get("average_precision")
-    classes = {name: area for name, area in average_precision.items() if name != "mean"}
+    intervals = metrics.get("intervals")
+    classes = {name: area for name, area in metrics["average_precision"].items() if name != "mean"}
     worst, best = extremes(classes)
     width = max(len(name) for name in [*worst, *best, "mean"])
-    lines = [f"{'':<{width}}  PR-AUC  average precision{'  95% interval' if intervals else ''}"]
+    columns = {"pr_auc": "PR-AUC", "average_precision": "average precision"}
+    sure = f"  {'95% interval':<14}" if intervals else ""
+    heading = "".join(f"  {title}{sure}" for title in columns.values())
+    lines = [f"{'':<{width}}{heading}".rstrip()]
 
     def add(names: Sequence[str]) -> None:
         for name in names:
-            line = f"{name:<{width}}  {pr_auc[name]:6.4f}  {average_precision[name]:6.4f}"
-            if intervals:
-                low, high = intervals[name]
-                line += f"{'':11}  {low:.3f} to {high:.3f}"
-            lines.append(line)
+            line = f"{name:<{width}}"
+            for measure, title in columns.items():
+                line += f"  {f'{metrics[measure][name]:6.4f}':<{len(title)}}"
+                if intervals:
+                    low, high = intervals[measure][name]
+                    line += f"  {f'{low:.3f} to {high:.3f}':<14}"
+            lines.append(line.rstrip())
 
     add(worst)
     left_out = len(classes) - len(worst) - len(best)

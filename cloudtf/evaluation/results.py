@@ -237,6 +237,7 @@ def _write(work: str, findings: Findings, background: Background) -> None:
             labels=findings.labels,
             scores=findings.scores,
             calibrated=calibrated.scores,
+            groups=findings.evidence.resamples.groups,
             examples=worth,
             suspects=findings.suspects,
             thumbnails=thumbnails,

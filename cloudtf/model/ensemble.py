@@ -22,6 +22,7 @@ from cloudtf.model import keras2
 from cloudtf.model.weights import HEAD
 
 NAME = "ensemble"
+_MEMBER = "member"
 
 # So many points of a distribution say where a score lies to within half a percent.
 _MOST_POINTS = 100
@@ -81,13 +82,20 @@ def average(
     image = tf.keras.Input(members[0].input_shape[1:], dtype="uint8", name="image")
     outputs = []
     for number, member in enumerate(members):
-        named = tf.keras.Model(member.inputs, member.outputs, name=f"member{number}")
+        named = tf.keras.Model(member.inputs, member.outputs, name=f"{_MEMBER}{number}")
         output = named(image)
         if knots is not None:
             output = _rank_layers(knots[number], f"ranks{number}")(output)
         outputs.append(output)
     mean = tf.keras.layers.Average(dtype="float32", name=HEAD)(outputs)
     return tf.keras.Model(image, mean, name=NAME)
+
+
+def members(model: tf.keras.Model) -> list[tf.keras.Model]:
+    """The networks that one made by `average` holds; of any other, it alone."""
+    if model.name != NAME:
+        return [model]
+    return [layer for layer in model.layers if layer.name.startswith(_MEMBER)]
 
 
 def _rank_layers(knots: np.ndarray, name: str) -> tf.keras.Model:

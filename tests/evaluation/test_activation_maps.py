@@ -6,7 +6,14 @@ import tensorflow as tf
 
 import cloudtf
 from cloudtf.errors import UserError
-from cloudtf.evaluation.activation_maps import activation_maps, of_model, overlaid, share_inside
+from cloudtf.evaluation.activation_maps import (
+    activation_maps,
+    by_image,
+    of_model,
+    overlaid,
+    share_inside,
+)
+from cloudtf.model import ensemble
 
 
 def images_of(count=2, height=64, width=96):
@@ -126,3 +133,23 @@ def test_maps_of_many_images_are_made_in_batches():
     model, images = cloudtf.build_model("tiny", 4, (64, 96)), images_of(5)
     whole = activation_maps(model, images, [2, 0])
     np.testing.assert_allclose(of_model(model, 2)(images, [2, 0]), whole, rtol=1e-4, atol=1e-6)
+
+
+def test_an_ensemble_looks_where_its_members_look_on_average():
+    members, images = [cloudtf.build_model("tiny", 4, (64, 96)) for _ in range(2)], images_of(2)
+    each = [activation_maps(member, images, [2, 0]) for member in members]
+    found = of_model(ensemble.average(members), 2)(images, [2, 0])
+    np.testing.assert_allclose(found, np.mean(each, axis=0), rtol=1e-4, atol=1e-6)
+    assert np.abs(each[0] - each[1]).max() > 0
+
+
+def test_each_image_has_the_mean_of_the_maps_of_its_own_models():
+    def like(value, side=2):
+        return lambda images, classes: np.full((len(images), len(classes), side, side), value)
+
+    models = {"a.jpg": [like(1.0), like(3.0, side=4)], "b.jpg": [like(5.0), like(7.0)]}
+    names, images = ["b.jpg", "a.jpg", "b.jpg"], images_of(3)
+    found = by_image(models)(names, images, [0, 1])
+    assert found.shape == (3, 2, 2, 2) and found[:, 1, 0, 1].tolist() == [6, 2, 6]
+    models["a.jpg"].append(lambda images, classes: None)
+    assert by_image(models)(names, images, [0, 1]) is None

@@ -14,7 +14,7 @@ import cloudtf
 from cloudtf import files
 from cloudtf.commands import app
 from cloudtf.errors import UserError
-from cloudtf.evaluation import pr_auc
+from cloudtf.evaluation import activation_maps, pr_auc
 from cloudtf.evaluation.ensemble import EnsembleConfig, ensemble
 from cloudtf.evaluation.evaluate import EvaluateConfig, evaluate
 from cloudtf.model import ensemble as one_network
@@ -83,7 +83,10 @@ def test_its_thresholds_and_scores_are_out_of_fold(fold_runs, fold_records, tmp_
     """A photograph counts with the mean of the models that have not seen it: one of each run."""
     folder = str(tmp_path / "both")
     made = ensemble(
-        EnsembleConfig(runs=tuple(fold_runs), output_dir=folder, recall_target=0.7)
+        EnsembleConfig(
+            runs=tuple(fold_runs), output_dir=folder, recall_target=0.7, confidence=0.8,
+            beta=2, costs="5:1",
+        )
     )  # fmt: skip
     assert len(made.members) == 4
     (names, first, labels), (_, second, _) = (out_of_fold(run) for run in fold_runs)
@@ -96,11 +99,42 @@ def test_its_thresholds_and_scores_are_out_of_fold(fold_runs, fold_records, tmp_
     chosen = files.read_json(f"{folder}/thresholds.json")
     assert chosen["from"]["split"] == "oof" and len(chosen["from"]["folds"]) == 4
     fish = chosen["classes"]["Fish"]["recall"]
-    assert fish["target"] == 0.7
+    assert fish["target"] == 0.7 and chosen["from"]["confidence"] == 0.8
+    assert chosen["classes"]["Fish"]["f_beta"]["beta"] == 2
+    assert chosen["classes"]["Fish"]["cost"]["miss"] == 5
     present = found[:, 0] >= fish["threshold"]
     assert fish["recall"] == pytest.approx(
         (present & (labels[:, 0] > 0)).sum() / labels[:, 0].sum()
     )
+
+
+def test_the_report_shows_where_the_models_look_that_have_not_seen_the_photograph(
+    fold_runs, fold_records, tmp_path, monkeypatch
+):
+    looked = []
+    maps = activation_maps.activation_maps
+
+    def noted(model, images, classes):
+        looked.append((saving.weights_sha256(model), len(images)))
+        return maps(model, images, classes)
+
+    monkeypatch.setattr(activation_maps, "activation_maps", noted)
+    folder = str(tmp_path / "both")
+    ensemble(EnsembleConfig(runs=tuple(fold_runs), output_dir=folder))
+    page = files.read_text(f"{folder}/report.html")
+    assert "activation map of" in page and "Classes and splits" in page
+    assert sum(count for _, count in looked) == 2 * 18, "two of the four models an image"
+    fold0, fold1 = (
+        {saving.weights_sha256(saving.load_model(f"{run}/fold{k}/best.keras")) for run in fold_runs}
+        for k in range(2)
+    )
+    assert {weights for weights, _ in looked} == fold0 | fold1
+    shutil.move(fold_records, f"{fold_records}.moved")
+    try:
+        ensemble(EnsembleConfig(runs=tuple(fold_runs), output_dir=folder))
+    finally:
+        shutil.move(f"{fold_records}.moved", fold_records)
+    assert "activation map of" not in files.read_text(f"{folder}/report.html")
 
 
 def test_predict_and_export_take_it_with_its_thresholds(fold_runs, fold_records, images, tmp_path):

@@ -182,8 +182,8 @@ def test_the_run_folder_is_the_default_and_a_model_may_be_named(
     assert app.main(["evaluate", f"--run_dir={run_dir}", f"--data_dir={records_dir}"]) == 0
     out = capsys.readouterr().out
     assert out.startswith("12 examples of val\n")
-    number = r"[01]\.\d{3}"
-    assert re.search(rf"^mean +{number}\d +{number}\d +{number} to {number}$", out, re.M)
+    score = r"[01]\.\d{4} +[01]\.\d{3} to [01]\.\d{3}"
+    assert re.search(rf"^mean +{score} +{score}$", out, re.M), "both areas, each with its interval"
     assert out.endswith(f"Open {run_dir}/report.html\n")
     assert ">--learning_rate<" in (run_dir / "report.html").read_text(), "a command's are flags"
     first = read_json(run_dir, "metrics.json")

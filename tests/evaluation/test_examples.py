@@ -29,8 +29,8 @@ def test_the_worst_the_most_doubtful_and_the_best_are_found_once_each():
 def test_each_has_the_map_of_the_class_it_is_worth_a_look_for():
     asked = []
 
-    def maps(images, classes):
-        asked.append((images.shape, list(classes)))
+    def maps(names, images, classes):
+        asked.append((names, images.shape, list(classes)))
         found = np.zeros([len(images), len(classes), 2, 2], np.float32)
         found[0] = 1  # Of the other images no part speaks for the class.
         return found
@@ -38,7 +38,8 @@ def test_each_has_the_map_of_the_class_it_is_worth_a_look_for():
     names = [f"{number}.jpg" for number in range(6)]
     pixels = {name: np.full((8, 8, 3), number, np.uint8) for number, name in enumerate(names)}
     found = examples.gather(LABELS, SCORES, names, CLASSES, lambda wanted: pixels, maps)
-    assert asked == [((3, 8, 8, 3), [0, 2])], "one pass, and no more classes than are drawn"
+    shown = ["1.jpg", "2.jpg", "0.jpg"]
+    assert asked == [(shown, (3, 8, 8, 3), [0, 2])], "one pass, no more classes than are drawn"
     (worst,) = found["Worst"]
     assert (worst.name, worst.focus) == ("1.jpg", "Sugar")
     assert worst.overlay.shape == (8, 8, 3) and worst.overlay.max() > 50

@@ -41,6 +41,18 @@ def test_intervals_of_areas_cover_the_truth_in_95_of_100_draws(images, share, ap
         assert 0.92 <= covered / draws <= 0.98
 
 
+def test_intervals_of_squared_errors_cover_the_truth_in_95_of_100_draws():
+    images, draws = 300, 500
+    random = np.random.default_rng(3)
+    chance = random.beta(0.8, 1.2, (images, draws))
+    errors = (chance**1.5 - (random.random(chance.shape) < chance)) ** 2
+    of_all = np.random.default_rng(4).beta(0.8, 1.2, 1_000_000)
+    truth = ((of_all**1.5 - of_all) ** 2 + of_all * (1 - of_all)).mean()
+    resampled = bootstrap.means(errors, bootstrap.Resamples(images, seed=1, count=200))
+    found = [intervals.of_mean(*one) for one in zip(errors.mean(axis=0), resampled.T)]
+    assert 0.92 <= np.mean([low <= truth <= high for low, high in found]) <= 0.98
+
+
 def test_an_interval_of_a_proportion_never_covers_less_than_it_says():
     for of in (5, 50, 300):
         low, high = np.array([intervals.of_proportion(n, of) for n in range(of + 1)]).T

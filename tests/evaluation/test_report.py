@@ -73,7 +73,7 @@ def of(*names, **replaced):
     return {
         "examples": 100,
         **dict.fromkeys(measures, every),
-        "intervals": {"average_precision": dict.fromkeys(every, [0.49, 0.51])},
+        "intervals": dict.fromkeys(measures, dict.fromkeys(every, [0.49, 0.51])),
         **replaced,
     }
 
@@ -98,11 +98,20 @@ def made(tmp_path):
                     for suffix in ("", "_calibrated")
                 },
                 "intervals": {
+                    **dict.fromkeys(
+                        ("brier", "ece", "brier_calibrated", "ece_calibrated"),
+                        {"Fish": [0.01, 0.2], NASTY: [None, None], "mean": [0.4, 0.6]},
+                    ),
+                    "pr_auc": {
+                        "Fish": [0.85, 0.9],
+                        NASTY: [None, float("nan")],
+                        "mean": [0.84, 0.89],
+                    },
                     "average_precision": {
                         "Fish": [0.79, 0.85],
                         NASTY: [None, float("nan")],
                         "mean": [0.8, 0.9],
-                    }
+                    },
                 },
             },
             "chosen": thresholds.choose_thresholds(labels, scores, class_names=["Fish", NASTY]),
@@ -163,10 +172,11 @@ def test_names_from_the_data_are_escaped_everywhere(made):
 def test_the_page_says_the_scores_thresholds_history_and_facts(made):
     words = said(made())
     assert "12,345 examples" in words
-    assert "Fish 0.8123 0.790–0.850 0.8765" in words
-    assert "mean 0.8123 0.800–0.900 0.8765" in words
+    assert "Fish 0.8123 0.790–0.850 0.8765 (0.850–0.900)" in words
+    assert "mean 0.8123 0.800–0.900 0.8765 (0.840–0.890)" in words
     assert f"{NASTY} – – –" in words
-    assert "Fish 0.0300 0.0311 0.1200 0.1211" in words
+    sure = "(0.010–0.200)"
+    assert f"Fish 0.0300 {sure} 0.0311 {sure} 0.1200 {sure} 0.1211 {sure}" in words
     assert f"left out of the mean: {NASTY}." in words
     assert "are those of 12,345 examples of val, with 95% intervals" in words
     assert "Fish recall ≥ 0.94 0.5 1.000 (0.03–1.00) 1.000 (0.03–1.00) 6%" in words
@@ -283,6 +293,11 @@ def test_cleaning_counts_what_each_threshold_empties(made):
     assert "recall 2 2 0 +0.286 (" in words and "precision 4 3 1 +0.350 (" in words
     # Under 1 / 1.55 = 0.645 of the probability.
     assert "expected Dice, of masks of 0.55 4 3 1 +0.350 (" in words
+    # All of one group: there is no other draw of such.
+    text = made(labels=labels, scores=scores, chosen=chosen, manifest=masked, groups=[0] * 4,
+                metrics=of("Fish", "Sugar"))  # fmt: skip
+    words = said(sections(text)["What cleaning would do"])
+    assert "recall 2 2 0 +0.286 (+0.286 to +0.286)" in words
 
 
 def test_slices_are_told_beside_the_rest(made):

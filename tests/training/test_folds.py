@@ -100,7 +100,7 @@ def test_the_scores_are_of_each_fold_of_their_spread_and_of_all(run, capsys):
     for measure, by_class in metrics["intervals"].items():
         low, high = by_class["mean"]
         assert low <= metrics[measure]["mean"] <= high
-    assert files.exists(f"{run}/report.html")
+    assert "activation map of" in files.read_text(f"{run}/report.html")
     assert "--fold=all" in files.read_text(f"{run}/flags.txt").splitlines()
 
 

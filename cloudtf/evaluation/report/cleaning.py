@@ -36,11 +36,12 @@ def cleaning(material: Material, limits: Limits) -> str:
         rules[f"expected Dice, of masks of {_DICE:g}"] = (
             _disbelieved(material.calibrated, dice) & known
         )
+    resamples = bootstrap.Resamples(len(labels), _SEED, _RESAMPLES, material.groups)
     rows = []
     for name, emptied in rules.items():
         right, wrong = int((emptied & (labels == 0)).sum()), int((emptied & (labels > 0)).sum())
         row = [name, f"{right + wrong:,}", f"{right:,}", f"{wrong:,}"]
-        rows.append([*row, _gain(labels, emptied)] if with_masks else row)
+        rows.append([*row, _gain(labels, emptied, resamples)] if with_masks else row)
     headings = ["Present at", "Emptied", "Not there", "There"]
     text = (
         f"Of {int(known.sum()):,} pairs of an image and a class, cloudtf postprocess would empty "
@@ -63,11 +64,11 @@ def _disbelieved(scores: np.ndarray, dice: np.ndarray) -> np.ndarray:
     return expected_dice.margins(belief, scores.reshape(-1), classes).reshape(scores.shape) < 0
 
 
-def _gain(labels: np.ndarray, emptied: np.ndarray) -> str:
+def _gain(labels: np.ndarray, emptied: np.ndarray, resamples: bootstrap.Resamples) -> str:
     """What emptying masks adds to the score of a pair, by the labels."""
     added = np.where(emptied, np.where(labels > 0, -_DICE, 1.0), 0.0).sum(axis=1)
     each = added / (labels >= 0).sum(axis=1).mean()
-    draws = bootstrap.means(each[:, None], bootstrap.Resamples(len(labels), _SEED, _RESAMPLES))
+    draws = bootstrap.means(each[:, None], resamples)
     mean = float(each.mean())
     low, high = intervals.of_mean(mean, draws[:, 0])
     return f"{mean:+.3f} ({low:+.3f} to {high:+.3f})"

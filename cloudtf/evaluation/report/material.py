@@ -33,6 +33,7 @@ class Material:
       labels: [N, C], 0, 1 or -1 (unknown).
       scores: [N, C], probabilities.
       calibrated: [N, C], the same after calibration.
+      groups: the group of each image, [N], where some belong together; else None.
       examples: heading -> images that are worth a look.
       suspects: the labels that look wrong, the least believable first.
       thumbnails: names of images -> uint8 [H, W, 3], of the first suspects.
@@ -50,6 +51,7 @@ class Material:
     labels: Optional[np.ndarray] = None
     scores: Optional[np.ndarray] = None
     calibrated: Optional[np.ndarray] = None
+    groups: Optional[Sequence] = None
     examples: Mapping[str, Sequence[Example]] = dataclasses.field(default_factory=dict)
     suspects: Sequence[Suspect] = ()
     thumbnails: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)

@@ -14,7 +14,7 @@ from cloudtf.text import MOST_SHOWN, extremes
 def scores(material: Material, limits: Limits) -> str:
     """What each class scores, and how sure that is."""
     metrics = material.metrics
-    areas, averages = metrics["pr_auc"], metrics["average_precision"]
+    averages = metrics["average_precision"]
     sure = metrics["intervals"]["average_precision"]
     names, left_out = shown(material, limits.rows // 2)
     rows = [
@@ -22,11 +22,12 @@ def scores(material: Material, limits: Limits) -> str:
             name,
             parts.decimal(averages[name], 4),
             parts.interval(sure[name]),
-            parts.decimal(areas[name], 4),
+            _sure(metrics, "pr_auc", name),
         )
         for name in [*names, "mean"]
     ]
-    body = parts.table(("Class", "Average precision", "95% interval", "PR-AUC"), rows, last="total")
+    headings = ("Class", "Average precision", "95% interval", "PR-AUC")
+    body = parts.table(headings, rows, last="total", kind="loose")
     if len(rows) > 2 * MOST_SHOWN:
         body = parts.folded(f"{len(rows) - 1} classes", body)
     undefined = [row[0] for row in rows if row[1] == parts.DASH and row[0] != "mean"]
@@ -71,20 +72,28 @@ def calibration(material: Material, limits: Limits) -> str:
     names, left_out = shown(material)
     columns = ("ece", "ece_calibrated", "brier", "brier_calibrated")
     rows = [
-        (name, *(parts.decimal(material.metrics[key][name], 4) for key in columns))
+        (name, *(_sure(material.metrics, key, name) for key in columns))
         for name in [*names, "mean"]
     ]
     headings = ("Class", "Error", "calibrated", "Brier score", "calibrated")
     return (
-        parts.table(headings, rows, last="total")
+        parts.table(headings, rows, last="total", kind="loose")
         + left_out
         + parts.note(
             "The expected calibration error is the mean distance between a score and the share of "
             "images with such scores that show the class; the Brier score is the mean squared "
-            "error of a score. Each image was calibrated by what the others gave."
+            "error of a score; 95% intervals are in brackets. Each image was calibrated by what "
+            "the others gave."
         )
         + pictures.sheet(material, "reliability", limits)
     )
+
+
+def _sure(metrics: Mapping[str, Any], measure: str, name: str) -> str:
+    """A score with its interval."""
+    score = parts.decimal(metrics[measure][name], 4)
+    ends = metrics["intervals"][measure][name]
+    return score if score == parts.DASH else f"{score} ({parts.interval(ends)})"
 
 
 def thresholds(material: Material, limits: Limits) -> str:
