@@ -29,6 +29,8 @@ _LEAST_IN_BIN = 10
 # Fewer positives or negatives make no calibration.
 _LEAST = 10
 _FOLDS = 5
+# The normal law is over it 1 in 40 times.
+_SURE = 1.96
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,6 +117,38 @@ def ece(labels: np.ndarray, scores: np.ndarray, bins: int = BINS) -> float:
     found = float((share * gap).sum())
     expected = float((share * _folded_mean(gap, spread)).sum())
     return max(0.0, 2 * found - expected)
+
+
+def may_be_sound(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Whether scores of which each is right would often seem as far off as these: 1 in 40 times.
+
+    An error is never under 0, so where chance alone makes as much of it, 0 belongs into its
+    interval, and resamples, which add their own chance to that of the images, do not show it.
+
+    Args:
+      labels: [N, C], 0 or 1; -1 where not known, which leaves the image out of that class.
+      scores: [N, C], probabilities.
+
+    Returns:
+      bool [C] for each class, and the same of the mean over the classes that exist.
+    """
+    rows = []
+    for truth, said in zip(np.transpose(labels), np.transpose(scores)):
+        table = reliability(truth, said)
+        if not table.images.size:
+            rows.append((np.nan, np.nan, np.nan))
+            continue
+        share = table.images / table.images.sum()
+        spread = share * np.sqrt(table.said * (1 - table.said) / table.images)
+        found = (share * np.abs(table.said - table.true)).sum()
+        # The mean and the variance of a folded normal law, bin by bin.
+        rows.append(
+            (found, math.sqrt(2 / math.pi) * spread.sum(), (1 - 2 / math.pi) * (spread**2).sum())
+        )
+    found, usual, variance = np.array(rows).T
+    of_each = found <= usual + _SURE * np.sqrt(variance)
+    off, varies = np.nansum(found - usual), np.sqrt(np.nansum(variance))
+    return of_each, bool(off <= _SURE * varies)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -67,6 +67,7 @@ def gather(
     }
     drawn = bootstrap.areas(labels, scores, resamples)
     draws = {"pr_auc": drawn.pr_auc, "average_precision": drawn.average_precision}
+    sound: dict[str, list[bool]] = {}
     for suffix, values in (("", scores), ("_calibrated", calibrated.scores)):
         for measure, of_class in (("brier", calibration.brier), ("ece", calibration.ece)):
             measures[measure + suffix] = {
@@ -75,10 +76,16 @@ def gather(
         errors = np.where(labels >= 0, (values - labels) ** 2, np.nan)
         draws["brier" + suffix] = bootstrap.means(errors, resamples)
         draws["ece" + suffix] = calibration.ece_draws(labels, values, resamples)
+        of_each, of_mean = calibration.may_be_sound(labels, values)
+        sound["ece" + suffix] = [*of_each.tolist(), of_mean]
     for by_class in measures.values():
         known = [value for value in by_class.values() if math.isfinite(value)]
         by_class["mean"] = sum(known) / len(known) if known else math.nan
-    return Evidence(measures, _intervals(measures, draws, labels), resamples, calibrated)
+    found = _intervals(measures, draws, labels)
+    for measure, may_be in sound.items():
+        for ends, none in zip(found[measure].values(), may_be):
+            ends[0] = 0.0 if none else ends[0]
+    return Evidence(measures, found, resamples, calibrated)
 
 
 def of_areas(
