@@ -114,7 +114,7 @@ def load_model(path: str, in_float32: bool = False) -> tf.keras.Model:
         try:
             if in_float32:
                 config = _rebuilt(config, _without_policy)
-            config = _rebuilt(_rebuilt(config, _for_any_stack), unrun.named)
+            config = _rebuilt(config, lambda one: _for_any_stack(unrun.named(one)))
             config["compile_config"] = None
             with keras2.channels_last():
                 model = tf.keras.utils.deserialize_keras_object(

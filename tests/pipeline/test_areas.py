@@ -49,7 +49,11 @@ def small(full, labels):
     return np.array(
         [
             masks.encode(
-                [(number, rle.encode(mask)) for number, mask in enumerate(own) if mask.any()],
+                [
+                    (number, rle.pack(rle.encode(mask)))
+                    for number, mask in enumerate(own)
+                    if mask.any()
+                ],
                 label,
                 (HEIGHT, WIDTH),
                 frame,

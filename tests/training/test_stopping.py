@@ -93,7 +93,7 @@ POINTS = {
     ),
     "waiting for data": (waiting_for_data, 3, 0),
     "evaluating": (
-        lambda patch, number: once(patch, scoring.Scorer, "images", number), 6, 0,
+        lambda patch, number: once(patch, scoring.Scorer, "_send", number), 6, 0,
     ),
     "writing the best model": (
         lambda patch, number: once(patch, history, "write", number), 6, 1,
