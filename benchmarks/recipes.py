@@ -135,7 +135,11 @@ STUDIES: dict[str, Study] = {
         "flags/finetune.flags at 128 pixels",
         128,
         f"--flagfile=flags/finetune.flags {_ALWAYS}",
-        {"the head alone": "--epochs=0"},
+        {
+            "the head alone": "--epochs=0",
+            "ten epochs": "--epochs=10",
+            "the mean of five folds of ten epochs": "--epochs=10 folds",
+        },
     ),
     "scratch": Study(
         "From random weights, 8 epochs",
@@ -143,6 +147,8 @@ STUDIES: dict[str, Study] = {
         f"{_ALWAYS} --model=efficientnetb0 --weights=none --epochs=8",
         {
             "the demo's rate, 12 epochs": "--epochs=12 --learning_rate=6e-3 --warmup_proportion=0",
+            "the demo's rate and cosine": "--learning_rate=6e-3 --warmup_proportion=0 "
+            "--schedule=cosine",
             "AdamW and cosine": "--optimizer=adamw --schedule=cosine --learning_rate=3e-3",
             "average of weights": "--ema=0.98",
             "mixup 0.2": "--mixup=0.2",
