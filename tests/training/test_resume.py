@@ -264,7 +264,7 @@ def test_signals_and_time_limits_save_and_leave_and_more_epochs_go_on(stopped, u
 
     assert (again["status"], again["steps"]) == (0, 0)
     assert "finished" in again["out"]
-    assert re.search(r"mean +\d\.\d{4} +\d\.\d{4}", again["out"])
+    assert re.search(r"mean +\d\.\d{4} +\d\.\d{3} to \d\.\d{3} +\d\.\d{4}", again["out"])
     assert other["status"] == 1 and "--batch_size=16 differs from the 8" in other["err"]
     assert never["status"] == 1 and "drop --resume=never" in never["err"]
     for result in (terminated, interrupted, limited, other, never):

@@ -290,7 +290,7 @@ def test_what_some_workers_began_others_end(base, settings, two, three):
         assert state(base / name)["finished"] and state(base / name)["total_steps"] == TOTAL
 
 
-@pytest.mark.parametrize("killed", [0, 1])
+@pytest.mark.parametrize("killed", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_after_a_kill_all_workers_start_again_and_end_as_if_nothing_had_been(
     base, settings, two, killed
 ):
