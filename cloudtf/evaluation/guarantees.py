@@ -17,6 +17,16 @@ that fails ends it: then the chance that any proven one is wrong stays what it i
 Hothorn and Lehmacher, 1995; Angelopoulos et al., "Learn then test", 2021). In that order are the
 strictest threshold that would be proven without a wrong find, the strictest that would with one,
 with two, and so on: to try others in between would only add chances to fail.
+
+**Groups.** Both laws are for examples that are drawn one by one. Where several belong together,
+such as pictures of one thing, new examples are those of new groups, and examples are worth fewer
+than they are: at worst a group is one example that counts as often as it has members, and n
+examples in groups of n_g are worth (sum n_g)^2 / sum n_g^2 (Kish, "Survey sampling", 1965).
+Proportions are then taken of so many, as in Korn and Graubard's intervals for surveys (Survey
+Methodology 24, 1998). How alike a group is needs no estimate, so that the number is fixed before
+the scores of positives are seen; and it is fewer than examples are worth that are less than the
+same. It takes the groups' sizes to say nothing of how hard they are: if only large groups are
+missed, it is too many.
 """
 
 from __future__ import annotations
@@ -29,6 +39,28 @@ import numpy as np
 
 # A number of positives past this is none that anybody could collect.
 _MOST_POSITIVES = 10**7
+
+
+def worth(groups: np.ndarray) -> np.ndarray:
+    """How many examples that are drawn one by one the first 1, 2, ... of these are worth at least.
+
+    Args:
+      groups: [K], the number of the group of each example, in an order that may matter.
+
+    Returns:
+      float64 [K], at least 1; of the first k examples k, if no two of them belong together.
+
+    >>> worth(np.array([0, 1, 1, 2])).round(2).tolist()
+    [1.0, 2.0, 1.8, 2.67]
+    """
+    # The members of a group that came before: a square grows by twice as many and one.
+    order = np.argsort(groups, kind="stable")
+    members = groups[order]
+    begins = np.flatnonzero(np.concatenate([[True], members[1:] != members[:-1]])[: len(order)])
+    before = np.empty(len(order), np.int64)
+    lengths = np.diff(np.append(begins, len(order)))
+    before[order] = np.arange(len(order)) - np.repeat(begins, lengths)
+    return np.arange(1, len(order) + 1) ** 2 / np.cumsum(2 * before + 1)
 
 
 def recall_confidence(kept: int, positives: int, target: float) -> float:
@@ -93,7 +125,7 @@ def last_proven(
 
     Args:
       right: [T], how many finds over each threshold are right, from the strictest threshold down.
-      present: [T], how many finds there are over each, rising.
+      present: [T], how many finds there are over each.
       examples: N, at least `present`.
       target: the wanted precision, 0 to 1.
       confidence: how surely it must be reached on new examples.
@@ -102,7 +134,9 @@ def last_proven(
       The index of the threshold, and the confidence that it has; both None where the first of the
       order fails.
     """
-    order = np.searchsorted(present, _finds_by_errors(examples, target, confidence))
+    # What finds in groups are worth may fall: then the first threshold that has so many.
+    finds = np.maximum.accumulate(present)
+    order = np.searchsorted(finds, _finds_by_errors(examples, target, confidence))
     order = np.unique(order[order < len(present)])
     sure = precision_confidence(right[order], present[order], target)
     proven = int(np.logical_and.accumulate(sure >= confidence).sum())

@@ -72,12 +72,13 @@ def of_mean(value: float, draws: np.ndarray, level: float = LEVEL) -> Interval:
     return value - width, value + width
 
 
-def of_proportion(right: int, of: int, level: float = LEVEL) -> Interval:
+def of_proportion(right: float, of: float, level: float = LEVEL) -> Interval:
     """Clopper and Pearson's interval of a proportion, such as a recall.
 
     Args:
       right: how many of them were right.
-      of: how many there were; NaN where none.
+      of: how many there were; NaN where none. No whole number where examples in groups are worth
+        fewer; see `guarantees.worth`.
       level: how often, at least, the interval holds the truth.
 
     >>> low, high = of_proportion(94, 100)

@@ -8,6 +8,9 @@ A class is present where its score is at least the threshold. Four thresholds ar
 - `recall_guaranteed` and `precision_guaranteed`, which hold on new ones as surely as is asked for;
   see `guarantees`. Where too few examples show it, there is none.
 
+Where examples belong together in groups, `confidence` and intervals are those for examples of new
+groups, and count the examples as what they are worth at least.
+
 On request there are two more: `f_beta`, of the highest F-beta, and `cost`, of the least cost.
 
 No decision hangs by a hair. A threshold lies halfway between two neighbouring scores, so that it
@@ -25,6 +28,7 @@ gap on the side that keeps the target, down for recall and up for precision.
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, Optional, Sequence
 
 import numpy as np
@@ -47,6 +51,7 @@ def choose_thresholds(
     class_names: Optional[Sequence[str]] = None,
     beta: Optional[float] = None,
     costs: Optional[tuple[float, float]] = None,
+    groups: Optional[Sequence] = None,
 ) -> dict[Any, dict[str, dict[str, Any]]]:
     """The thresholds of every class, as the `classes` of `thresholds.json` have them.
 
@@ -62,6 +67,9 @@ def choose_thresholds(
         as much as precision).
       costs: also chooses `cost`, the threshold of the least cost, of the cost of a positive that
         is missed and that of a false alarm.
+      groups: N names or numbers, the group of each example, where several belong together, such as
+        pictures of one thing: what is promised is then promised of examples of new groups, which
+        takes more of them.
 
     Returns:
       For each class `recall`, `precision`, `recall_guaranteed` and `precision_guaranteed`, each
@@ -102,9 +110,17 @@ def choose_thresholds(
     labels, scores = pr_auc.checked(labels, scores, names)
     if (labels < 0).any() and not (labels == 0).any():
         raise UserError("All labels are 1 or -1, which is for unknown; give 0 for absent.")
+    numbers = None
+    if groups is not None:
+        if len(groups) != len(labels):
+            raise ValueError(
+                f"{len(groups)} groups are not one for each of {len(labels)} examples."
+            )
+        numbers = np.unique(np.asarray(groups), return_inverse=True)[1].reshape(-1)
     chosen = {}
     for index, name in enumerate(names):
-        cuts = _cuts(*pr_auc.of_class(labels, scores, index))
+        of_class = None if numbers is None else numbers[labels[:, index] >= 0]
+        cuts = _cuts(*pr_auc.of_class(labels, scores, index), of_class)
         chosen[name] = {
             "recall": _recall(cuts, recall_target, None),
             "precision": _precision(cuts, precision_target),
@@ -128,6 +144,9 @@ class _Cuts:
       right: int64 [T], how many positives are among them.
       positives: how many there are in all.
       examples: how many there are in all.
+      worth: float64 [T], how many examples, drawn one by one, those present are worth; `present`
+        where none belong together.
+      positives_worth: the same of the positives, rounded down.
     """
 
     thresholds: np.ndarray
@@ -135,6 +154,8 @@ class _Cuts:
     right: np.ndarray
     positives: int
     examples: int
+    worth: np.ndarray
+    positives_worth: int
 
     def entry(self, index: Optional[int], confidence: Optional[float]) -> dict[str, Any]:
         """What is found at one of them; None: at none."""
@@ -146,18 +167,22 @@ class _Cuts:
             "precision": right / present,
             "recall": right / self.positives,
             "intervals": {
-                "precision": list(intervals.of_proportion(right, present)),
-                "recall": list(intervals.of_proportion(right, self.positives)),
+                "precision": _interval(right, present, float(self.worth[index])),
+                "recall": _interval(right, self.positives, self.positives_worth),
             },
             "confidence": confidence,
         }
 
 
-def _cuts(labels: np.ndarray, scores: np.ndarray) -> _Cuts:
+def _interval(right: int, of: int, worth: float) -> list[float]:
+    return list(intervals.of_proportion(worth if right == of else worth * right / of, worth))
+
+
+def _cuts(labels: np.ndarray, scores: np.ndarray, groups: Optional[np.ndarray]) -> _Cuts:
     positives = int(labels.sum())
     if not positives:
         nothing = np.zeros(0, np.int64)
-        return _Cuts(np.zeros(0), nothing, nothing, 0, len(labels))
+        return _Cuts(np.zeros(0), nothing, nothing, 0, len(labels), nothing, 0)
     distinct, place = np.unique(scores, return_inverse=True)
     place = place.reshape(-1)
     present = np.bincount(place, minlength=len(distinct))[::-1].cumsum()[::-1]
@@ -169,23 +194,30 @@ def _cuts(labels: np.ndarray, scores: np.ndarray) -> _Cuts:
     wide = distinct - below >= GAP
     thresholds = np.where(wide, below + (distinct - below) / 2, below)
     wide[0] = True  # Nothing is lower than the low end itself.
-    return _Cuts(thresholds[wide], present[wide], right[wide], positives, len(labels))
+    thresholds, present, right = thresholds[wide], present[wide], right[wide]
+    worth, positives_worth = present, positives
+    if groups is not None:
+        worth = guarantees.worth(groups[np.argsort(-scores, kind="stable")])[present - 1]
+        positives_worth = int(guarantees.worth(groups[labels])[-1])
+    return _Cuts(thresholds, present, right, positives, len(labels), worth, positives_worth)
 
 
 def _recall(cuts: _Cuts, target: float, confidence: Optional[float]) -> dict[str, Any]:
     """The strictest threshold that keeps enough; for a confidence, enough to be so sure."""
     n = cuts.positives
+    of = cuts.positives_worth
     keep: Optional[int] = int(np.searchsorted(np.arange(n + 1) / max(n, 1), target))
     if confidence is not None:
-        keep = guarantees.positives_to_keep(n, target, confidence)
+        keep = guarantees.positives_to_keep(of, target, confidence)
+        keep = None if keep is None else math.ceil(keep * n / of)
     index, sure = None, None
     if n and keep is not None:
         # All are kept under the lowest score, so there is always a last one.
         index = int(np.flatnonzero(cuts.right >= keep)[-1])
-        sure = guarantees.recall_confidence(keep, n, target)
+        sure = guarantees.recall_confidence(keep * of // n, of, target)
     entry = {"target": float(target), **cuts.entry(index, sure)}
     if confidence is not None and index is None:
-        entry["needs"] = guarantees.least_number(target, confidence)
+        entry["needs"] = _in_examples(cuts, guarantees.least_number(target, confidence))
     return entry
 
 
@@ -195,23 +227,40 @@ def _precision(cuts: _Cuts, target: float) -> dict[str, Any]:
     index, sure = None, None
     if reached.size:
         index = int(reached[0])
-        right, present = cuts.right[index], cuts.present[index]
-        sure = float(guarantees.precision_confidence(right, present, target))
+        right, worth = _whole(cuts)
+        sure = float(guarantees.precision_confidence(right[index], worth[index], target))
     return {"target": float(target), **cuts.entry(index, sure)}
 
 
 def _precision_guaranteed(cuts: _Cuts, target: float, confidence: float) -> dict[str, Any]:
     """The most lenient threshold that passes, with all stricter ones of a fixed order."""
     # From the strictest down.
-    right, present = cuts.right[::-1], cuts.present[::-1]
-    last, sure = guarantees.last_proven(right, present, cuts.examples, target, confidence)
-    index = None if last is None else len(present) - 1 - last
+    right, worth = (values[::-1] for values in _whole(cuts))
+    last, sure = guarantees.last_proven(right, worth, cuts.examples, target, confidence)
+    index = None if last is None else len(worth) - 1 - last
     entry = {"target": float(target), **cuts.entry(index, sure)}
     if index is None:
-        entry["needs"] = guarantees.positives_for_precision(
-            right, present, cuts.positives, target, confidence
+        needs = guarantees.positives_for_precision(
+            right, worth, cuts.positives_worth, target, confidence
         )
+        entry["needs"] = _in_examples(cuts, needs)
     return entry
+
+
+def _whole(cuts: _Cuts) -> tuple[np.ndarray, np.ndarray]:
+    """How many are right, and present, of examples drawn one by one: whole numbers, rounded down.
+
+    Rounded so that no precision is higher than it was found.
+    """
+    worth = np.floor(cuts.worth)
+    return np.floor(worth * cuts.right / np.maximum(cuts.present, 1)), worth
+
+
+def _in_examples(cuts: _Cuts, needs: Optional[int]) -> Optional[int]:
+    """A number of positives, drawn one by one, as one of positives in groups like these."""
+    if needs is None or not cuts.positives_worth:
+        return needs
+    return math.ceil(needs * cuts.positives / cuts.positives_worth)
 
 
 def _f_beta(cuts: _Cuts, beta: float) -> dict[str, Any]:

@@ -46,7 +46,8 @@ class Thresholds:
       source: what they were chosen from: `split`, `examples`, `model` (its path),
         `weights_sha256` (see `saving.weights_sha256`), `data` (the folder of the records),
         `folds` (a map of them, where each example was scored by the model of the fold that it was
-        not trained on), `confidence` and `tta`; empty where the file does not say.
+        not trained on), `confidence`, `groups` (how many there are, where examples belong together;
+        what is promised then holds for new groups) and `tta`; empty where the file does not say.
     """
 
     classes: ByClass

@@ -50,21 +50,23 @@ def allowed(rate, draws):
     return rate * draws + 2.3 * np.sqrt(rate * (1 - rate) * draws)
 
 
-def test_models_that_differ_by_chance_alone_are_called_different_in_6_percent_at_most():
+@pytest.mark.parametrize("draws", [150, pytest.param(1000, marks=pytest.mark.slow)])
+def test_models_that_differ_by_chance_alone_are_called_different_in_6_percent_at_most(draws):
     alarms = 0
-    for seed in range(150):
+    for seed in range(draws):
         random = np.random.default_rng((1, seed))
         labels, seen = labelled(random)
         one, other = noisy(random, seen, 0.5), noisy(random, seen, 0.5)
         swapped = random.random((1, len(labels), 1)) < 0.5
         one, other = np.where(swapped, one, other), np.where(swapped, other, one)
         alarms += difference(labels, one, other).is_one
-    assert alarms <= allowed(0.06, 150)
+    assert alarms <= allowed(0.06, draws)
 
 
-def test_so_are_recipes_of_which_seeds_differ():
+@pytest.mark.parametrize("draws", [100, pytest.param(1000, marks=pytest.mark.slow)])
+def test_so_are_recipes_of_which_seeds_differ(draws):
     alarms = naive = 0
-    for number in range(100):
+    for number in range(draws):
         random = np.random.default_rng((2, number))
         labels, seen = labelled(random)
         # Each seed sees more or less of it: that is luck too.
@@ -74,9 +76,9 @@ def test_so_are_recipes_of_which_seeds_differ():
         )
         alarms += difference(labels, one, other).is_one
         naive += difference(labels, one[:1], other[:1]).is_one
-    assert alarms <= allowed(0.06, 100)
+    assert alarms <= allowed(0.06, draws)
     # Of one seed each the models do differ; it says nothing of the recipes.
-    assert naive > 20
+    assert naive > 0.2 * draws
 
 
 def test_a_better_model_is_told_and_worse_the_other_way_round():

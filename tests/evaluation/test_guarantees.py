@@ -66,6 +66,59 @@ def test_the_others_hold_as_often_as_they_say(chosen):
         assert (found >= target).mean() < 0.6
 
 
+@pytest.mark.parametrize("alike", [0.3, 1.0])
+def test_in_groups_a_promise_holds_for_new_groups(alike):
+    """Pictures of one thing, 1 to 5: the more alike they are, the less of it if each counts."""
+    things, random = 600, np.random.default_rng(round(10 * alike))
+    groups = np.repeat(np.arange(things), random.choice([1, 1, 2, 3, 5], things))
+    labels = (random.random((things, DRAWS)) < SHARE)[groups]
+    common, own = random.normal(size=(things, DRAWS))[groups], random.normal(size=labels.shape)
+    scores = np.sqrt(alike) * common + np.sqrt(1 - alike) * own
+    scores = expit(scores + APART * (labels - 0.5))
+
+    def kept(**given):
+        found = thresholds.choose_thresholds(labels, scores, **given)
+        recall, _ = truth([entries["recall_guaranteed"] for entries in found.values()])
+        _, precision = truth([entries["precision_guaranteed"] for entries in found.values()])
+        there = np.isfinite(precision)
+        return (recall >= 0.94).mean(), (precision[there] >= 0.9).mean(), there.mean()
+
+    recall, precision, there = kept(groups=groups)
+    assert recall >= KEPT and precision >= KEPT
+    assert there > 0.1, "it is worth something"
+    if alike == 1:
+        assert max(kept()[:2]) < 0.9, "counted one by one they break it: so this can fail"
+
+
+def test_examples_in_groups_are_worth_less_and_say_how_many_would_do():
+    """40 things thrice, each in the same words: as of 40, but it takes thrice 49 of them."""
+    random = np.random.default_rng(0)
+    labels = np.arange(80)[:, None] % 2
+    scores = expit(random.normal(size=labels.shape) + 4 * labels)
+    once = thresholds.choose_thresholds(labels, scores, recall_target=0.9)[0]
+    thrice = thresholds.choose_thresholds(
+        *(np.repeat(values, 3, axis=0) for values in (labels, scores)),
+        recall_target=0.9,
+        groups=np.repeat([f"thing {i}" for i in range(80)], 3),
+    )[0]
+    for kind in ("recall", "precision", "recall_guaranteed"):
+        for key in ("threshold", "precision", "recall", "confidence"):
+            assert thrice[kind][key] == pytest.approx(once[kind][key])
+        for end in ("recall", "precision"):
+            assert thrice[kind]["intervals"][end] == pytest.approx(once[kind]["intervals"][end])
+    needs = [
+        thresholds.choose_thresholds(
+            *(np.repeat(values, times, axis=0) for values in (labels, scores)),
+            groups=np.repeat(np.arange(80), times),
+        )[0]["recall_guaranteed"]["needs"]
+        for times in (1, 3)
+    ]
+    assert needs == [49, 147]
+    assert guarantees.worth(np.array([4, 4, 4, 7])).tolist() == [1, 1, 1, 1.6]
+    with pytest.raises(ValueError, match="3 groups are not one for each of 80"):
+        thresholds.choose_thresholds(labels, scores, groups=[0, 1, 2])
+
+
 def test_the_law_of_recall_is_that_of_order_statistics():
     misses = [1 - guarantees.recall_confidence(round(0.94 * n), n, 0.94) for n in (50, 100, 250)]
     assert [round(miss, 2) for miss in misses] == [0.65, 0.61, 0.57]

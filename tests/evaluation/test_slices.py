@@ -33,12 +33,13 @@ def by_value(some_slices):
     return {one["value"]: one for one in some_slices}
 
 
+@pytest.mark.parametrize("draws", [60, pytest.param(1000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("shares", [(0.3,) * 4, (0.15, 0.3, 0.5)])
-def test_chance_alone_calls_a_slice_different_in_5_of_100_evaluations_at_most(shares):
+def test_chance_alone_calls_a_slice_different_in_5_of_100_evaluations_at_most(shares, draws):
     """Also where a class is rarer in some, whose areas are far lower for that alone."""
     alarms = covered = total = 0
     lowest, highest = [], []
-    for seed in range(60):
+    for seed in range(draws):
         labels, logits, site = some(np.random.default_rng((1, seed)), 300, shares=shares)
         of = found(labels, logits, site)["site"]
         alarms += any(one["differs"] for one in of)
@@ -47,7 +48,9 @@ def test_chance_alone_calls_a_slice_different_in_5_of_100_evaluations_at_most(sh
         scores = [by_value(of)[f"site {number}"]["pr_auc"] for number in (0, len(shares) - 1)]
         lowest.append(scores[0])
         highest.append(scores[1])
-    assert alarms <= 6 and covered / total > 0.93
+    # And by chance, of so few draws, one in some hundred times a few more.
+    assert alarms <= 0.05 * draws + 2.3 * np.sqrt(0.05 * 0.95 * draws)
+    assert covered / total > 0.93
     assert abs(np.mean(highest) - np.mean(lowest)) > 0.2 or len(set(shares)) == 1
 
 

@@ -35,22 +35,24 @@ def realised(belief, pairs, num_pairs):
     return real, expected
 
 
-def test_the_realised_gain_lies_in_its_interval_and_is_a_gain():
+@pytest.mark.parametrize("draws", [100, pytest.param(1000, marks=pytest.mark.slow)])
+def test_the_realised_gain_lies_in_its_interval_and_is_a_gain(draws):
     inside, gains = 0, []
-    for seed in range(100):
+    for seed in range(draws):
         random = np.random.default_rng((5, seed))
         wrong = random.uniform(0.5, 1.8), random.uniform(-0.8, 0.8)
         belief = expected_dice.estimated(drawn(random, 400, *wrong), 4)
         real, expected = realised(belief, drawn(random, 300, *wrong), 1200)
         inside += expected.low <= real <= expected.high
         gains.append(real)
-    assert inside >= 90
+    assert inside >= 0.9 * draws
     assert np.mean(gains) > 0.02 and min(gains) > 0
 
 
-def test_the_same_of_calibrated_probabilities_and_a_dice_that_is_given():
+@pytest.mark.parametrize("draws", [100, pytest.param(1000, marks=pytest.mark.slow)])
+def test_the_same_of_calibrated_probabilities_and_a_dice_that_is_given(draws):
     inside, gains = 0, []
-    for seed in range(100):
+    for seed in range(draws):
         random = np.random.default_rng((6, seed))
         scores = random.beta(0.8, 0.8, 700)
         present = random.random(700) < scores
@@ -61,7 +63,7 @@ def test_the_same_of_calibrated_probabilities_and_a_dice_that_is_given():
         real, expected = realised(belief, pairs, 1200)
         inside += expected.low <= real <= expected.high
         gains.append(real)
-    assert inside >= 90
+    assert inside >= 0.9 * draws
     assert min(gains) > 0
 
 

@@ -121,8 +121,8 @@ def thresholds(material: Material, limits: Limits) -> str:
     groups = material.metrics.get("resamples", {}).get("groups")
     if groups is not None:
         promise += (
-            f" The examples are of {groups:,} groups that belong together, and are counted here "
-            "one by one: where groups are large, this promises too much."
+            f" The examples are of {groups:,} groups that belong together: so intervals and "
+            "promises are those for new groups, and take a group for as little as one example."
         )
     return (
         parts.note(
