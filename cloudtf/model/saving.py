@@ -199,6 +199,25 @@ def check_keepable(model: tf.keras.Model) -> None:
             "when it is read; put Keras's own layers in its place, such as "
             "Rescaling(1 / 127.5, offset=-1) for preprocess_input."
         )
+    for layer in model._flatten_layers():
+        function: Any = getattr(layer, "activation", None)
+        if getattr(function, "__name__", "") == "swish" and not _is_swish(function):
+            raise UserError(
+                f"The layer {layer.name!r} has a function 'swish' of its own, which is not that of "
+                "Keras (tf.nn.swish), by which its file would be read; put that, or another one of "
+                "Keras's activations, in its place."
+            )
+
+
+def _is_swish(function: Callable[[Any], Any]) -> bool:
+    """Whether a function of tensors is x·s(x), where s is the sigmoid, by some values."""
+    import tensorflow as tf
+
+    x = tf.linspace(-8.0, 8.0, 33)
+    try:
+        return bool(np.allclose(function(x), tf.nn.swish(x), rtol=1e-4, atol=1e-4))
+    except Exception:  # Each function has its own.
+        return False
 
 
 def _uncompiled(model: tf.keras.Model) -> tf.keras.Model:

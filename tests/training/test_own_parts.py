@@ -250,6 +250,10 @@ def broken_loss(y_true, y_pred):
     raise KeyError("nothing")
 
 
+def swish(x):
+    return x * tf.sigmoid(1.7 * x)
+
+
 REFUSED = {
     "no function": ({"model_fn": 3}, "model_fn must be a function of"),
     "no model": ({"model_fn": lambda *_: 3}, "model_fn must give a model of tf.keras, not int"),
@@ -282,6 +286,10 @@ REFUSED = {
             tf.keras.layers.GlobalAveragePooling2D(), tf.keras.layers.Dense(classes, "sigmoid"),
         ])},
         "holds the class keras.layers.Lambda, which is code",
+    ),
+    "swish": (  # By its name its file would be read with Keras's own.
+        {"model_fn": pooled(activation=swish)},
+        "has a function 'swish' of its own, which is not that of Keras",
     ),
     "size": (
         {"model_fn": lambda classes, shape: pooled()(classes, (32, 48))},
