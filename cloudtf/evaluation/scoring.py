@@ -130,12 +130,13 @@ class Scorer:
         found = self._strategy.experimental_local_results(self._predict_shared(values))
         return _Sent(found, count)
 
-    def dataset(self, batches: Iterable) -> Scores:
+    def dataset(self, batches: Iterable, num_classes: Optional[int] = None) -> Scores:
         """Scores a dataset of (images, labels[, mask[, keys]]) batches.
 
         Args:
           batches: as from `ImageDataset.batches(..., training=False)`; with keys, examples are
             known by number. Rows with mask 0 are left out.
+          num_classes: the width of the labels, where the model gives other than a score a class.
 
         Returns:
           The same to the bit on all workers, if their scores are put together: first those of the
@@ -161,8 +162,9 @@ class Scorer:
         parts = [scores[masks.popleft()] for scores in self.stream(images())]
         if not parts:
             # Of few examples, a worker may get none.
-            nothing = np.zeros([0, self._model.output_shape[-1]], np.float32)
-            all_numbers, all_labels, parts = [np.zeros([0], np.int32)], [nothing], [nothing]
+            width = self._model.output_shape[-1]
+            all_labels = [np.zeros([0, num_classes or width], np.float32)]
+            all_numbers, parts = [np.zeros([0], np.int32)], [np.zeros([0, width], np.float32)]
         whole = [np.concatenate(part) for part in (all_numbers, all_labels, parts)]
         if self._divided:
             whole = [self._of_all_workers(rows) for rows in whole]

@@ -57,7 +57,9 @@ def compute(run: Run, model: tf.keras.Model) -> Scores:
     views = _Views(head.feature_model(model), run.config.feature_views)
     count = num_examples(run, model)
     digest = _digest(run, views, count)
-    parts = _read_parts(run, digest) if run.workers.is_chief else []
+    num_classes = len(run.data.classes)
+    # Where all are there already, the other workers compute none.
+    parts = _read_parts(run, digest) if run.workers.is_chief else [_nothing(views, num_classes)]
     done = int(run.workers.tell(len(parts))[0, 0])
     batches = inputs.evaluation_batches(run, run.train_splits, count, skip=_BATCHES * done)
     remaining = iter(batches)
@@ -72,7 +74,7 @@ def compute(run: Run, model: tf.keras.Model) -> Scores:
             # A time limit counts from the first part on, or it could keep a run from going on.
             if number > done and run.requests.pending():
                 raise LeftEarly
-            part = scorer.dataset(itertools.islice(remaining, _BATCHES))
+            part = scorer.dataset(itertools.islice(remaining, _BATCHES), num_classes)
             if not np.isfinite(part.scores).all():
                 raise UserError(
                     "The features that the body gives are not finite: its weights are damaged, or "
@@ -84,7 +86,8 @@ def compute(run: Run, model: tf.keras.Model) -> Scores:
             bar.update(len(part.numbers))
     numbers, labels, values = (np.concatenate(column) for column in zip(*map(_columns, parts)))
     order = np.argsort(numbers, kind="stable")
-    values = values[order].reshape(len(order), run.config.feature_views, -1)
+    width = views.model.output_shape[-1]
+    values = values[order].reshape(len(order), run.config.feature_views, width)
     return Scores(numbers[order], labels[order], values)
 
 
@@ -129,6 +132,12 @@ def _folder(run: Run) -> str:
 
 def _path(run: Run, number: int) -> str:
     return files.join(_folder(run), f"{number:06d}.npz")
+
+
+def _nothing(views: _Views, num_classes: int) -> Scores:
+    """A part without examples."""
+    widths = num_classes, views.output_shape[-1]
+    return Scores(np.zeros(0, np.int32), *(np.zeros([0, width], np.float32) for width in widths))
 
 
 def _columns(part: Scores) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

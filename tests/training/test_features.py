@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -15,12 +16,16 @@ import cloudtf
 from cloudtf.data import photograph_table, splits
 from cloudtf.errors import UsageError, UserError
 from cloudtf.evaluation import history
+from cloudtf.evaluation.scoring import Scorer
 from cloudtf.model import head, network
 from cloudtf.model.logistic import RidgeLogistic
-from cloudtf.training import features, inputs
+from cloudtf.training import building, features, inputs
 from cloudtf.training.config import TrainConfig
+from cloudtf.training.own_parts import OwnParts
+from cloudtf.training.run import open_run
 from cloudtf.training.stopping import Interrupted
 from cloudtf.training.train import train
+from cloudtf.training.workers import Workers
 from tests.small_records import records_of
 
 CLASSES = ("Fish", "Flower", "Gravel", "Sugar")
@@ -212,6 +217,34 @@ def test_a_run_that_dies_between_parts_ends_with_the_same_model(
     train(config_of(records_dir, run_dir, weights=weights))
     assert seen == [1, 2, 3, 4, 5]
     assert_same_weights(run_dir, tmp_path / "whole")
+
+
+def test_a_worker_is_there_where_the_chief_has_all_features_already(
+    records_dir, weights, tmp_path, monkeypatch
+):
+    """After a kill between the last part and the checkpoint."""
+
+    class Second(Workers):
+        is_chief, said = False, iter((1, 0))
+
+        def tell(self, value):
+            return np.array([[next(self.said)], [value]])
+
+    config = config_of(records_dir, tmp_path / "run", weights=weights, feature_views=2)
+    with open_run(config, OwnParts()) as run:
+        model = building.run_model(run, restored=False)
+        whole = features.compute(run, model)
+        assert os.listdir(tmp_path / "run" / "checkpoints" / "features") == ["000000.npz"]
+        found = features.compute(dataclasses.replace(run, workers=Second(run.strategy)), model)
+    for rows, of_all in zip(features._columns(found), features._columns(whole)):
+        assert (len(rows), rows.shape[1:], rows.dtype) == (0, of_all.shape[1:], of_all.dtype)
+
+
+def test_a_worker_without_examples_has_labels_of_all_classes():
+    """What workers have is put together, which asks for equal widths."""
+    model = head.feature_model(network.build_model("tiny", 4, (32, 32)))
+    found = Scorer(features._Views(model, 2)).dataset([], num_classes=4)
+    assert (found.labels.shape, found.scores.shape) == ((0, 4), (0, 48))
 
 
 def test_a_time_limit_shorter_than_the_features_gets_there(
