@@ -83,7 +83,7 @@ class _Plan:
             if _is_swish(node.layer):
                 key = node.flat_output_ids[0]
                 following = [] if key == self._output else readers.get(key, [])
-                self.swishes[node] = _gating(key, following)
+                self.swishes[node] = _gating(node, following)
 
     def call(self, inputs: Any, training: Any = None, mask: Any = None) -> Any:
         """In the place of the network's own."""
@@ -121,18 +121,24 @@ class _Plan:
 
 def _is_swish(layer: tf.keras.layers.Layer) -> bool:
     name = getattr(getattr(layer, "activation", None), "__name__", "")
-    return isinstance(layer, tf.keras.layers.Activation) and name in ("swish", "silu")
+    is_one = isinstance(layer, tf.keras.layers.Activation) and name in ("swish", "silu")
+    return is_one and layer.activity_regularizer is None
 
 
-def _gating(key: str, readers: list[Any]) -> Optional[_Gating]:
-    """The squeeze-and-excite that begins and ends with two readers of a tensor."""
-    layers = tf.keras.layers
+def _gating(node: Any, readers: list[Any]) -> Optional[_Gating]:
+    """The squeeze-and-excite that begins and ends with two readers of the tensor of a node."""
+    layers, y = tf.keras.layers, node.outputs
     for pool, product in (readers, readers[::-1]) if len(readers) == 2 else ():
-        gates = [gate for gate in product.keras_inputs if str(id(gate)) != key]
+        gates = [gate for gate in product.keras_inputs if gate is not y]
         if (
             isinstance(pool.layer, layers.GlobalAveragePooling2D)
             and isinstance(product.layer, layers.Multiply)
-            and [gate.shape[1:3].as_list() for gate in gates] == [[1, 1]]
+            # A gate that Keras would cast, or spread over channels, is left to Keras.
+            and [gate.shape[1:].as_list() for gate in gates] == [[1, 1, y.shape[-1]]]
+            and {gates[0].dtype.name, pool.layer.compute_dtype, product.layer.compute_dtype}
+            == {node.layer.compute_dtype}
+            and pool.layer.data_format == "channels_last"
+            and pool.layer.activity_regularizer is product.layer.activity_regularizer is None
         ):
             return _Gating(pool, product, str(id(gates[0])))
     return None

@@ -136,6 +136,37 @@ def test_small_tensors_are_not_worth_compiling_for(monkeypatch):
     assert compiled_calls(run, tf.constant(IMAGES)) == 2, "of 12 channels, not of 5"
 
 
+@pytest.mark.parametrize(
+    "channels, gate_dtype, regularizer, calls",
+    [(1, None, None, 4), (12, "float32", None, 4), (12, None, "l2", 2)],
+)
+def test_gates_and_regularizers_of_other_kinds_are_left_to_keras(
+    channels, gate_dtype, regularizer, calls
+):
+    layers = tf.keras.layers
+
+    def make():
+        tf.keras.utils.set_random_seed(3)
+        image = tf.keras.Input((SIDE, SIDE, 3))
+        x = layers.Conv2D(12, 3, padding="same", dtype="mixed_bfloat16")(image)
+        y = layers.Activation("swish", dtype="mixed_bfloat16")(x)
+        y = layers.Activation("swish", dtype="mixed_bfloat16", activity_regularizer=regularizer)(y)
+        x = layers.GlobalAveragePooling2D(keepdims=True, dtype="mixed_bfloat16")(y)
+        x = layers.Conv2D(channels, 1, activation="sigmoid", dtype=gate_dtype)(x)
+        x = layers.Multiply(dtype="mixed_bfloat16")([y, x])
+        return tf.keras.Model(image, layers.GlobalAveragePooling2D(dtype="float32")(x))
+
+    plain, fast = make(), make()
+    fused.speed_up(fast)
+    expected, _ = step(plain)
+    found, run = step(fast)
+    assert compiled_calls(run, tf.constant(IMAGES)) == calls
+    for one, other in zip(found, expected):
+        one, other = one.astype(np.float32), other.astype(np.float32)
+        np.testing.assert_allclose(one, other, rtol=0, atol=0.02 * np.abs(other).max())
+    assert len(fast.losses) == len(plain.losses)
+
+
 def test_a_swish_that_something_else_reads_too_keeps_its_gradient():
     """Then what follows is not all of the squeeze-and-excite."""
 
