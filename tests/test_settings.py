@@ -140,12 +140,11 @@ MAY_CHANGE = {
         "tensorboard", "tpu", "train_metric_examples",
     },
     ConvertConfig: {
-        "beam_options", "blank", "class_characters", "classes", "column_names", "engine",
-        "follow_links",
-        "ignore_columns", "keep_columns",
+        "absent_words", "beam_options", "blank", "class_characters", "classes", "column_names",
+        "engine", "follow_links", "ignore_columns", "keep_columns",
         "image_column", "image_suffix", "images_dir", "label_columns", "label_format",
         "label_separator", "labels_csv", "labels_encoding", "on_error", "output_dir", "overwrite",
-        "uncertain", "unlisted", "verify", "workers",
+        "present_words", "uncertain", "unlisted", "verify", "workers",
     },
 }  # fmt: skip
 

@@ -146,6 +146,14 @@ class ConvertConfig(Settings):
         "is refused. Unknown labels are left out of training and of all scores.",
         choices=("absent", "present", "unknown"),
     )
+    present_words: tuple[str, ...] = _about_labels(
+        (),
+        "Words or signs that say yes in columns of yes and no, beside those that are known to "
+        "(docs/LABELS.md), such as x.",
+    )
+    absent_words: tuple[str, ...] = _about_labels(
+        (), "Words or signs that say no in columns of yes and no, such as o."
+    )
     unlisted: str = _about_labels(
         "leave_out",
         "Photographs that the labels do not name: leave them out, or take them as images with none "
@@ -239,6 +247,16 @@ class ConvertConfig(Settings):
             raise UsageError(
                 f"{both[0]!r} is in {param('keep_columns')} and in {param('label_columns')}; a "
                 "column that is kept holds no classes, so give it once."
+            )
+        yes, no = (
+            {text.strip().lower() for text in texts}
+            for texts in (self.present_words, self.absent_words)
+        )
+        both = sorted(yes & no)
+        if both:
+            raise UsageError(
+                f"{both[0]!r} is in {param('present_words')} and in {param('absent_words')}; it "
+                "says yes or no, so give it once."
             )
         own = sorted({*self.keep_columns} & {*OWN})
         if own:

@@ -54,7 +54,7 @@ def read_labels(
             f"{table.source} has {len(table.header):,} columns, more than any label table; is it "
             "the right file?"
         )
-    columns = survey(table)
+    columns = survey(table, options.said)
     layout = recognise(table.source, columns, names, options)
     builder = TableBuilder(table, options, names)
     label_rows.parse(builder, layout, columns)

@@ -45,7 +45,10 @@ def parse(builder: TableBuilder, layout: Layout, columns: list[Column]) -> None:
 def _pairs(
     builder: TableBuilder, layout: Layout, columns: list[Column]
 ) -> Callable[[int, list[str]], Optional[tuple[str, str]]]:
-    """What finds the image and the class of a row; None, and a problem, if it has them not."""
+    """What finds the image and the class of a row; None, and a problem, if it has them not.
+
+    The class is empty where the row names an image alone.
+    """
     if not layout.joined:
         at = layout.labels[0] if layout.labels else None
         only = next(iter(builder.classes), PRESENT)
@@ -53,10 +56,8 @@ def _pairs(
         def apart(row: int, cells: list[str]) -> Optional[tuple[str, str]]:
             image = cells[layout.image].strip()
             class_name = only if at is None else cells[at].strip()
-            if class_name and not (at is not None and words.is_blank(class_name)):
-                return image, class_name
-            builder.problem(one_spelling(image), row, "has no class")
-            return None
+            named = at is None or not words.is_blank(class_name)
+            return image, class_name if named else ""
 
         return apart
 
@@ -71,6 +72,8 @@ def _pairs(
         if len(ways) == 1:
             return ways[0]
         name = one_spelling(joined.strip("_").strip())
+        if not ways and builder.names is not None and builder.names.knows(name):
+            return name, ""
         if not ways:
             builder.problem(name, row, "is not named IMAGE_CLASS")
         else:
@@ -132,14 +135,31 @@ def _repeats(images: array, classes: array, num_classes: int) -> Iterator[tuple[
 
 
 def _named(
-    builder: TableBuilder, layout: Layout, columns: list[Column]
+    builder: TableBuilder,
+    layout: Layout,
+    columns: list[Column],
+    is_nothing: Callable[[str, str], bool],
 ) -> Iterator[tuple[int, list[str], tuple[int, str], str]]:
-    """Number, cells, image (its number and name) and class of each row that names both."""
+    """Number, cells, image (its number and name) and class of each row that names both.
+
+    A row of an image alone is one that has none of the classes, if `is_nothing` says so of its
+    class and its value; else that is a problem.
+    """
+    assert layout.value is not None
     pair_of = _pairs(builder, layout, columns)
     for row, cells in builder.source.rows():
         pair = pair_of(row, cells)
-        image = pair and builder.image(pair[0], row, cells)
-        if pair and image:
+        if not pair:
+            continue
+        nothing = pair[1] not in builder.classes and is_nothing(pair[1], cells[layout.value])
+        if not (pair[1] or nothing):
+            without = "is not named IMAGE_CLASS" if layout.joined else "has no class"
+            builder.problem(one_spelling(pair[0]), row, without)
+            continue
+        image = builder.image(pair[0], row, cells)
+        if nothing:
+            builder.without_class += 1
+        elif image:
             yield row, cells, image, pair[1]
 
 
@@ -176,7 +196,12 @@ def _chunks_of_masks(
     assert layout.value is not None
     chunk: list[_Mask] = []
     characters = 0
-    for row, cells, image, class_name in _named(builder, layout, columns):
+
+    def is_nothing(class_name: str, text: str) -> bool:
+        none = not class_name or class_name == "-1" or words.is_no_class(class_name)
+        return none and rle.is_empty(text.strip())
+
+    for row, cells, image, class_name in _named(builder, layout, columns, is_nothing):
         text = cells[layout.value]
         if not builder.mention(image, row, class_name, not rle.is_empty(text.strip())):
             continue
@@ -213,7 +238,11 @@ def _parse_long(builder: TableBuilder, layout: Layout, columns: list[Column]) ->
     family = layout.families[0]
     answer = _answer(family, layout)
     seen = _Seen(builder)
-    for row, cells, image, class_name in _named(builder, layout, columns):
+
+    def is_nothing(class_name: str, cell: str) -> bool:
+        return not class_name and (words.is_blank(cell) or answer(cell) == 0)
+
+    for row, cells, image, class_name in _named(builder, layout, columns, is_nothing):
         cell = cells[layout.value]
         value = answer(cell)
         if value is None:
@@ -230,6 +259,9 @@ def _answer(family: str, layout: Layout) -> Callable[[str], Optional[int]]:
     """What says if a cell means present (1), absent (0) or unknown (-1); None: none of them."""
 
     def answer(cell: str) -> Optional[int]:
+        value = layout.said.get(cell.strip().lower())
+        if value is not None:
+            return value
         value = words.truth(cell, family)
         if value is None:
             return layout.blank if words.is_blank(cell) else None
@@ -275,7 +307,8 @@ def _parse_onehot(builder: TableBuilder, layout: Layout, columns: list[Column]) 
                     if columns[i].are_codes():
                         hint = param(label_columns=name_of)
                         reason += f"; if its numbers are the classes, {hint}"
-                    reason += ")"
+                    said = f"{param('present_words')} or {param('absent_words')}"
+                    reason += f"; if {cell[:20]!r} says yes or no, {said})"
                     explained.add(class_name)
                 builder.problem(name, row, reason)
                 return None

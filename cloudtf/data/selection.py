@@ -98,6 +98,8 @@ def _options(config: ConvertConfig, by_folders: bool) -> Options:
         uncertain=config.uncertain,
         blank=config.blank,
         class_characters=config.class_characters,
+        present_words=config.present_words,
+        absent_words=config.absent_words,
     )
 
 

@@ -30,6 +30,11 @@ _BLANK = frozenset(
     ]
     + ["()", "set()", "-", "--", "–", "—", "."]
 )
+# Marks, which say yes; beside ticks and circles, crosses say no.
+TICKS = frozenset(["✓", "✔", "✅", "☑", "√", "○", "◯", "〇"])
+CROSSES = frozenset(["x", "✗", "✘", "×", "✕", "✖", "❌", "☒"])
+_CIRCLES = ("○", "◯", "〇")
+TICK_OR_CROSS = "✓/✗"
 # Yes, no, and not known; each family is used by itself in a column.
 NUMBERS = "numbers"
 _FAMILIES: dict[str, tuple[tuple[str, ...], ...]] = {
@@ -51,7 +56,12 @@ _FAMILIES: dict[str, tuple[tuple[str, ...], ...]] = {
     "有/无": (("有",), ("无", "無"), ("?",)),
     "はい/いいえ": (("はい",), ("いいえ",), ("?",)),
     "y/n": (("y",), ("n",), ("u", "?")),
-    "x": (("x", "+", "✓", "✔", "✗", "☑", "☒"), ("☐",), ("?",)),
+    "x": (
+        ("x", "+", "*", *sorted(CROSSES - {"x"}), *sorted(TICKS - {*_CIRCLES})),
+        ("☐", "0", "no", "n", "false"),
+        ("?",),
+    ),
+    TICK_OR_CROSS: (("✓", *sorted(TICKS - {"✓"})), ("✗", *sorted(CROSSES - {"✗"})), ("?",)),
     "positive/negative": (("positive",), ("negative",), ("uncertain", "equivocal")),
     "pos/neg": (("pos",), ("neg",), ("?",)),
     "present/absent": (("present",), ("absent",), ("uncertain", "unknown")),

@@ -232,4 +232,69 @@ ODD = [
                     {"a.jpg": "BCC", "b.jpg": "NEV", "c.jpg": "BCC"})),
 ]  # fmt: skip
 
-ALL = [*ODD, *NO_HEADER, *JSON, *NUMBERS, *NAMES, *LANGUAGES, *FILES]
+BLANK = {"a.jpg": "1", "b.jpg": "", "c.jpg": "4"}
+
+
+def severstal(blank):
+    """The second form of Severstal's table, with a row for b.jpg of this class and mask."""
+    rows = f"a.jpg,1,29102 12 29346 24\nb.jpg,{blank}\nc.jpg,4,1 2\n"
+    return "ImageId,ClassId,EncodedPixels\n" + rows
+
+
+def answers(cell):
+    """A row an image and class; b.jpg has no class, but this answer."""
+    return f"image,class,present\na.jpg,1,1\nb.jpg,,{cell}\nc.jpg,4,1\nc.jpg,1,0\n"
+
+
+# Rows of an image alone: it has none of the classes, unless the row has a mask or a yes.
+IMAGE_ALONE = [
+    *[Layout(f"Severstal, {blank!r} for none", severstal(blank), A_B_C, BLANK)
+      for blank in (",", "nan,nan", ",-1", "-1,-1", "No Finding,")],
+    Layout("Severstal, a mask of no class", severstal(",3 4"), A_B_C,
+           "'b.jpg': row 3 has no class"),
+    Layout("Kaggle's clouds, a name without a class",
+           "Image_Label,EncodedPixels\na.jpg_1,1 5\na.jpg_4,\nb.jpg,\nc.jpg_4,3 4\n", A_B_C, BLANK),
+    Layout("the same with a mask",
+           "Image_Label,EncodedPixels\na.jpg_1,1 5\na.jpg_4,\nb.jpg,7 7\nc.jpg_4,3 4\n", A_B_C,
+           "'b.jpg': row 4 is not named IMAGE_CLASS"),
+    *[Layout(f"no class, answer {cell!r}", answers(cell), A_B_C, BLANK) for cell in ("", "0")],
+    Layout("yes to no class", answers("1"), A_B_C, "'b.jpg': row 3 has no class"),
+]  # fmt: skip
+
+SAY_WHICH = "say yes with present_words and those that say no with absent_words"
+MARKS = [
+    *[Layout(f"marks {yes} and {no}", hot(yes, no), A_B_C, CAT_DOG)
+      for yes, no in [("x", "0"), ("x", "-"), ("X", "no"), ("x", "FALSE"), ("*", ""), ("√", ""),
+                      ("✓", "✗"), ("✔", "✘"), ("✅", "❌"), ("✓", "x"), ("○", "×"), ("☒", "☐"),
+                      ("x", "")]],
+    *[Layout(f"{yes} and {no} are no marks that are known", hot(yes, no), A_B_C, SAY_WHICH,
+             settled=({"present_words": (yes,), "absent_words": (no,)}, CAT_DOG))
+      for yes, no in [("X", "o"), ("o", "x"), ("J", "N"), ("yes", "0"), ("checked", "unchecked"),
+                      ("100", "0"), ("P", "A")]],
+    Layout("a mark for yes, mostly 0", "image,cat,dog\na.jpg,x,0\nb.jpg,0,0\nc.jpg,0,0\n", A_B_C,
+           {"a.jpg": "cat", "b.jpg": "", "c.jpg": ""}),
+    Layout("1 and no", hot("1", "no"), A_B_C, "if 'no' says yes or no, present_words or absent_wo",
+           settled=({"absent_words": ("NO",)}, CAT_DOG)),
+    Layout("a column of crosses beside one of ticks",
+           "image,cat,dog\na.jpg,✓,x\nb.jpg,x,x\nc.jpg,✓,x\n", A_B_C,
+           {"a.jpg": "cat", "b.jpg": "", "c.jpg": "cat"}),
+    Layout("ticks, crosses and blanks", "image,cat,dog\na.jpg,✓,\nb.jpg,,x\nc.jpg,✓,x\n", A_B_C,
+           "'x' may say yes or no; say which with present_words",
+           settled=({"present_words": ("x",)}, CAT_DOG)),
+    Layout("a mark and a question mark", hot("x", "?"), A_B_C, r"uncertain \(\?\); give",
+           settled=({"uncertain": "absent"}, CAT_DOG)),
+    Layout("a row an image and class, with marks",
+           "image,class,present\na.jpg,cat,x\na.jpg,dog,o\nb.jpg,dog,x\nc.jpg,cat,x\n"
+           "c.jpg,dog,x\n", A_B_C,
+           "has 'o' and 'x' in the column 'present' beside names of classes",
+           settled=({"present_words": ("x",), "absent_words": ("o",)}, CAT_DOG)),
+    Layout("Protein Atlas, tiny: pairs of numbers", "Id,Target\na,1 5\nb,2 9\n", A_B_C,
+           "may be masks or classes: give label_format='kaggle_rle' or label_format='list'",
+           settled=({"label_format": "list"}, {"a.jpg": "1|5", "b.jpg": "2|9"})),
+    Layout("Protein Atlas, tiny: 0 and 1", "Id,Target\na,0 1\nb,1 0\n", A_B_C,
+           "if 0 and 1 are the names of two classes, give label_format='list' with label_separator",
+           settled=({"label_format": "list", "label_separator": "space"},
+                    {"a.jpg": "0|1", "b.jpg": "0|1"})),
+]  # fmt: skip
+
+ALL = [*IMAGE_ALONE, *MARKS, *ODD, *NO_HEADER, *JSON, *NUMBERS, *NAMES, *LANGUAGES, *FILES]

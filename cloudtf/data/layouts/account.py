@@ -120,7 +120,7 @@ def _notes(
         count
         for column, name in _answers(columns, layout)
         for text, count in column.values.items()
-        if words.truth(text, name) == (0 if layout.zero else -1)
+        if column.truth(text, name) == (0 if layout.zero else -1)
     )
     said = layout.zero or layout.minus
     if uncertain and options.uncertain and VALUES[options.uncertain] == said:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Callable, NamedTuple, Optional, Sequence
+from typing import Callable, Mapping, NamedTuple, Optional, Sequence
 
 from cloudtf.data import words
 from cloudtf.data.convert_config import ConvertConfig
@@ -34,6 +34,8 @@ class Options:
         `VALUES`; None: such a table is refused.
       blank: what a blank cell says in a column of yes and no: a key of `VALUES`.
       class_characters: `replace`: characters that a class name cannot have become `_`; `refuse`.
+      present_words: cells that say yes in columns of yes and no, beside those that are known to.
+      absent_words: cells that say no there.
     """
 
     label_format: str = ConvertConfig.label_format
@@ -47,6 +49,17 @@ class Options:
     uncertain: Optional[str] = None
     blank: str = ConvertConfig.blank
     class_characters: str = ConvertConfig.class_characters
+    present_words: tuple[str, ...] = ()
+    absent_words: tuple[str, ...] = ()
+
+    @property
+    def said(self) -> dict[str, int]:
+        """What the user has said that words mean, in lower case: 1: yes, 0: no."""
+        yes, no = (
+            [text.strip().lower() for text in texts if text.strip()]
+            for texts in (self.present_words, self.absent_words)
+        )
+        return {**dict.fromkeys(yes, 1), **dict.fromkeys(no, 0)}
 
     @property
     def further_columns(self) -> tuple[str, ...]:
@@ -75,6 +88,7 @@ class Layout:
       boxes: whether an image may have several rows of one class.
       prefixes: whether a class is called by its column too, since columns share names.
       relative: whether the runs of masks count from the end of the run before.
+      said: what the user has said that words mean in columns of yes and no: 1: yes, 0: no.
     """
 
     kind: str
@@ -92,6 +106,7 @@ class Layout:
     boxes: bool = False
     prefixes: bool = False
     relative: bool = False
+    said: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
 class Candidate(NamedTuple):

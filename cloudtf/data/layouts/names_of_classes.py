@@ -39,10 +39,11 @@ def candidate(facts: Facts) -> Optional[Candidate]:
         for column in chosen:
             _check_names(facts, column, forced)
         _check_sureness(facts)
+        _check_answers(facts, chosen)
         _check_numbers(facts, chosen[0])
         separator = _separator(facts, chosen)
         cells = _cut(chosen, separator)
-        vector = _vector(facts, chosen, cells)
+        vector = _vector(facts, chosen, cells, separator)
         if not (options.label_separator or options.classes or _are_numbered(facts, chosen)):
             known = {name for cell in cells for name in cell}
             separators.check_parts(facts.source, chosen[0].shown, known, separator)
@@ -114,7 +115,7 @@ def _check_names(facts: Facts, column: Column, forced: bool) -> None:
     said = column.family
     if forced or said is None:
         return
-    if said != words.NUMBERS or any(words.truth(t, said) == -1 for t in column.values):
+    if said != words.NUMBERS or any(column.truth(t, said) == -1 for t in column.values):
         raise UserError(
             f"{facts.source} has yes and no in the column {column.name!r}: give "
             f"{param(label_format='onehot')} if that is a class, {param(label_format='list')} if "
@@ -131,6 +132,22 @@ def _check_sureness(facts: Facts) -> None:
             raise UserError(
                 f"{facts.source} says how sure each row is in the column {column.name!r}: remove "
                 f"the rows that you do not trust, and give {param(ignore_columns=column.name)}."
+            )
+
+
+def _check_answers(facts: Facts, chosen: list[Column]) -> None:
+    """Refuses a column such as `present` beside names of classes, of which is not known what it
+    says, unless that is to be left out."""
+    if not facts.repeats_images():
+        return
+    for column in facts.usable:
+        answers = column.family is None and 1 < len(column.values) <= 3
+        if column not in chosen and answers and words.is_value(column.name):
+            raise UserError(
+                f"{facts.source} has {' and '.join(map(repr, sorted(column.values)))[:100]} in the "
+                f"column {column.name!r} beside names of classes: say which of them say yes and no "
+                f"with {param('present_words')} and {param('absent_words')}, or leave it out with "
+                f"{param(ignore_columns=column.name)}."
             )
 
 
@@ -223,12 +240,27 @@ def _cut(columns: list[Column], separator: separators.Separator) -> list[list[st
     return found
 
 
-def _vector(facts: Facts, columns: list[Column], cells: list[list[str]]) -> int:
+def _vector(
+    facts: Facts,
+    columns: list[Column],
+    cells: list[list[str]],
+    separator: separators.Separator,
+) -> int:
     """The number of classes that each cell has a 0 or 1 for; 0: cells hold names."""
     vector = separators.is_vector(cells) if len(columns) == 1 else 0
     if vector and len(facts.options.classes) != vector:
+        # No image has a class twice.
+        may_be_names = all(len(set(cell)) == len(cell) for cell in cells)
+        options = facts.options
+        if may_be_names and options.label_format == "list" and options.label_separator is not None:
+            return 0
+        names = f"{param(label_format='list')} with {param(label_separator=separator.name)}"
+        hint = (
+            f", or, if 0 and 1 are the names of two classes, give {names}" if may_be_names else ""
+        )
         raise UserError(
             f"{facts.source} has {vector} numbers of 0 and 1 in each cell of the column "
-            f"{columns[0].shown!r}; name their classes, in that order, with {param('classes')}."
+            f"{columns[0].shown!r}; name their classes, in that order, with {param('classes')}"
+            f"{hint}."
         )
     return vector

@@ -53,6 +53,7 @@ def recognise(
     found = [candidate for candidate in (make(facts) for make in makers) if candidate is not None]
     found.sort(key=lambda candidate: -candidate.score)
     if not found:
+        yes_and_no.check_signs(facts)
         raise facts.unclear(f"has no column that says classes: {listed(columns)}")
     if len(found) > 1 and found[0].score - found[1].score < _MARGIN:
         raise facts.unclear(

@@ -6,7 +6,7 @@ import collections
 import dataclasses
 import functools
 import re
-from typing import Callable, Iterator, Optional
+from typing import Callable, Iterator, Mapping, Optional
 
 from cloudtf.data import rle, words
 from cloudtf.data.csv_rows import Row
@@ -38,6 +38,7 @@ class Column:
       many: whether there are more different texts than that.
       separators: those of `SEPARATORS` that are somewhere in its cells.
       first: the cells of the first rows.
+      said: what the user has said that words mean, in lower case: 1: yes, 0: no.
     """
 
     index: int
@@ -46,6 +47,7 @@ class Column:
     many: bool = False
     separators: set[str] = dataclasses.field(default_factory=set)
     first: list[str] = dataclasses.field(default_factory=list)
+    said: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     @property
     def shown(self) -> str:
@@ -69,12 +71,19 @@ class Column:
         """
         if self.many or not self.values:
             return None
-        total = sum(self.values.values())
         for name in words.FAMILIES:
-            known = sum(n for text, n in self.values.items() if words.truth(text, name) is not None)
-            if known == total or (name == words.NUMBERS and 2 * known >= total):
+            if all(self.truth(text, name) is not None for text in self.values):
                 return name
-        return None
+        total = sum(self.values.values())
+        numbers = sum(
+            n for text, n in self.values.items() if self.truth(text, words.NUMBERS) is not None
+        )
+        return words.NUMBERS if 2 * numbers >= total else None
+
+    def truth(self, text: str, family: str) -> Optional[int]:
+        """What a cell says in the words of a family, or by what the user has said."""
+        said = self.said.get(text.strip().lower())
+        return words.truth(text, family) if said is None else said
 
     def are_codes(self) -> bool:
         """Whether all cells are whole numbers, of which some are more than 1: grades, say."""
@@ -102,13 +111,17 @@ class Column:
             self.many = len(self.texts) > MAX_DISTINCT
 
 
-def survey(table: Table) -> list[Column]:
+def survey(table: Table, said: Optional[Mapping[str, int]] = None) -> list[Column]:
     """Goes through a table once.
+
+    Args:
+      table: the rows.
+      said: what the user has said that words mean, in lower case: 1: yes, 0: no.
 
     Raises:
       UserError: some row cannot be read.
     """
-    columns = [Column(index, name) for index, name in enumerate(table.header)]
+    columns = [Column(index, name, said=said or {}) for index, name in enumerate(table.header)]
     for chunk in _chunks(table.rows()):
         for column, cells in zip(columns, zip(*chunk)):
             column.add(cells)

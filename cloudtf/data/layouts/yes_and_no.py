@@ -36,12 +36,14 @@ def onehot(facts: Facts) -> Optional[Candidate]:
                 f"has yes and no in {hot[0].shown!r} only, and other columns that may say the "
                 f"classes: {listed(others)}"
             )
-        uncertain = _uncertain(facts, hot)
+        families = _families(facts, hot)
+        uncertain = _uncertain(facts, hot, families)
         return Layout(
             "onehot",
             facts.image.index,
             labels=tuple(c.index for c in hot),
-            families=tuple(c.family or words.NUMBERS for c in hot),
+            families=families,
+            said=facts.options.said,
             minus=uncertain.minus,
             zero=uncertain.zero,
             blank=VALUES[facts.options.blank],
@@ -98,12 +100,63 @@ def _hot_columns(facts: Facts, forced: bool) -> tuple[list[Column], int]:
 
 def _with_a_yes(hot: list[Column]) -> list[Column]:
     """Without the columns of words of which none ever says yes: F may be female."""
-    sure: set[Optional[str]] = {words.NUMBERS}
+    sure = {words.NUMBERS}
     for column in hot:
         name = column.family or ""
-        if any(words.truth(text, name) == 1 for text in column.values):
+        if any(column.truth(text, name) == 1 for text in column.values):
             sure.add(name)
-    return [column for column in hot if column.family in sure]
+
+    def is_sure(column: Column) -> bool:
+        return column.family in sure or any(
+            all(column.truth(text, name) is not None for text in column.values) for name in sure
+        )
+
+    return [column for column in hot if is_sure(column)]
+
+
+def _families(facts: Facts, columns: list[Column]) -> tuple[str, ...]:
+    """The words in which each column says yes and no; crosses say no in a table with ticks.
+
+    Raises:
+      UserError: there are ticks, crosses and blank cells, any of which may say no.
+    """
+    found = [column.family or words.NUMBERS for column in columns]
+    marked = [c for c, name in zip(columns, found) if name in ("x", words.TICK_OR_CROSS)]
+    texts = {text.lower() for c in marked for text in c.values} - set(facts.options.said)
+    ticks, crosses = sorted(texts & words.TICKS), sorted(texts & words.CROSSES)
+    if not (ticks and crosses):
+        return tuple(found)
+    if any(column.has_blanks() for column in marked):
+        raise UserError(
+            f"{facts.source} has the marks {ticks[0]!r} and {crosses[0]!r}, and blank cells too, "
+            f"so that {crosses[0]!r} may say yes or no; say which with "
+            f"{param(present_words=(crosses[0],))} or {param(absent_words=(crosses[0],))}."
+        )
+    return tuple(words.TICK_OR_CROSS if c in marked else name for c, name in zip(columns, found))
+
+
+def check_signs(facts: Facts) -> None:
+    """Refuses columns that have one or two words in common, of which is not known what they say.
+
+    Raises:
+      UserError: naming the words, and the settings that say it.
+    """
+    boxes = facts.has_boxes()
+    signs: dict[frozenset[str], list[Column]] = collections.defaultdict(list)
+    for column in facts.content:
+        texts = frozenset(column.values)
+        short = all(len(text) <= 20 and not words.is_measure(text) for text in texts)
+        if 0 < len(texts) <= 3 and short and not words.is_other(column.name, boxes):
+            signs[texts].append(column)
+    texts, columns = max(signs.items(), key=lambda item: len(item[1]), default=(frozenset(), []))
+    if len(columns) > 1:
+        shown = " and ".join(map(repr, sorted(texts)))
+        raise UserError(
+            f"{facts.source} has {shown} in the columns {listed(columns)}: if they say yes and no, "
+            f"name those that say yes with {param('present_words')} and those that say no with "
+            f"{param('absent_words')}; if they are names of classes, give the columns as "
+            f"{param('label_columns')}."
+        )
 
 
 def long(facts: Facts) -> Optional[Candidate]:
@@ -122,7 +175,7 @@ def long(facts: Facts) -> Optional[Candidate]:
             )
         return None
     said = value.family or words.NUMBERS
-    if classes and not forced and all(words.truth(t, said) == 1 for t in value.values):
+    if classes and not forced and all(value.truth(t, said) == 1 for t in value.values):
         return None  # It says nothing.
     code = words.may_be_a_code(value.name)
     if code and not forced and classes and facts.options.label_columns:
@@ -142,13 +195,15 @@ def long(facts: Facts) -> Optional[Candidate]:
     def build() -> Layout:
         assert value is not None
         named = best_of(facts, classes)
-        uncertain = _uncertain(facts, [value])
+        families = _families(facts, [value])
+        uncertain = _uncertain(facts, [value], families)
         return Layout(
             "long",
             facts.image.index,
             joined=not named,
             labels=tuple(c.index for c in named),
-            families=(said,),
+            families=families,
+            said=facts.options.said,
             value=value.index,
             minus=uncertain.minus,
             zero=uncertain.zero,
@@ -166,15 +221,34 @@ def _value_and_classes(facts: Facts, forced: bool) -> tuple[Optional[Column], li
         return (values[0], []) if len(values) == 1 else (None, [])
     if not forced:
         values = [c for c in values if words.is_value(c.name) and not c.are_codes()]
+        # `label` beside `present` numbers classes.
+        values = [c for c in values if not words.label_rank(c.name)] or values
+    repeats = facts.repeats_images()
+
+    def may_name(column: Column) -> bool:
+        # Names of classes may be numbers, of which most are 0 and 1.
+        numbered = words.label_rank(column.name) == 2 and repeats
+        return column.family is None or numbered or column.are_codes()
+
     classes = [
         c
         for c in facts.content
         if c not in values
-        and c.family is None
         and c.values
+        and may_name(c)
         and (facts.options.label_columns or words.label_rank(c.name))
     ]
     return (values[0], classes) if len(values) == 1 and classes else (None, [])
+
+
+def _uncertain_text(columns: list[Column], families: tuple[str, ...]) -> str:
+    """The first cell that says neither yes nor no."""
+    return next(
+        text
+        for column, name in zip(columns, families)
+        for text in column.values
+        if column.truth(text, name) == -1
+    )[:20]
 
 
 class _Uncertain(NamedTuple):
@@ -184,25 +258,24 @@ class _Uncertain(NamedTuple):
     zero: int
 
 
-def _uncertain(facts: Facts, columns: list[Column]) -> _Uncertain:
+def _uncertain(facts: Facts, columns: list[Column], families: tuple[str, ...]) -> _Uncertain:
     """What -1 stands for: absent where it is the other of two numbers, else as the user says.
 
     Of PASCAL's lists 0 is uncertain, beside more of -1, which is absent.
     """
     found: collections.Counter[Optional[int]] = collections.Counter()
     blanks, numbers = False, True
-    for column in columns:
-        name = column.family or words.NUMBERS
+    for column, name in zip(columns, families):
         numbers = numbers and name == words.NUMBERS
         for text, count in column.values.items():
-            found[words.truth(text, name)] += count
+            found[column.truth(text, name)] += count
         blanks = blanks or column.has_blanks()
-    if -1 not in found or not (0 in found or blanks):
+    if -1 not in found or (numbers and not (0 in found or blanks)):
         return _Uncertain(0, 0)
     pascal = numbers and not blanks and found[-1] > found[0]
     uncertain = facts.options.uncertain
     if uncertain is None:
-        which = "0, beside more of -1" if pascal else "-1"
+        which = "0, beside more of -1" if pascal else _uncertain_text(columns, families)
         raise UserError(
             f"{facts.source} has classes that are neither present nor absent but uncertain "
             f"({which}); give {param(uncertain='absent')}, {param(uncertain='present')} or, to "
