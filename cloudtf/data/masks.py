@@ -113,7 +113,8 @@ def _areas(
     whole = np.floor(edges).astype(np.int64)
     first_run, last_run = (np.searchsorted(column, whole, side) for side in ("left", "right"))
     part = edges - whole
-    up_to = before[:, first_run] * (1 - part) + before[:, last_run] * part
+    # Where no run is, exactly nothing is added.
+    up_to = before[:, first_run] + (before[:, last_run] - before[:, first_run]) * part
     areas[touched] = np.diff(up_to, axis=1)
     return areas
 

@@ -86,7 +86,7 @@ def _candidates(sketches: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarra
     """
     entries, present = _entries(sketches)
     count, each = entries.shape[:2]
-    vectors = entries.reshape(count * each, -1)
+    vectors = entries.reshape(count * each, entries.shape[2])
     random = np.random.default_rng(0)
     directions = random.standard_normal((vectors.shape[1], _BITS)).astype(np.float32)
     kept = np.flatnonzero(np.repeat(present, each))

@@ -73,6 +73,15 @@ def test_a_small_mask_is_of_the_part_that_the_record_shows(way):
     np.testing.assert_array_equal(masks.decode(content, [1])[0], by_pixels(mask, frame))
 
 
+@pytest.mark.parametrize("columns", [slice(5), slice(None, None, 59)])
+def test_what_the_record_does_not_show_has_no_bit(columns):
+    mask = np.zeros((40, 60), bool)
+    mask[:37, columns] = True
+    frame = (0.0, 10.0, 40.0, 40.0)
+    content = masks.encode([(0, packed(mask))], np.array([1]), mask.shape, frame)
+    assert not masks.decode(content, [1]).any()
+
+
 def test_small_classes_have_a_bit_several_masks_are_one_and_foreign_ones_are_nowhere():
     shape, label = (280, 280), np.array([1, 1, 0, 1])
     dot = np.zeros(shape, bool)

@@ -299,6 +299,15 @@ def test_a_set_without_copies_is_the_same_whether_they_are_looked_for(source, tm
         run(own, tmp_path / "ignore")
 
 
+def test_photographs_none_of_which_can_be_read_have_no_copies(tmp_path):
+    (tmp_path / "images").mkdir()
+    for number in range(2):
+        (tmp_path / "images" / f"{number}.jpg").write_bytes(b"no photograph")
+    (tmp_path / "labels.csv").write_text("Image,Fish\n0.jpg,1\n1.jpg,0\n")
+    with pytest.raises(UserError, match="No image of the split train can be used"):
+        run(tmp_path, tmp_path / "records", on_error="skip", ignore_columns=())
+
+
 def test_copies_may_be_only_reported_or_ignored(source, tmp_path, capsys):
     reported = run(source, tmp_path / "report", near_duplicates="report")
     assert set(reported.near_duplicates) == GROUPS
