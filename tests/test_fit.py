@@ -1,5 +1,6 @@
 """`cloudtf fit`: one command from photographs to an exported model."""
 
+import dataclasses
 import json
 import shutil
 import signal
@@ -14,6 +15,7 @@ import pytest
 import cloudtf
 from cloudtf.commands import app
 from cloudtf.errors import UserError
+from cloudtf.evaluation import evaluate, exporting
 from cloudtf.fitting import fit as fitting
 from cloudtf.fitting import plan as plans
 from cloudtf.fitting.config import FitConfig, part
@@ -251,6 +253,26 @@ def test_more_minutes_let_a_finished_job_go_on(folders, tmp_path, capfd):
     assert cloudtf.history_frame(run)["stage"].tolist() == ["features"]
     assert app.main([*command, "--minutes=2.5"]) == 0
     assert cloudtf.history_frame(run)["stage"].tolist()[:2] == ["features", "whole"]
+
+
+@pytest.mark.parametrize("stage", ["whole", "soup"])
+def test_an_average_of_epochs_replaces_the_exported_epoch_of_its_number(
+    stage, tmp_path, monkeypatch
+):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "best.keras").touch()
+    (tmp_path / "run" / "best.json").write_text(json.dumps({"epoch": 3, "stage": stage}))
+    (tmp_path / "exported" / "assets.extra").mkdir(parents=True)
+    (tmp_path / "exported" / "assets.extra" / "cloudtf.json").write_text(
+        json.dumps({"best": {"epoch": 3, "stage": "whole"}})
+    )
+    plan = plans.Plan("tiny", "none", 64, epochs=3, minutes=20.0, exported=3)
+    (tmp_path / "fit.json").write_text(json.dumps(dataclasses.asdict(plan)))
+    written = []
+    monkeypatch.setattr(exporting, "export", written.append)
+    monkeypatch.setattr(evaluate, "judge", lambda config: evaluate.Evaluation({}, ""))
+    fitting._Job("photographs", None, FitConfig(output_dir=str(tmp_path)))._finished()
+    assert len(written) == (stage == "soup")
 
 
 def test_epochs_are_planned_from_what_the_last_one_took():

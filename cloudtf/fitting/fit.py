@@ -288,8 +288,10 @@ class _Job:
             )
         )
         exported = files.join(self._config.output_dir, _EXPORTED)
-        epoch = files.read_json(files.join(self._run_dir, "best.json"))["epoch"]
-        if self._plan.exported != epoch or not files.exists(exported):
+        best = files.read_json(files.join(self._run_dir, "best.json"))
+        epoch = best["epoch"]
+        # An average of epochs may have the number of the epoch that was exported.
+        if self._plan.exported != epoch or _exported_best(exported) != best:
             files.remove_tree(exported)
             prove = self._seconds_left() >= _PROOF_SECONDS
             if not prove:
@@ -329,6 +331,12 @@ def _repeated(action: Callable[[], None], seconds: float) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
+
+
+def _exported_best(folder: str) -> Any:
+    """What an exported model says of the epoch that it is of, as in `best.json`; None: nothing."""
+    path = files.join(folder, "assets.extra", "cloudtf.json")
+    return files.read_json(path).get("best") if files.exists(path) else None
 
 
 def _understood(table: LabelTable, splits: dict[str, int]) -> str:
