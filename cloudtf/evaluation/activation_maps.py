@@ -35,7 +35,8 @@ def activation_maps(
 
     Args:
       model: as `cloudtf.build_model` makes it or `cloudtf.load_model` reads it; another one if its
-        layers follow one another, with feature maps among them.
+        layers follow one another, with feature maps among them. Of an ensemble the maps are the
+        mean of its members'.
       images: uint8 [N, H, W, 3], RGB, of the size that the model takes.
       classes: the numbers of the classes; None: all.
 
@@ -51,6 +52,9 @@ def activation_maps(
     >>> maps.shape[:2]
     (2, 2)
     """
+    members = ensemble.members(model)
+    if len(members) > 1:
+        return _mean([activation_maps(member, images, classes) for member in members])
     try:
         steps = _steps(model)
         last = max((i for i, (_, rank) in enumerate(steps) if rank == 4), default=None)
@@ -86,21 +90,14 @@ def of_model(model: tf.keras.Model, batch_size: int) -> ModelMaps:
     """A function from images and numbers of classes to their maps, as `activation_maps` gives them.
 
     Args:
-      model: the network; of one that has no maps the function gives None, and of an ensemble the
-        mean of its members' maps.
+      model: the network; of one that has no maps the function gives None.
       batch_size: how many images it takes at once.
     """
-    members = ensemble.members(model)
 
     def maps(images: np.ndarray, classes: Sequence[int]) -> Optional[np.ndarray]:
         batches = [images[i : i + batch_size] for i in range(0, len(images), batch_size)]
         try:
-            return np.concatenate(
-                [
-                    _mean([activation_maps(member, batch, classes) for member in members])
-                    for batch in batches
-                ]
-            )
+            return np.concatenate([activation_maps(model, batch, classes) for batch in batches])
         except UserError:
             return None
 
@@ -185,6 +182,24 @@ def share_inside(activation: np.ndarray, mask: np.ndarray) -> float:
     resized = tf.image.resize(activation[..., None].astype(np.float32), mask.shape, "bilinear")
     total = float(tf.reduce_sum(resized))
     return float(tf.reduce_sum(resized[..., 0] * mask)) / total if total > 0 else float("nan")
+
+
+def inside(activation: np.ndarray, mask: np.ndarray) -> str:
+    """How much of a map is in a mask, beside how much of the picture is, in words; or nothing.
+
+    Args:
+      activation: float32 [h, w], at least 0.
+      mask: bool [H, W]; where all are False it is not known where the class is.
+
+    >>> inside(np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([[True, True], [False, False]]))
+    '50% inside its mask of 50%'
+    """
+    if not mask.any():
+        return ""
+    share = share_inside(activation, mask)
+    if np.isnan(share):
+        return "looks nowhere"
+    return f"{share:.0%} inside its mask of {mask.mean():.0%}"
 
 
 def _steps(model: tf.keras.Model) -> list[tuple[tf.keras.layers.Layer, int]]:

@@ -426,6 +426,7 @@ def _judge(
         fit_folds=np.unique([fold_of[name] for name in names], return_inverse=True)[1].reshape(-1),
         images=_images(data, names),
         known=photograph_table.Photographs() if data is None else data.photographs,
+        masks=None if data is None else data.masks(out_of_fold.folds_of(data.splits)),
     )
     background = results.Background(
         title=f"cloudtf: {len(members)} models as one, scores out of fold",

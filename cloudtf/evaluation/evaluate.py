@@ -10,6 +10,7 @@ from cloudtf import files
 from cloudtf.data import photograph_table, records
 from cloudtf.data.records import ON_BAD_RECORD
 from cloudtf.errors import UsageError, UserError, param
+from cloudtf.model.thresholds import Thresholds
 from cloudtf.reporter import report
 from cloudtf.settings import REQUIRED, Settings, from_flagfile, setting
 from cloudtf.text import listed
@@ -105,10 +106,12 @@ class Evaluation:
 
     Attributes:
       metrics: the content of `metrics.json`.
+      thresholds: the content of `thresholds.json`.
       report: the path of the page.
     """
 
     metrics: dict[str, Any]
+    thresholds: Thresholds
     report: str
 
 
@@ -194,6 +197,7 @@ def judge(config: EvaluateConfig) -> Evaluation:
         images=stored.by_name(config.data_dir, data.manifest.split(split).shards, names),
         known=data.photographs,
         row_of=row_of,
+        masks=data.masks(split),
     )
     maps = activation_maps.of_model(judged.model, config.batch_size)
     background = results.Background(
@@ -204,7 +208,8 @@ def judge(config: EvaluateConfig) -> Evaluation:
         manifest=data.manifest,
         maps=activation_maps.by_image(dict.fromkeys(names, [maps])),
     )
-    return Evaluation(found.metrics, results.write(output, found, background))
+    page = results.write(output, found, background)
+    return Evaluation(found.metrics, Thresholds(found.chosen, found.source), page)
 
 
 def label_rows(
@@ -245,6 +250,7 @@ def findings(
     images: Optional[Callable[[Sequence[str]], Mapping[str, np.ndarray]]] = None,
     known: photograph_table.Photographs = NOTHING_KNOWN,
     row_of: Optional[Callable[[str, str], Optional[int]]] = None,
+    masks: Optional[Mapping[str, bytes]] = None,
 ) -> results.Findings:
     """What follows from the scores of N examples: areas, thresholds, and where they are from.
 
@@ -263,6 +269,7 @@ def findings(
       known: what is known of the images beside their labels: which belong together, and the
         columns by which they are divided.
       row_of: (image, class) -> the row of the label table, as `label_rows` gives it.
+      masks: names of images -> their small masks, see `data.masks`.
 
     Raises:
       UserError: a score is not finite.
@@ -305,6 +312,7 @@ def findings(
         more={**(more or {}), **({"slices": by_column} if by_column else {})},
         suspects=[] if other_split else suspects.find(labels, scores, names, classes, row_of),
         images=images,
+        masks=masks or {},
     )
 
 

@@ -6,6 +6,8 @@ from typing import Callable, Mapping, NamedTuple, Optional, Sequence
 
 import numpy as np
 
+from cloudtf.data import masks
+
 # Of each kind.
 MOST = 6
 # Classes of an image that are named: what is said of more no one reads.
@@ -42,6 +44,8 @@ class Example(NamedTuple):
       focus: the class that it is worth a look for.
       overlay: the image under the activation map of that class, uint8 [H, W, 3]; None where there
         is no map, or nothing in it.
+      inside: how much of that map is inside the mask of the class, in words; nothing where that is
+        not known.
       said: the classes that it shows or that the model takes to be there, the most probable first.
     """
 
@@ -49,6 +53,7 @@ class Example(NamedTuple):
     pixels: np.ndarray
     focus: str
     overlay: Optional[np.ndarray]
+    inside: str
     said: Sequence[Said]
 
 
@@ -97,6 +102,7 @@ def gather(
     classes: Sequence[str],
     images: Images,
     maps: Optional[Maps] = None,
+    small_masks: Optional[Mapping[str, bytes]] = None,
 ) -> dict[str, list[Example]]:
     """The images that are worth a look, with what the model says of them and where it looks.
 
@@ -107,11 +113,12 @@ def gather(
       classes: the C class names.
       images: a function from names of images to their pixels.
       maps: a function that gives the activation maps of images for some classes.
+      small_masks: names of images -> where their classes are, see `data.masks`.
 
     Returns:
       Heading -> examples, as `choose` has them.
     """
-    from cloudtf.evaluation.activation_maps import overlaid
+    from cloudtf.evaluation.activation_maps import inside, overlaid
 
     chosen = choose(labels, scores)
     rows = [row for group in chosen.values() for row in group]
@@ -130,12 +137,17 @@ def gather(
     for number, row in enumerate(rows):
         heading = next(heading for heading, group in chosen.items() if row in group)
         image, column = pixels[names[row]], focus[row]
-        overlay = None
+        overlay, share = None, ""
         if drawn is not None and drawn[number, columns.index(column)].any():
-            overlay = overlaid(image, drawn[number, columns.index(column)])
+            activation = drawn[number, columns.index(column)]
+            overlay = overlaid(image, activation)
+            content = (small_masks or {}).get(names[row], b"")
+            # Scores may be older than the records, whose labels may have been corrected since.
+            if content and len(content) == masks.NUM_BYTES * int((labels[row] == 1).sum()):
+                share = inside(activation, masks.decode(content, labels[row])[column])
         said = _said(labels[row], scores[row], classes, column)
         found.setdefault(heading, []).append(
-            Example(names[row], image, classes[column], overlay, said)
+            Example(names[row], image, classes[column], overlay, share, said)
         )
     return found
 

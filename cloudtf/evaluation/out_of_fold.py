@@ -26,6 +26,7 @@ from cloudtf.evaluation.evaluate import (
     label_rows,
     run_settings,
 )
+from cloudtf.model.thresholds import Thresholds
 
 if TYPE_CHECKING:
     from cloudtf.evaluation.activation_maps import ModelMaps
@@ -107,6 +108,7 @@ def judge(config: EvaluateConfig) -> Evaluation:
         stored.by_name(config.data_dir, data.manifest.joined(folds).shards, data.names(folds)),
         data.photographs,
         row_of,
+        data.masks(folds),
     )
     background = results.Background(
         title=f"cloudtf: {len(folds)} folds, each photograph by the model that has not seen it",
@@ -123,7 +125,7 @@ def judge(config: EvaluateConfig) -> Evaluation:
         ),
     )
     page = results.write(config.output_dir or run_dir, found, background)
-    return Evaluation(found.metrics, page)
+    return Evaluation(found.metrics, Thresholds(found.chosen, found.source), page)
 
 
 def _check_models(run_dir: str, data_dir: str, folds: Sequence[str]) -> None:

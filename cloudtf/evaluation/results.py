@@ -75,6 +75,7 @@ class Findings:
       more: further keys of `metrics.json`, such as the scores of each fold.
       suspects: the labels that look wrong, the least believable first; see `suspects.find`.
       images: names of images -> the images, uint8 [H, W, 3]; None where they are not at hand.
+      masks: names of images -> their small masks, see `data.masks`; empty where there are none.
     """
 
     split: str
@@ -89,6 +90,7 @@ class Findings:
     more: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     suspects: Sequence[suspects.Suspect] = ()
     images: Optional[Callable[[Sequence[str]], Mapping[str, np.ndarray]]] = None
+    masks: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -214,6 +216,7 @@ def _write(work: str, findings: Findings, background: Background) -> None:
             findings.classes,
             findings.images,
             background.maps,
+            findings.masks,
         )
         first = findings.suspects[: suspects.MOST_DRAWN]
         if first:

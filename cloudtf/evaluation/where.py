@@ -10,7 +10,7 @@ from cloudtf.data import masks, stored
 from cloudtf.data.labels import combination
 from cloudtf.errors import UserError
 from cloudtf.evaluation import scoring, sheet
-from cloudtf.evaluation.activation_maps import activation_maps, overlaid, share_inside
+from cloudtf.evaluation.activation_maps import activation_maps, inside, overlaid
 from cloudtf.evaluation.evaluate import check_matches
 from cloudtf.model import classifier, saving
 from cloudtf.pipeline.dataset import ImageDataset
@@ -50,33 +50,22 @@ def draw(
     pixels = np.stack([found[name] for name in wanted])
     scores = scoring.Scorer(trained.model).images(pixels)[: len(wanted)]
     maps = activation_maps(trained.model, pixels)
-    columns, first = data.cache.columns(shards)
-    rows = [first + number_of[name] for name in wanted]
-    labels = columns.labels.numpy()[rows]
+    labels = data.labels(split).numpy()[[number_of[name] for name in wanted]]
+    contents = data.masks(split)
     cells, captions = [], []
     for row, name in enumerate(wanted):
         cells.append(pixels[row])
         shown = combination(labels[row], data.classes).replace("|", ", ")
         captions.append((name, f"labels: {shown or 'none'}"))
-        content = columns.masks.numpy()[rows[row]]
+        content = contents.get(name)
         of_class = masks.decode(content, labels[row]) if content else None
         for number in np.argsort(-scores[row], kind="stable")[:most_maps]:
             cells.append(overlaid(pixels[row], maps[row, number]))
             captions.append(
                 (
                     f"{trained.info['classes'][number]} {scores[row, number]:.3f}",
-                    "" if of_class is None else _inside(maps[row, number], of_class[number]),
+                    "" if of_class is None else inside(maps[row, number], of_class[number]),
                 )
             )
     width = 1 + min(most_maps, scores.shape[1])
     sheet.draw(path, cells, captions, "Where the model looks", width)
-
-
-def _inside(activation: np.ndarray, mask: np.ndarray) -> str:
-    """How much of a map is in a mask, beside how much of the picture is."""
-    if not mask.any():
-        return ""
-    share = share_inside(activation, mask)
-    if np.isnan(share):
-        return "looks nowhere"
-    return f"{share:.0%} inside its mask of {mask.mean():.0%}"

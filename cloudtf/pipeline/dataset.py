@@ -301,6 +301,15 @@ class ImageDataset:
         table, first = self.cache.columns(joined)
         return table.labels[first : first + joined.num_examples]
 
+    def masks(self, split: SplitNames) -> dict[str, bytes]:
+        """Image name -> its small masks, as `data.masks.encode` gives them; empty without masks."""
+        if not self.manifest.mask_side:
+            return {}
+        joined = self.manifest.joined(split)
+        table, first = self.cache.columns(joined)
+        rows = slice(first, first + joined.num_examples)
+        return dict(zip(table.names[rows], table.masks[rows].numpy().tolist()))
+
     @functools.cached_property
     def photographs(self) -> photograph_table.Photographs:
         """What is known of the photographs beside their labels.

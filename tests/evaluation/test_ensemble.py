@@ -6,6 +6,7 @@ import pathlib
 import re
 import shutil
 
+import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -17,6 +18,7 @@ from cloudtf.errors import UserError
 from cloudtf.evaluation import activation_maps, pr_auc
 from cloudtf.evaluation.ensemble import EnsembleConfig, ensemble
 from cloudtf.evaluation.evaluate import EvaluateConfig, evaluate
+from cloudtf.evaluation.preview import PreviewConfig, preview
 from cloudtf.model import ensemble as one_network
 from cloudtf.model import network, saving
 from cloudtf.pipeline.dataset import open_dataset
@@ -317,6 +319,15 @@ def test_nothing_is_left_of_one_that_is_refused_for_its_photographs(fold_runs, t
     with pytest.raises(UserError, match="metrics.json is there already and is not of an eval"):
         ensemble(config)
     assert files.list_dir(config.output_dir) == ["metrics.json"]
+
+
+def test_the_preview_shows_where_its_members_look_on_average(fold_records, tmp_path):
+    members = [network.build_model("tiny", 4, (32, 32)) for _ in range(2)]
+    path, output = str(tmp_path / "one.keras"), str(tmp_path / "where.png")
+    info = {**INFO, "aspect": "stretch"}
+    saving.save_model(one_network.average(members), path, info)
+    preview(PreviewConfig(fold_records, output, split="fold0", model=path, num_images=1))
+    assert cv2.imread(output) is not None
 
 
 def test_it_is_public():

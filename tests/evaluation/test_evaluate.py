@@ -184,6 +184,11 @@ def test_the_run_folder_is_the_default_and_a_model_may_be_named(
     assert out.startswith("12 examples of val\n")
     score = r"[01]\.\d{4} +[01]\.\d{3} to [01]\.\d{3}"
     assert re.search(rf"^mean +{score} +{score}$", out, re.M), "both areas, each with its interval"
+    assert "Thresholds of 12 examples of val, and how surely each keeps its target" in out
+    for name, kinds in read_json(run_dir, "thresholds.json")["classes"].items():
+        (line,) = re.findall(rf"^{name}  .*%  needs \d+.*$", out, re.M)
+        assert f"{kinds['recall']['threshold']:<8.3g} " in line
+    assert max(map(len, out.splitlines()[1:-1])) <= 80
     assert out.endswith(f"Open {run_dir}/report.html\n")
     assert ">--learning_rate<" in (run_dir / "report.html").read_text(), "a command's are flags"
     first = read_json(run_dir, "metrics.json")

@@ -48,6 +48,14 @@ def test_each_has_the_map_of_the_class_it_is_worth_a_look_for():
     ]  # fmt: skip
     assert found["Most doubtful"][0].focus == "Sugar" and found["Most doubtful"][0].overlay is None
     assert found["Best"][0].focus == "Fish"
+    left = np.zeros((28, 28), bool)
+    left[:, :14] = True
+    packed = np.packbits(left).tobytes()
+    # Of the first two classes of a label, the second is the one in focus.
+    small = {"1.jpg": bytes(98) + packed, "2.jpg": packed * 2}
+    found = examples.gather(LABELS, SCORES, names, CLASSES, lambda wanted: pixels, maps, small)
+    assert found["Worst"][0].inside == "50% inside its mask of 50%"
+    assert found["Most doubtful"][0].inside == found["Best"][0].inside == ""
     (alone,) = examples.gather(LABELS, SCORES, names, CLASSES, lambda _: pixels)["Worst"]
     assert alone.overlay is None
 

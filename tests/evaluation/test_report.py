@@ -124,7 +124,9 @@ def made(tmp_path):
             "facts": {"model": "efficientnetb2", "flags": f"--x={NASTY}\n--y=1"},
             "labels": labels,
             "scores": scores,
-            "examples": {"Worst": [Example(NASTY, PIXELS, NASTY, PIXELS, [Said(NASTY, 0.25, 1)])]},
+            "examples": {
+                "Worst": [Example(NASTY, PIXELS, NASTY, PIXELS, NASTY, [Said(NASTY, 0.25, 1)])]
+            },
             "suspects": [Suspect(NASTY, NASTY, 1, 0.03, 7)],
             "thumbnails": {NASTY: PIXELS},
             **replaced,

@@ -19,10 +19,11 @@ def examples(material: Material, limits: Limits) -> str:
         "Best": "the lowest loss, of images that show a class",
     }
     groups = []
-    drawn = False
+    drawn = masked = False
     for heading, group in material.examples.items():
         cards = [_card(example, limits.side) for example in group[: limits.cards]]
         drawn = drawn or any(example.overlay is not None for example in group)
+        masked = masked or any(example.inside for example in group)
         groups.append(
             f"<h3>{escape(heading)}</h3>\n{parts.note(f'Images with {about[heading]}.')}"
             f'<div class="sheet small">\n' + "\n".join(cards) + "\n</div>"
@@ -31,8 +32,13 @@ def examples(material: Material, limits: Limits) -> str:
         "Beside an image is where the model looks for one class (Grad-CAM): the brighter, the "
         "more it speaks for the class; there is nothing where no part speaks for it. "
     )
+    inside = (
+        "Where the class has a mask, it says how much of that lies inside it, and how much of the "
+        "image the mask is: about so much would be inside by chance. "
+    )
     return parts.note(
         (maps if drawn else "")
+        + (inside if masked else "")
         + "Under it are scores from 0 to 1; of many classes those that are there or probable."
     ) + "\n".join(groups)
 
@@ -42,6 +48,7 @@ def _card(example: Example, side: int) -> str:
     looks = ""
     if example.overlay is not None:
         looks = f", and where the model looks for {example.focus}"
+        looks += f": {example.inside}" if example.inside else ""
         pictures += parts.thumbnail(example.overlay, side, f"activation map of {example.focus}")
     said = "".join(f"<li>{escape(_line(one))}</li>" for one in example.said)
     return (
