@@ -10,10 +10,14 @@ import contextlib
 import re
 import shlex
 import sys
-from typing import Any, Iterator
+from typing import Any, Iterator, Mapping
 
 # Whether messages name settings as flags: true while a command runs, for all of its threads.
 _naming_flags = False
+
+# Settings that the caller knows by another name, and those that are words of a command, no flags.
+_names: dict[str, str] = {}
+_words: dict[str, str] = {}
 
 # A sentence has at most about so many characters.
 _MAX_LENGTH = 3000
@@ -101,10 +105,14 @@ def param(name: str = "", /, **setting: Any) -> str:
       **setting: in place of that, one setting with its value.
     """
     if not setting:
-        return f"--{name}" if _naming_flags else name
+        name = _names.get(name, name)
+        return _words.get(name, f"--{name}") if _naming_flags else name
     ((name, value),) = setting.items()
+    name = _names.get(name, name)
     if not _naming_flags:
         return f"{name}={_shortened(repr(value))}"
+    if name in _words:
+        return f"{_shortened(shlex.quote(str(value)))} as {_words[name]}"
     if isinstance(value, bool):
         return f"--{name}" if value else f"--no{name}"
     words = value if isinstance(value, (tuple, list)) else (value,)
@@ -124,6 +132,27 @@ def naming_flags() -> Iterator[None]:
         yield
     finally:
         _naming_flags = before
+
+
+@contextlib.contextmanager
+def renaming(names: Mapping[str, str], words: Mapping[str, str]) -> Iterator[None]:
+    """While this is entered, `param` calls settings as the caller of several functions does.
+
+    >>> with renaming({"run_dir": "output_dir"}, {}):
+    ...     param("run_dir"), param(run_dir="a")
+    ('output_dir', "output_dir='a'")
+
+    Args:
+      names: setting of a function -> setting of its caller.
+      words: setting of the caller -> the word of its command that stands for it, in place of a
+        flag, such as PHOTOS.
+    """
+    global _names, _words
+    before, (_names, _words) = (_names, _words), (dict(names), dict(words))
+    try:
+        yield
+    finally:
+        _names, _words = before
 
 
 def out_of_memory(what: str) -> UserError:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -178,6 +179,51 @@ def test_it_says_what_becomes_of_the_pictures_and_which_class_a_split_lacks(
     said = " ".join(capsys.readouterr().out.split())
     assert "Photographs of 96 x 96 pixels become 128 x 64, which squeezes them to 0.50" in said
     assert "shows Rare (1 in all): nothing can be said of it there" in said
+
+
+def test_it_says_which_photographs_are_copies_and_which_have_more_bits(
+    photographs_dir, tmp_path, monkeypatch, capsys
+):
+    def trained(job, manifest):
+        raise UserError("here training begins")
+
+    monkeypatch.setattr(fitting._Job, "_trained", trained)
+    for number in range(8):
+        folder = tmp_path / "photographs" / ("one", "other")[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = cv2.imread(f"{photographs_dir}/images/photo_{number:02}.jpg")
+        if number == 0:
+            cv2.imwrite(str(folder / "deep.png"), pixels.astype(np.uint16) * 257 + 1)
+        cv2.imwrite(str(folder / f"{number}.jpg"), pixels)
+    cv2.imwrite(str(folder / "again.png"), cv2.imread(str(folder / "7.jpg")))
+    with pytest.raises(UserError, match="here training begins"):
+        cloudtf.fit(str(tmp_path / "photographs"), output_dir=str(tmp_path / "out"), **SMALL)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "2 photographs are copies of others, such as 'one/deep.png' of 'one/0.jpg'" in said
+    assert "1 photograph has values of 16 bits, of which the records have the upper 8." in said
+
+
+def test_refusals_name_what_was_given_to_fit(photographs_dir, tmp_path, whole, command, capsys):
+    photographs, labels = f"{photographs_dir}/images", f"{photographs_dir}/labels.csv"
+    output = f"--output_dir={tmp_path}/out"
+
+    def refused(*words):
+        assert app.main(["fit", *words]) in (1, 2)
+        return capsys.readouterr().err
+
+    parts = tmp_path / "parts"
+    for name in ("images", "masks"):
+        shutil.copytree(photographs, parts / name)
+    assert "of the photographs as PHOTOS, and what says their classes as LABELS.csv." in refused(
+        str(parts), output
+    )
+    assert "--label_format=folders takes no LABELS.csv." in refused(
+        photographs, labels, output, "--label_format=folders"
+    )
+    started = refused(*command[4:], f"--output_dir={whole}", "--optimizer=adam")
+    assert "or another --output_dir." in started and "--run_dir" not in started
+    with pytest.raises(UserError, match="give the path of a CSV as labels.$"):
+        cloudtf.fit(photographs, [1], output_dir=str(tmp_path / "out"))
 
 
 def test_the_one_table_beside_the_photographs_has_the_labels(photographs_dir, tmp_path):

@@ -212,7 +212,7 @@ def _keep_together(
     """
     if not groups:
         return plans
-    report(copies.found(table.names, groups))
+    report(copies.found([[table.names[index] for index in group] for group in groups]))
     after = _plans(config, table, groups) if config.near_duplicates == "together" else plans
     if after != plans:
         written = copies.deal_again(config.output_dir, plans, after, journal.written, table.names)

@@ -36,10 +36,10 @@ def known(data_dir: str, names: Sequence[str]) -> Optional[list[list[int]]]:
     return [group for group in there if len(group) > 1]
 
 
-def found(names: Sequence[str], groups: Sequence[Sequence[int]]) -> str:
-    """A sentence on the copies that were found."""
+def found(groups: Sequence[Sequence[str]]) -> str:
+    """A sentence on the copies that were found; `groups`: the files of each photograph."""
     copies = sum(map(len, groups)) - len(groups)
-    original, copy = (names[index] for index in groups[0][:2])
+    original, copy = groups[0][:2]
     which = f"{copy!r} of {original!r}"
     if copies == 1:
         return f"A photograph is a copy of another ({which}); {records.MANIFEST_NAME} says so too."

@@ -1,11 +1,13 @@
 """Classes by folders: `cat/1.jpg`, also under `train/` and `val/`, and one photograph in several.
 
-The folders become a table like any other, with a column for each level of them.
+The folders become a table like any other, with a column for each level of them; a folder called
+`none` or `NA` is a class too.
 """
 
 from __future__ import annotations
 
 import collections
+import dataclasses
 import hashlib
 import itertools
 import os.path
@@ -85,7 +87,8 @@ def table(images_dir: str, names: ImageNames) -> Table:
                 *levels,
             ]
         )
-    return tables.from_rows(f"The folder {images_dir}", header, rows)
+    found = tables.from_rows(f"The folder {images_dir}", header, rows)
+    return dataclasses.replace(found, verbatim=True)
 
 
 def check_beside(images_dir: str, beside: Sequence[str], follow_links: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from cloudtf.data import tables
-from cloudtf.errors import UserError
+from cloudtf.errors import UserError, param
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +32,7 @@ def table(labels: pd.DataFrame) -> tables.Table:
     if not hasattr(labels, "itertuples"):
         raise UserError(
             f"labels must be a pandas DataFrame, not {type(labels).__name__}; make one of it, or "
-            "give the path of a CSV as labels_csv."
+            f"give the path of a CSV as {param('labels_csv')}."
         )
     if any(name is not None for name in labels.index.names) or labels.index.dtype.kind == "O":
         labels = labels.reset_index()

@@ -348,7 +348,7 @@ def _names_in(
     """The classes in a cell, None where it says that there are none; and what is wrong with it."""
     known = builder.classes if builder.fixed else ()
     cell = cell.strip()
-    if cell in known:
+    if cell in known or (cell and builder.source.verbatim and not words.is_no_class(cell)):
         return (cell,), ""
     try:
         parts = layout.separator.cut(cell)

@@ -24,13 +24,7 @@ def tables(manifest: records.Manifest) -> Iterator[str]:
         yield from _class_table(manifest, "class", lambda split: split.class_counts)
     if manifest.has_unknown:
         yield from _class_table(manifest, "unknown", lambda split: split.unknown_counts)
-    depths = records.added(split.depths for split in manifest.splits.values())
-    for bits, count in sorted(depths.items(), key=lambda item: int(item[0])):
-        if bits != "8":
-            yield (
-                f"{count:,} photograph{'s have' if count > 1 else ' has'} values of {bits} bits, "
-                "of which the records have the upper 8."
-            )
+    yield from depths(manifest)
     unreadable = [entry for entry in manifest.skipped if "shard" in entry]
     if unreadable:
         shown = "; ".join(f"{e['file']!r}: {e['reason']}" for e in unreadable[: selection.SHOWN])
@@ -41,6 +35,21 @@ def tables(manifest: records.Manifest) -> Iterator[str]:
         )
     if manifest.skipped:
         yield f"{records.MANIFEST_NAME} lists all {len(manifest.skipped)} that were skipped."
+
+
+def depths(manifest: records.Manifest) -> Iterator[str]:
+    """Sentences on the photographs whose values have more bits than the records keep.
+
+    Args:
+      manifest: the content of `dataset.json`.
+    """
+    found = records.added(split.depths for split in manifest.splits.values())
+    for bits, count in sorted(found.items(), key=lambda item: int(item[0])):
+        if bits != "8":
+            yield (
+                f"{count:,} photograph{'s have' if count > 1 else ' has'} values of {bits} bits, "
+                "of which the records have the upper 8."
+            )
 
 
 def classes_missing(manifest: records.Manifest) -> Iterator[str]:

@@ -31,11 +31,14 @@ class Table:
       header: the name of each column, without spaces around it; no two are equal, but some may be
         empty.
       rows: begins anew at each call, and gives (number, cells); the header of a CSV is row 1.
+      verbatim: whether cells such as `none` and `NA` are what they say, not blank: those that
+        people wrote as names of folders, not programs for want of a value.
     """
 
     source: str
     header: list[str]
     rows: Callable[[], Iterator[Row]]
+    verbatim: bool = False
 
 
 def from_file(path: str, encoding: Optional[str] = None, column_names: Sequence[str] = ()) -> Table:

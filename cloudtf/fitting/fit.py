@@ -11,12 +11,12 @@ import time
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Optional, Union
 
 from cloudtf import files, machine
-from cloudtf.data import first_look, imagefolder, label_frame, records, selection, summary
+from cloudtf.data import copies, first_look, imagefolder, label_frame, records, selection, summary
 from cloudtf.data.convert import convert
 from cloudtf.data.convert_config import ConvertConfig
 from cloudtf.data.labels import LabelTable
 from cloudtf.data.recipe import Recipe
-from cloudtf.errors import UsageError, UserError, param
+from cloudtf.errors import UsageError, UserError, param, renaming
 from cloudtf.fitting import plan as plans
 from cloudtf.fitting.config import FitConfig, part
 from cloudtf.locks import FolderLock
@@ -30,6 +30,15 @@ if TYPE_CHECKING:
 
     from cloudtf.training.train import TrainResult
 
+# What messages of convert, train and evaluate call settings that are others here, and how the
+# command gives these.
+_CALLED = {
+    "labels_csv": "labels",
+    "run_dir": "output_dir",
+    "data_dir": "output_dir",
+    "max_minutes": "minutes",
+}
+_WORDS = {"images_dir": "PHOTOS", "labels": "LABELS.csv"}
 # In the output folder.
 _RECORDS, _RUN, _EXPORTED, _PLAN = "records", "run", "exported", "fit.json"
 # Photographs that are converted to see how long it takes.
@@ -108,7 +117,10 @@ def fit(
                 "split; use `cloudtf convert` and `cloudtf train` for that, one after the other."
             )
     files.make_dirs(config.output_dir)
-    with FolderLock(config.output_dir, "job", "output_dir", keep=False):
+    with (
+        renaming(_CALLED, _WORDS),
+        FolderLock(config.output_dir, "job", "output_dir", keep=False),
+    ):
         return _Job(images_dir, labels, config).run()
 
 
@@ -185,7 +197,10 @@ class _Job:
         # It would say all of it again.
         with reporting_to(None):
             manifest = convert(config, self._frame)
-        for note in summary.classes_missing(manifest):
+        notes = [*summary.depths(manifest), *summary.classes_missing(manifest)]
+        if manifest.near_duplicates:
+            notes.insert(0, copies.found(manifest.near_duplicates))
+        for note in notes:
             report(_wrapped(note))
         unusable = [entry for entry in manifest.skipped if "shard" in entry]
         if unusable:

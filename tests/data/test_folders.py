@@ -67,6 +67,16 @@ def read(folder, names, **options):
             {"set/test/all/cat/2.jpg": "cat", "set/train/all/cat/1.jpg": "cat"},
         ),
         (["yes/1.jpg", "no/2.jpg"], {"no/2.jpg": "no", "yes/1.jpg": "yes"}),
+        *[
+            ([f"{name}/1.jpg", "cat/2.jpg"], {f"{name}/1.jpg": name, "cat/2.jpg": "cat"})
+            for name in ("none", "NA", "nan", "null", "None", "-", "0", "1", "-1", "background")
+        ],
+        (["nan/1.jpg", "null/2.jpg"], {"nan/1.jpg": "nan", "null/2.jpg": "null"}),
+        (["No_Finding/1.jpg", "cat/2.jpg"], {"No_Finding/1.jpg": "", "cat/2.jpg": "cat"}),
+        (
+            ["train/NA/1.jpg", "train/cat/2.jpg", "val/NA/3.jpg"],
+            {"train/NA/1.jpg": "NA", "train/cat/2.jpg": "cat", "val/NA/3.jpg": "NA"},
+        ),
         (
             ["cat/1.jpg", "dog/7.jpg=cat/1.jpg", "dog/2.jpg", "dog/3.jpg=dog/2.jpg"],
             {"cat/1.jpg": "cat|dog", "dog/2.jpg": "dog", "dog/3.jpg": "dog"},

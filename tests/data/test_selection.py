@@ -161,6 +161,12 @@ def test_how_the_labels_were_read_is_said(folder, capsys, monkeypatch):
     assert said[at + 8].strip() == "5 rows of no finding count as none of the classes."
 
 
+def test_cells_that_count_as_blank_are_said(folder, capsys):
+    rows = "".join(f"{i}.jpg,{('A', 'B', 'none')[i % 3]}\n" for i in range(10))
+    run(folder, f"image,label\n{rows}")
+    assert "  3 cells such as 'none' count as blank." in capsys.readouterr().out.splitlines()
+
+
 def test_photographs_without_a_row_are_left_out_or_have_none_of_the_classes(folder, capsys):
     labels = "image,label\n" + "".join(f"{i}.jpg,A\n" for i in range(6))
     manifest = run(folder, labels)
@@ -180,6 +186,10 @@ def test_photographs_without_a_row_are_left_out_or_have_none_of_the_classes(fold
         ({"blank": "unknown"}, "blank='unknown' is for columns of yes and no, of which"),
         ({"unlisted": "absent", "split_column": "x"}, "unlisted='absent' takes photographs of"),
         ({"labels_encoding": "runes"}, "labels_encoding='runes' is no encoding of text"),
+        (
+            {"present_words": ("x", "Y"), "absent_words": ("y",)},
+            "'y' is in present_words and in absent_words",
+        ),
         ({"label_format": "folders"}, "label_format='folders' takes no labels_csv"),
         ({"image_column": "who"}, r"has no column 'who' \(image_column\); it has image, label"),
         ({"label_columns": ("a",)}, r"has no column 'a' \(label_columns\)"),

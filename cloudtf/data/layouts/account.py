@@ -125,6 +125,16 @@ def _notes(
     said = layout.zero or layout.minus
     if uncertain and options.uncertain and VALUES[options.uncertain] == said:
         notes.append(f"{uncertain:,} uncertain cells count as {options.uncertain}.")
+    named = [columns[i] for i in layout.labels] if layout.kind in ("list", "rows") else []
+    empty = [
+        (text, count)
+        for column in named
+        for text, count in column.texts.items()
+        if text and text not in column.values
+    ]
+    if empty:
+        count = sum(number for _, number in empty)
+        notes.append(f"{count:,} cells such as {empty[0][0]!r} count as blank.")
     if builder.without_class:
         notes.append(f"{builder.without_class:,} rows of no finding count as none of the classes.")
     if layout.kind == "rows" and builder.several_rows:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
+import operator
 import re
 from typing import Callable, Iterator, Mapping, Optional
 
@@ -39,6 +40,7 @@ class Column:
       separators: those of `SEPARATORS` that are somewhere in its cells.
       first: the cells of the first rows.
       said: what the user has said that words mean, in lower case: 1: yes, 0: no.
+      verbatim: whether texts such as `none` are what they say; see `Table`.
     """
 
     index: int
@@ -48,6 +50,7 @@ class Column:
     separators: set[str] = dataclasses.field(default_factory=set)
     first: list[str] = dataclasses.field(default_factory=list)
     said: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    verbatim: bool = False
 
     @property
     def shown(self) -> str:
@@ -57,7 +60,8 @@ class Column:
     @functools.cached_property
     def values(self) -> dict[str, int]:
         """The texts that are not blank, and how often each comes."""
-        return {text: count for text, count in self.texts.items() if not words.is_blank(text)}
+        is_blank = operator.not_ if self.verbatim else words.is_blank
+        return {text: count for text, count in self.texts.items() if not is_blank(text)}
 
     def has_blanks(self) -> bool:
         """Whether some cell has no value."""
@@ -121,7 +125,10 @@ def survey(table: Table, said: Optional[Mapping[str, int]] = None) -> list[Colum
     Raises:
       UserError: some row cannot be read.
     """
-    columns = [Column(index, name, said=said or {}) for index, name in enumerate(table.header)]
+    columns = [
+        Column(index, name, said=said or {}, verbatim=table.verbatim)
+        for index, name in enumerate(table.header)
+    ]
     for chunk in _chunks(table.rows()):
         for column, cells in zip(columns, zip(*chunk)):
             column.add(cells)
