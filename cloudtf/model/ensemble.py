@@ -93,9 +93,13 @@ def average(
 
 def members(model: tf.keras.Model) -> list[tf.keras.Model]:
     """The networks that one made by `average` holds; of any other, it alone."""
-    if model.name != NAME:
-        return [model]
-    return [layer for layer in model.layers if layer.name.startswith(_MEMBER)]
+    found = [
+        layer
+        for layer in model.layers
+        if isinstance(layer, tf.keras.Model) and layer.name.startswith(_MEMBER)
+    ]
+    # Another program's may have the name, too.
+    return found if model.name == NAME and found else [model]
 
 
 def _rank_layers(knots: np.ndarray, name: str) -> tf.keras.Model:

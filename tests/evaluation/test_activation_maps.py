@@ -143,6 +143,14 @@ def test_an_ensemble_looks_where_its_members_look_on_average():
     assert np.abs(each[0] - each[1]).max() > 0
 
 
+def test_a_network_of_another_program_may_be_called_ensemble():
+    made, images = cloudtf.build_model("tiny", 4, (64, 96)), images_of(2)
+    model = tf.keras.Model(made.inputs, made.outputs, name="ensemble")
+    np.testing.assert_array_equal(
+        of_model(model, 2)(images, [1]), activation_maps(made, images, [1])
+    )
+
+
 def test_each_image_has_the_mean_of_the_maps_of_its_own_models():
     def like(value, side=2):
         return lambda images, classes: np.full((len(images), len(classes), side, side), value)
