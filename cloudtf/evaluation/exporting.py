@@ -44,11 +44,11 @@ def export(config: ExportConfig) -> dict[str, Any]:
       known of the model.
 
     Raises:
-      UserError: the model or its thresholds are missing, damaged or do not belong together; the
-        output cannot be written or is a folder in use; it, or the name of what goes with it, is
-        that of a file of another kind; tf2onnx, or onnxruntime for the proof, is missing; the
-        records or photographs are not for this model. Or the written model does not give what it
-        should; it stays where it is, with `proof.json`.
+      UserError: the model is missing or damaged; its thresholds or metrics are damaged or of
+        another model; the output cannot be written or is a folder in use; it, or the name of what
+        goes with it, is that of a file of another kind; tf2onnx, or onnxruntime for the proof, is
+        missing; the records or photographs are not for this model. Or the written model does not
+        give what it should; it stays where it is, with `proof.json`.
 
     >>> info = cloudtf.export(cloudtf.ExportConfig(model="runs/a", output="exported"))
     From images on 8 drawn pictures: probabilities differ by up to ...
@@ -67,6 +67,7 @@ def export(config: ExportConfig) -> dict[str, Any]:
     if config.format != "saved_model":
         _check_names(config)
     prepared = model_export.prepare(config)
+    known = model_card.Beside(prepared)
     if config.prove:
         proof.check_runtime(config)
     path, info = prepared.trained.path, prepared.trained.info
@@ -86,7 +87,7 @@ def export(config: ExportConfig) -> dict[str, Any]:
             files.remove(beside(config, name))
     prepared.write(representative)
     content = proof.prove(prepared, parts) if config.prove else None
-    files.write_text(beside(config, CARD), model_card.text(prepared, content))
+    files.write_text(beside(config, CARD), model_card.text(prepared, known, content))
     if content is not None:
         files.write_json(beside(config, PROOF), content)
         _report(config, content)

@@ -24,16 +24,23 @@ from cloudtf.text import listed
 MARK = "# Model card: "
 # A class with fewer positives in what it was judged on has an interval too wide to rely on.
 _FEW = 50
+# What of `metrics.json` is quoted, by the titles of its columns.
+_MEASURES = {
+    "PR-AUC": "pr_auc",
+    "Average precision": "average_precision",
+    "Brier score": "brier",
+    "Calibration error": "ece",
+}
 
 
-def text(prepared: Prepared, proven: Optional[Mapping[str, Any]]) -> str:
+def text(prepared: Prepared, beside: Beside, proven: Optional[Mapping[str, Any]]) -> str:
     """The card.
 
     Args:
       prepared: the model that was written.
+      beside: what lies beside it.
       proven: the content of `proof.json`; None where it was not run.
     """
-    beside = _Beside(prepared)
     now = datetime.datetime.now(datetime.timezone.utc)
     parts = [
         f"{MARK}{files.basename(prepared.config.output)}",
@@ -58,8 +65,11 @@ def text(prepared: Prepared, proven: Optional[Mapping[str, Any]]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-class _Beside:
-    """What lies beside the model and is of its weights.
+class Beside:
+    """What lies beside the model and is of its weights, read before anything is written.
+
+    Args:
+      prepared: the model to be written.
 
     Attributes:
       metrics: the content of `metrics.json`; empty where there is none.
@@ -67,6 +77,9 @@ class _Beside:
       flags: the settings of the run by name; empty where they are not known.
       data_dir: the records that it was trained on, or else proven on; None where none are known.
       manifest: what these hold; None where they are not at hand.
+
+    Raises:
+      UserError: `metrics.json`, or another file, is damaged.
     """
 
     def __init__(self, prepared: Prepared) -> None:
@@ -74,9 +87,14 @@ class _Beside:
         self._folder = files.dirname(path)
         source = config.thresholds or files.join(self._folder, "thresholds.json")
         self.chosen = thresholds.read(source) if prepared.info["thresholds"] is not None else None
-        origin = self._json("thresholds.json").get("from") or {}
-        same = origin.get("weights_sha256") == prepared.weights_sha256
+        origin = self._json("thresholds.json").get("from")
+        same = isinstance(origin, dict) and origin.get("weights_sha256") == prepared.weights_sha256
         self.metrics = self._json("metrics.json") if same else {}
+        if self.metrics and not _are_metrics(self.metrics):
+            raise UserError(
+                f"{files.join(self._folder, 'metrics.json')} is not as an evaluation writes it; "
+                "`cloudtf evaluate` makes it again."
+            )
         flags = files.join(self._folder, "flags.txt")
         self.flags = from_flagfile(files.read_text(flags)) if files.exists(flags) else {}
         self.data_dir, self.manifest = None, None
@@ -90,6 +108,32 @@ class _Beside:
         path = files.join(self._folder, name)
         content = files.read_json(path) if files.exists(path) else {}
         return content if isinstance(content, dict) else {}
+
+
+def _are_metrics(content: dict[str, Any]) -> bool:
+    """Whether all that is quoted of a `metrics.json` is there, and of its kind."""
+
+    def are_numbers(values: Any) -> bool:
+        return all(value is None or isinstance(value, (int, float)) for value in values)
+
+    keys = [*_MEASURES.values(), "brier_calibrated", "ece_calibrated"]
+    found = [content[key] for key in keys if key in content]
+    intervals = content.get("intervals", {})
+    return (
+        isinstance(content.get("examples"), int)
+        and isinstance(content.get("split"), str)
+        and ("ece_calibrated" not in content or "ece" in content)
+        and all(isinstance(of_class, dict) and are_numbers(of_class.values()) for of_class in found)
+        and isinstance(intervals, dict)
+        and all(
+            isinstance(of_class, dict)
+            and all(
+                isinstance(pair, list) and len(pair) == 2 and are_numbers(pair)
+                for pair in of_class.values()
+            )
+            for of_class in (intervals.get(key, {}) for key in keys)
+        )
+    )
 
 
 def _model(prepared: Prepared) -> str:
@@ -107,7 +151,7 @@ def _model(prepared: Prepared) -> str:
     return "\n".join(f"- {name}: {value}" for name, value in facts.items())
 
 
-def _data(prepared: Prepared, beside: _Beside) -> str:
+def _data(prepared: Prepared, beside: Beside) -> str:
     manifest = beside.manifest
     if manifest is None:
         where = beside.data_dir or "some that the model does not name"
@@ -128,17 +172,12 @@ def _data(prepared: Prepared, beside: _Beside) -> str:
     return f"{' '.join(notes)}\n\n{table}"
 
 
-def _scores(prepared: Prepared, beside: _Beside) -> str:
+def _scores(prepared: Prepared, beside: Beside) -> str:
     metrics, intervals = beside.metrics, beside.metrics.get("intervals", {})
     if not metrics:
         return "No scores of these weights lie beside the model; `cloudtf evaluate` makes them."
     suffix = "_calibrated" if prepared.info["calibration"] is not None else ""
-    keys = {
-        "PR-AUC": "pr_auc",
-        "Average precision": "average_precision",
-        "Brier score": f"brier{suffix}",
-        "Calibration error": f"ece{suffix}",
-    }
+    keys = {title: key + suffix * (key in ("brier", "ece")) for title, key in _MEASURES.items()}
     keys = {title: key for title, key in keys.items() if key in metrics}
     rows = [
         [name]
@@ -153,7 +192,7 @@ def _scores(prepared: Prepared, beside: _Beside) -> str:
     return f"{on}{sure}.\n\n{_table(['Class', *keys], rows)}"
 
 
-def _thresholds(prepared: Prepared, beside: _Beside) -> str:
+def _thresholds(prepared: Prepared, beside: Beside) -> str:
     info, chosen = prepared.info, beside.chosen
     if chosen is None:
         return "There are none: the model gives probabilities alone."
@@ -179,7 +218,7 @@ def _thresholds(prepared: Prepared, beside: _Beside) -> str:
     )
 
 
-def _calibration(prepared: Prepared, beside: _Beside) -> str:
+def _calibration(prepared: Prepared, beside: Beside) -> str:
     calibrated, metrics = prepared.info["calibration"], beside.metrics
     if calibrated is None:
         return "The probabilities are those of the network, not calibrated."
@@ -209,7 +248,7 @@ def _loss(part: Mapping[str, Any]) -> str:
     return "" if loss is None else f"; loss of mean PR-AUC {loss:.4f}"
 
 
-def _limits(prepared: Prepared, beside: _Beside) -> str:
+def _limits(prepared: Prepared, beside: Beside) -> str:
     info = prepared.info
     lines = [
         "All numbers above hold for images drawn as those that it was judged on: from the same "
@@ -244,7 +283,7 @@ def _limits(prepared: Prepared, beside: _Beside) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
-def _licence(prepared: Prepared, beside: _Beside) -> str:
+def _licence(prepared: Prepared, beside: Beside) -> str:
     weights = licences.of_weights(prepared.info.get("model"), beside.flags.get("weights"))
     return (
         f"{_cell(weights)} cloudtf itself is under Apache 2.0. Under which licence the photographs "

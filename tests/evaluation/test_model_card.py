@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 
 import pytest
 
 from cloudtf import files
-from cloudtf.evaluation import model_card
+from cloudtf.errors import UserError
+from cloudtf.evaluation import exporting, model_card
 from cloudtf.evaluation.evaluate import EvaluateConfig, evaluate
 from cloudtf.model import calibration, export, licences
 from cloudtf.model.choices import MODELS
@@ -33,7 +35,7 @@ def run_dir(trained_run, records_dir, tmp_path_factory):
 
 def card(run_dir, proven=None, **settings):
     prepared = export.prepare(ExportConfig(model=run_dir, output=f"{run_dir}/out|put", **settings))
-    return model_card.text(prepared, proven)
+    return model_card.text(prepared, model_card.Beside(prepared), proven)
 
 
 def section(text, name):
@@ -44,6 +46,19 @@ def rows(text):
     """A table as class -> cells."""
     lines = [line[2:-2].split(" | ") for line in text.splitlines() if line.startswith("| ")]
     return {line[0]: line[1:] for line in lines[2:]}
+
+
+@pytest.mark.parametrize(
+    "change", [{"examples": None}, {"pr_auc": 3}, {"intervals": None}, {"ece": {"mean": "0.1"}},
+               {"intervals": {"pr_auc": {"Fish": [0.1]}}}],
+)  # fmt: skip
+def test_damaged_metrics_are_one_sentence_before_anything_is_written(run_dir, tmp_path, change):
+    shutil.copytree(run_dir, tmp_path / "run")
+    path = f"{tmp_path}/run/metrics.json"
+    files.write_json(path, {**files.read_json(path), **change})
+    with pytest.raises(UserError, match="metrics.json is not as an evaluation writes it"):
+        exporting.export(ExportConfig(model=f"{tmp_path}/run", output=f"{tmp_path}/out"))
+    assert os.listdir(tmp_path) == ["run"]
 
 
 def test_all_that_is_known_is_in_it(run_dir, records_dir):
