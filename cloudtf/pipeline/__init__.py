@@ -17,6 +17,7 @@ Augmentation:
   distortion      where each pixel of an augmented image comes from
   maps            the same for a batch, with what becomes of its colours
   colour          what becomes of pixels in their places
+  resampling      the stages in which pixels are resampled along maps
   augment         a batch resampled along its maps
   mixing          pairs of images mixed: mixup and cutmix
   areas           how much of what is labelled is still in the picture

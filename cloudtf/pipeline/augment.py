@@ -6,38 +6,25 @@ The same code runs in the input pipeline and inside the train step on an acceler
 
 from __future__ import annotations
 
-import math
+import functools
+from collections.abc import Callable
 from typing import NamedTuple, Optional
 
 import tensorflow as tf
 
-from cloudtf.pipeline import affine, colour, mixing
+from cloudtf.pipeline import affine, mixing, resampling
 from cloudtf.pipeline.augmentations import Augmentations
 from cloudtf.pipeline.distortion import sample_maps
-from cloudtf.pipeline.maps import FRACTION_BITS, ONE, Maps
+from cloudtf.pipeline.maps import Maps
 
-# XLA for CPUs gives each gather a loop of its own from TensorFlow 2.20 on, in which it computes the
-# source coordinates anew. There they are computed once, before: a third of the time (0.32 against
-# 0.89 ms an image). Up to 2.19 one loop does all, and keeping coordinates in memory costs 0.02 to
-# 0.1 ms.
-GATHERS_APART = tuple(map(int, tf.__version__.split(".")[:2])) >= (2, 20)
-
-left_shift, right_shift = tf.bitwise.left_shift, tf.bitwise.right_shift
-
-
-class _Corners(NamedTuple):
-    """Which four neighbours each source point has, and their weights; each [B, H, W].
-
-    Attributes:
-      corner: int32 number of the upper left one in its image, at most the last but one of its row
-        and column, so that the others exist.
-      right: uint32 weight in 0..256 of the pixels beside it.
-      below: likewise of those under it.
-    """
-
-    corner: tf.Tensor
-    right: tf.Tensor
-    below: tf.Tensor
+# Pixels of the blocks of rows in which an image is resampled: what is found out about a block stays
+# in the core's first caches. Any number from 6,000 to 25,000 is as good, but an image is not one
+# block: of a loop of one turn XLA makes none, and fuses what is to stay apart.
+_BLOCK_PIXELS = 12_288
+# From TensorFlow 2.20 on XLA for CPUs looks up anew, for each pixel that it packs, which image is
+# being read. In a copy of the image it need not: 0.87 of the time. Up to 2.19 the copy costs 0.3 of
+# it.
+COPIES_IMAGE = tuple(map(int, tf.__version__.split(".")[:2])) >= (2, 20)
 
 
 def apply_maps(
@@ -48,8 +35,8 @@ def apply_maps(
     In three stages: RGB pixels become one 32-bit word each, words are gathered and mixed, and words
     become bytes again. Where XLA fuses them for a CPU it locates and mixes each pixel once for each
     channel, which was measured to take four times as long. So they are kept apart: in an input
-    pipeline by a condition, in a loop over the images, each of which then stays in the core's own
-    cache over all stages; for a whole batch at once by compiling each stage by itself.
+    pipeline by a loop over blocks of an image, which keeps what each stage makes (see `_Memory`);
+    for a whole batch at once by compiling each stage by itself.
 
     Args:
       images: uint8 [B, H, W, 3] with static H and W; B is at least 1 unless `whole_batch`.
@@ -64,172 +51,147 @@ def apply_maps(
     """
     height, width = images.shape[1:3]
     rows, columns = maps.bx.shape[1], maps.ax.shape[1]
-    count = rows * columns
     pixels = tf.reshape(images, [-1, height * width, 3])
     if whole_batch:
+        maps = _padded(maps, rows)
         packed = _compiled_resample(_compiled_pack(pixels), maps, height, width, reach)
-        words = _compiled_unpack(tf.reshape(packed, [-1, count]))
+        words = _compiled_unpack(packed)
     else:
-        words = _resample_in_turn(pixels, maps, height, width, reach, GATHERS_APART)
-    channels = tf.reshape(tf.bitcast(words, tf.uint8), [tf.shape(words)[0], -1])
+        blocks = max(2, round(rows * columns / _BLOCK_PIXELS))
+        block = -(-rows // blocks)
+        maps = _padded(maps, blocks * block)
+        words = _resample_in_turn(pixels, maps, height, width, reach, block, COPIES_IMAGE)
     batch = -1 if images.shape[0] is None else images.shape[0]
-    return tf.reshape(channels[:, : 3 * count], [batch, rows, columns, 3])
+    shape = [batch, maps.bx.shape[1], maps.ax.shape[1], 3]
+    return tf.reshape(tf.bitcast(words, tf.uint8), shape)[:, :rows, :columns]
+
+
+def _padded(maps: Maps, rows: int) -> Maps:
+    """Maps of so many rows, and of a multiple of 4 columns."""
+
+    def pad(values: tf.Tensor, size: int) -> tf.Tensor:
+        return tf.pad(values, [[0, 0], [0, size - values.shape[1]]])
+
+    columns = -(-maps.ax.shape[1] // 4) * 4
+    return maps._replace(
+        ax=pad(maps.ax, columns),
+        bx=pad(maps.bx, rows),
+        ay=pad(maps.ay, columns),
+        by=pad(maps.by, rows),
+    )
+
+
+class _Memory(NamedTuple):
+    """Where the stages of one block are kept, each a tf.TensorArray whose first element is in use.
+
+    What is written into an array that a loop carries, XLA for CPUs neither fuses with what reads
+    it, nor shares among threads, nor copies. (It shares among all threads what takes more than
+    100 us, which takes longer than doing it, in a pipeline whose threads are all busy.) An array of
+    one element would be replaced by the element.
+
+    Attributes:
+      image: uint8 [1, H * W, 3], where images are copied; else the array is never written.
+      corner: int32 [1, block, w], as in `resampling.Corners`.
+      right: uint32 [1, block, w], as in `resampling.Corners`.
+      below: uint32 [1, block, w], as in `resampling.Corners`.
+      mixed: uint32 [1, block, w], packed pixels.
+    """
+
+    image: tf.TensorArray
+    corner: tf.TensorArray
+    right: tf.TensorArray
+    below: tf.TensorArray
+    mixed: tf.TensorArray
+
+    def keep(self, **values: tf.Tensor) -> tuple[_Memory, list[tf.Tensor]]:
+        """The memory with these values written, and the values as they are read from it."""
+        written = {name: getattr(self, name).write(0, value) for name, value in values.items()}
+        return self._replace(**written), [array.read(0) for array in written.values()]
 
 
 @tf.function(jit_compile=True, autograph=False)
 def _resample_in_turn(
-    pixels: tf.Tensor, maps: Maps, height: int, width: int, reach: float, gathers_apart: bool
+    pixels: tf.Tensor,
+    maps: Maps,
+    height: int,
+    width: int,
+    reach: float,
+    block: int,
+    copies_image: bool,
 ) -> tf.Tensor:
-    """All three stages: uint8 [B, H * W, 3] to words uint32 [B, 3 * ceil(h * w / 4)]."""
-    count = maps.bx.shape[1] * maps.ax.shape[1]
+    """All three stages, image by image and block by block.
 
-    def one(i: tf.Tensor, results: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
+    Args:
+      pixels: uint8 [B, H * W, 3].
+      maps: the maps of the batch, for h x w pixels; w is a multiple of 4.
+      height: H, rows of the images.
+      width: W, columns of the images.
+      reach: see `apply_maps`.
+      block: rows that are resampled at once; h is a multiple.
+      copies_image: whether an image is copied before it is packed.
+
+    Returns:
+      uint32 [B * h / block, block, w / 4, 3], the words that hold the bytes.
+    """
+    images, columns = tf.shape(pixels)[0], maps.ax.shape[1]
+    blocks = maps.bx.shape[1] // block
+
+    def one(
+        i: tf.Tensor, memory: _Memory, results: tf.TensorArray
+    ) -> tuple[tf.Tensor, _Memory, tf.TensorArray]:
         own = Maps(*(None if values is None else _row(values, i) for values in maps))
-        packed = _pack(_row(pixels, i))
+        image = _row(pixels, i)
+        if copies_image:
+            memory, [image] = memory.keep(image=image)
+        packed = resampling.pack(image)
 
-        def find_corners() -> _Corners:
-            return _corners(own, height, width, reach)
+        def resample(
+            stage: Callable[..., tf.Tensor],
+            k: tf.Tensor,
+            memory: _Memory,
+            results: tf.TensorArray,
+        ) -> tuple[tf.Tensor, _Memory, tf.TensorArray]:
+            part = _rows_of(own, k * block, block)
+            corners = resampling.find_corners(part, height, width, reach)
+            memory, kept = memory.keep(**corners._asdict())
+            mixed = stage(packed, resampling.Corners(*kept), part, height, width)
+            memory, [mixed] = memory.keep(mixed=mixed)
+            return k + 1, memory, results.write(i * blocks + k, resampling.unpack(mixed)[0])
 
-        corners = find_corners() if gathers_apart else None
-        # What XLA does on one side of a condition it does not fuse with what is on the other.
-        moved = tf.cond(
-            _whole_pixels(own),
-            lambda: _move(packed, corners or find_corners(), own, width),
-            lambda: _mix(packed, corners or find_corners(), own, height, width),
-        )
-        return i + 1, results.write(i, _unpack(tf.reshape(moved, [1, count]))[0])
+        # One of the two has no turn. A condition would copy what it is to change in place.
+        moved = tf.where(resampling.whole_pixels(own), blocks, 0)
+        for begin, end, stage in ((0, moved, resampling.move), (moved, blocks, resampling.mix)):
+            _, memory, results = tf.while_loop(
+                lambda k, *_, end=end: k < end,
+                functools.partial(resample, stage),
+                (begin, memory, results),
+            )
+        return i + 1, memory, results
 
-    images = tf.shape(pixels)[0]
-    results = tf.TensorArray(tf.uint32, images, element_shape=[-(-count // 4) * 3])
-    _, results = tf.while_loop(lambda i, _: i < images, one, (tf.constant(0), results))
+    def kept(dtype: tf.DType, shape: list[int]) -> tf.TensorArray:
+        return tf.TensorArray(dtype, 2, element_shape=shape, clear_after_read=False)
+
+    memory = _Memory(
+        kept(pixels.dtype, [1, height * width, 3]),
+        kept(tf.int32, [1, block, columns]),
+        *(kept(tf.uint32, [1, block, columns]) for _ in range(3)),
+    )
+    results = tf.TensorArray(tf.uint32, images * blocks, element_shape=[block, columns // 4, 3])
+    *_, results = tf.while_loop(lambda i, *_: i < images, one, (tf.constant(0), memory, results))
     return results.stack()
+
+
+def _rows_of(maps: Maps, first: tf.Tensor, count: int) -> Maps:
+    """Maps of [1, ...] for some of the rows."""
+    bx, by = (tf.slice(values, [0, first], [1, count]) for values in (maps.bx, maps.by))
+    erased = None if maps.erased is None else maps.erased - first * tf.constant([1, 1, 0, 0])
+    return maps._replace(bx=bx, by=by, erased=erased)
 
 
 def _row(values: tf.Tensor, i: tf.Tensor) -> tf.Tensor:
     """[1, ...]: the i-th of [B, ...]. (Of `values[i]` XLA makes a padded copy of all of them.)"""
     rest = values.shape[1:]
     return tf.slice(values, [i, *(0 for _ in rest)], [1, *rest])
-
-
-def _pack(pixels: tf.Tensor) -> tf.Tensor:
-    """uint8 [B, N, 3] to uint32 [B, N]: red in the lowest byte, then green and blue."""
-    pixels = tf.cast(pixels, tf.uint32)
-    return pixels[..., 0] | left_shift(pixels[..., 1], 8) | left_shift(pixels[..., 2], 16)
-
-
-def _resample(packed: tf.Tensor, maps: Maps, height: int, width: int, reach: float) -> tf.Tensor:
-    """uint32 [B, H * W], packed as by `_pack`, to [B, h, w]."""
-    return _mix(packed, _corners(maps, height, width, reach), maps, height, width)
-
-
-def _mix(packed: tf.Tensor, corners: _Corners, maps: Maps, height: int, width: int) -> tf.Tensor:
-    """Mixes the four neighbours of each source point.
-
-    Red and blue are mixed in one multiplication, a channel in each half of the word: a sum of four
-    bytes with weights that add up to 256 fits in 16 bits. Nothing is flattened here: XLA would make
-    one loop over all pixels of it, and find each pixel's row and column by division and gathers.
-
-    Args:
-      packed: uint32 [B, H * W], packed as by `_pack`.
-      corners: the four neighbours of each source point, and their weights.
-      maps: the maps of the batch, of which the change of colours is applied.
-      height: H, rows of the images.
-      width: W, columns of the images.
-
-    Returns:
-      uint32 [B, h, w].
-    """
-    corner, right, below = corners
-    both = right_shift(right * below + ONE // 2, FRACTION_BITS)
-    weights = (ONE + both - right - below, right - both, below - both, both)
-    red_blue, green = tf.zeros_like(corner, tf.uint32), tf.zeros_like(corner, tf.uint32)
-    # An image of one row or column has no second one.
-    beside, under = int(width > 1), width * int(height > 1)
-    for offset, weight in zip((0, beside, under, under + beside), weights):
-        pixel = tf.gather(packed, corner + offset, axis=1, batch_dims=1)
-        red_blue += (pixel & 0x00FF00FF) * weight
-        green += (right_shift(pixel, 8) & 0xFF) * weight
-    half = ONE // 2
-    red_blue = right_shift(red_blue + half * 0x00010001, FRACTION_BITS) & 0x00FF00FF
-    return colour.apply(red_blue | (green + half) & 0xFF00, maps)
-
-
-def _move(packed: tf.Tensor, corners: _Corners, maps: Maps, width: int) -> tf.Tensor:
-    """What `_mix` does, to the bit, where no coordinate is between pixels."""
-    right, below = (
-        tf.cast(right_shift(weight, FRACTION_BITS), tf.int32)
-        for weight in (corners.right, corners.below)
-    )
-    pixel = corners.corner + right + below * width
-    return colour.apply(tf.gather(packed, pixel, axis=1, batch_dims=1), maps)
-
-
-def _whole_pixels(maps: Maps) -> tf.Tensor:
-    """Whether no coordinate is between pixels, as where an image is flipped or left alone: bool."""
-    parts = tf.concat([maps.ax, maps.bx, maps.ay, maps.by], axis=1) & (ONE - 1)
-    return tf.equal(tf.reduce_max(parts), 0)
-
-
-def _corners(maps: Maps, height: int, width: int, reach: float) -> _Corners:
-    x, y = _coordinates(maps, height, width, reach)
-    column, right = _neighbours(x, width)
-    row, below = _neighbours(y, height)
-    return _Corners(row * width + column, right, below)
-
-
-def _coordinates(maps: Maps, height: int, width: int, reach: float) -> tuple[tf.Tensor, tf.Tensor]:
-    """Source column and row of each pixel: int32 [B, h, w] in 1/256 pixels, in the image."""
-    # Distortion reaches at most 1.9 sides (1.4 from the centre), and a turn takes it anywhere.
-    reach *= 1.5 * math.hypot(height, width) + max(height, width)
-    return (
-        _reflect(maps.ax[:, None, :] + maps.bx[:, :, None], width, reach),
-        _reflect(maps.ay[:, None, :] + maps.by[:, :, None], height, reach),
-    )
-
-
-def _neighbours(coordinate: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """The pixel before each coordinate along an axis of `size`, and the weight of the one after it.
-
-    Returns:
-      int32 pixel, at most the last but one, and uint32 weight in 0..256: at the last pixel itself
-      the one before it has no weight, so that both always exist.
-    """
-    pixel = tf.minimum(right_shift(coordinate, FRACTION_BITS), max(size - 2, 0))
-    return pixel, tf.cast(coordinate - left_shift(pixel, FRACTION_BITS), tf.uint32)
-
-
-def _unpack(packed: tf.Tensor) -> tf.Tensor:
-    """uint32 [B, N] to the 3 * ceil(N / 4) words a row that begin with their 3 N bytes."""
-    count = packed.shape[1]
-    if count % 4:
-        packed = tf.pad(packed, [[0, 0], [0, -count % 4]])
-    four = tf.reshape(packed, [-1, -(-count // 4), 4])
-    # Word k of each three: what pixel k has left of its three bytes, and the first of the next one.
-    # Little-endian, as every machine that TensorFlow runs on.
-    bits = tf.constant([0, 8, 16], tf.uint32)
-    words = right_shift(four[..., :3], bits) | left_shift(four[..., 1:], 24 - bits)
-    return tf.reshape(words, [-1, -(-count // 4) * 3])
-
-
-def _reflect(coordinate: tf.Tensor, size: int, reach: float) -> tf.Tensor:
-    """Folds fixed-point coordinates into 0..size-1 by reflection at the centres of edge pixels.
-
-    Args:
-      coordinate: int32, in 1/256 pixels, up to `reach` pixels to either side of zero.
-      size: pixels along this axis.
-      reach: bound of the coordinates, which says how many folds are needed.
-    """
-    if size == 1:
-        return tf.zeros_like(coordinate)
-    last = (size - 1) * ONE
-    folded = tf.abs(coordinate)
-    # The reflected image is even and repeats every 2 * last: folding at a multiple of that changes
-    # nothing but how far away a coordinate can be, which it halves. One fold does for a square.
-    folds = max(1, math.ceil(math.log2(reach / (2 * (size - 1)))))
-    for k in range(folds, 0, -1):
-        folded = tf.abs((last << k) - folded)
-    # A coordinate beyond `reach` stays inside all the same.
-    return tf.maximum(last - tf.abs(last - folded), 0)
 
 
 def augment(
@@ -269,5 +231,5 @@ def augment(
 # is located once for all its channels.
 _compiled_sample_maps, _compiled_pack, _compiled_resample, _compiled_unpack = (
     tf.function(stage, jit_compile=True, autograph=False)
-    for stage in (sample_maps, _pack, _resample, _unpack)
+    for stage in (sample_maps, resampling.pack, resampling.resample, resampling.unpack)
 )

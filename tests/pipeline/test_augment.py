@@ -80,10 +80,10 @@ def error(a, b, border=0):
     return difference.mean(), difference.max()
 
 
-@pytest.mark.parametrize("apart", [False, True])
-def test_a_batch_in_turn_is_the_batch_at_once_to_the_bit(photo, monkeypatch, apart):
+@pytest.mark.parametrize("copies", [False, True])
+def test_a_batch_in_turn_is_the_batch_at_once_to_the_bit(photo, monkeypatch, copies):
     """The host takes image after image, as suits its XLA, and an accelerator all at once."""
-    monkeypatch.setattr(augment, "GATHERS_APART", apart)
+    monkeypatch.setattr(augment, "COPIES_IMAGE", copies)
     images = tf.stack([photo[i : i + 97, i : i + 101] for i in range(16)])
     keys = tf.stack([tf.zeros(16, tf.int32), tf.range(16)], axis=1)
     for ops in (Augmentations(), Augmentations(augmentations=NAMES)):
