@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 import re
 import shutil
@@ -326,7 +327,8 @@ def test_the_preview_shows_where_its_members_look_on_average(fold_records, tmp_p
     path, output = str(tmp_path / "one.keras"), str(tmp_path / "where.png")
     info = {**INFO, "aspect": "stretch"}
     saving.save_model(one_network.average(members), path, info)
-    preview(PreviewConfig(fold_records, output, split="fold0", model=path, num_images=1))
+    config = PreviewConfig(data_dir=fold_records, output=output, split="fold0", model=path)
+    preview(dataclasses.replace(config, num_images=1))
     assert cv2.imread(output) is not None
 
 
