@@ -231,7 +231,7 @@ def contents(run_dir: str) -> dict[str, Any]:
     found["best.json"] = (folder / "best.json").read_bytes()
     with (folder / "history.csv").open(newline="") as file:
         rows = [
-            {name: cell for name, cell in row.items() if name != "images_per_second"}
+            {name: cell for name, cell in row.items() if "second" not in name}
             for row in csv.DictReader(file)
         ]
     found["history.csv"] = rows
@@ -242,7 +242,8 @@ def contents(run_dir: str) -> dict[str, Any]:
     state = json.loads((checkpoint / "state.json").read_text())
     del state["sha256"]  # Of all that follows, speeds and folders too.
     for row in state["callback"]["rows"]:
-        del row["images_per_second"]
+        for name in [name for name in row if "second" in name]:
+            del row[name]
     del state["settings"]["run_dir"]
     found["state.json"] = state
     with zipfile.ZipFile(folder / "best.keras") as archive:

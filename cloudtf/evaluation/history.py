@@ -14,13 +14,16 @@ Row = dict[str, Any]
 
 
 def columns(class_names: Sequence[str]) -> list[str]:
-    """The columns of `history.csv`, in order."""
+    """The columns of `history.csv`, in order.
+
+    Those with `second` in their names differ between runs that are alike to the bit otherwise.
+    """
     words = [*class_names, "mean"]
     names = ["epoch", "stage", "loss", "val_loss"]
     for split in ("train", "val"):
         for metric in ("pr_auc", "average_precision"):
             names += [f"{split}_{metric}_{word}" for word in words]
-    return [*names, "learning_rate", "images_per_second"]
+    return [*names, "learning_rate", "images_per_second", "judging_seconds", "saving_seconds"]
 
 
 def write(path: str, rows: Sequence[Row], class_names: Sequence[str]) -> None:

@@ -119,6 +119,9 @@ def judge(config: EvaluateConfig) -> Evaluation:
         },
         settings=run_settings(run_dir),
         history_path=files.join(run_dir, "history.csv"),
+        fold_history_paths={
+            fold: files.join(fold_dir(run_dir, fold), "history.csv") for fold in folds
+        },
         manifest=data.manifest,
         maps=activation_maps.by_image(
             {name: [of.maps] for of in scored.values() for name in of.names}

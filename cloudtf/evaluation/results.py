@@ -46,6 +46,7 @@ class Background:
       facts: name -> text, such as the paths of model and records.
       settings: name -> value of the settings of the run.
       history_path: the run's `history.csv`, drawn where there is one.
+      fold_history_paths: fold -> the `history.csv` of its run, of a run of all folds.
       manifest: the content of the `dataset.json` of the records.
       maps: the activation maps of the model.
     """
@@ -54,6 +55,7 @@ class Background:
     facts: Mapping[str, str] = dataclasses.field(default_factory=dict)
     settings: Mapping[str, str] = dataclasses.field(default_factory=dict)
     history_path: Optional[str] = None
+    fold_history_paths: Mapping[str, str] = dataclasses.field(default_factory=dict)
     manifest: Optional[Manifest] = None
     maps: Optional[examples.Maps] = None
 
@@ -233,6 +235,11 @@ def _write(work: str, findings: Findings, background: Background) -> None:
             chosen=chosen,
             source=findings.source,
             history=rows,
+            fold_histories={
+                fold: history.read(path)
+                for fold, path in background.fold_history_paths.items()
+                if files.exists(path)
+            },
             pictures=class_plots.draw(work, findings, rows),
             facts=background.facts,
             settings=background.settings,

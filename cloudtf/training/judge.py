@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from typing import Any, Callable, Iterable, Optional, Sequence
 
 import numpy as np
@@ -82,13 +83,14 @@ class Judge:
 
         Args:
           number: the number of the epoch, from 1 over all stages.
-          logs: the epoch's `loss`; `images_per_second` and, without a loss function, `val_loss`
-            where they are known.
+          logs: the epoch's `loss`; `images_per_second`, `saving_seconds` and, without a loss
+            function, `val_loss` where they are known.
           learning_rate: the rate in effect; None: that of the model's optimizer.
 
         Raises:
           NotFinite: the validation loss or a score is not; nothing has been recorded.
         """
+        began = time.perf_counter()
         row: history.Row = {"epoch": number, "stage": self.stage}
         row["loss"] = float(logs.get("loss", math.nan))
         scored, figures = self.measure(self._validation)
@@ -106,8 +108,9 @@ class Judge:
         if learning_rate is None:
             learning_rate = effective_learning_rate(self._model.optimizer)
         row["learning_rate"] = learning_rate
-        if "images_per_second" in logs:
-            row["images_per_second"] = float(logs["images_per_second"])
+        for name in ("images_per_second", "saving_seconds"):
+            if name in logs:
+                row[name] = float(logs[name])
         if figures.undefined and not self._warned:
             report(figures.warning("validation examples"))
             self._warned = True
@@ -116,6 +119,7 @@ class Judge:
         # Where the best model has been lost, the next one takes its place.
         if decision.is_best or self.best is None:
             self.keep_if_better(number, self.stage, scored, figures)
+        row["judging_seconds"] = time.perf_counter() - began
         if self._results is not None:
             self._results.write_history(self.rows)
             if self._results.summaries is not None:

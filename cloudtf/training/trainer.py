@@ -64,6 +64,8 @@ class Trainer:
     _batches: Iterator[Any]
     # A step's, in the steps that this process has just run; NaN where it has measured none.
     _step_seconds = math.nan
+    # Spent on checkpoints since the last epoch was judged.
+    _saving_seconds = 0.0
 
     def __init__(self, run: Run, progress: Progress, weights: Optional[str]) -> None:
         config = run.config
@@ -280,10 +282,12 @@ class Trainer:
         if self._judge.best is not None and run.workers.chief_says(run.results.has_lost_best()):
             self._judge.forget_best()
         rate = 0.0 if self._stage.fits_head else None
+        logs = {**logs, "saving_seconds": self._saving_seconds}
         with self._judged_weights():
             decision = self._judge.judge(progress.total_epochs + 1, logs, rate)
             if self._soup is not None:
                 self._soup.add(self._judge.rows)
+        self._saving_seconds = 0.0
         self._report_epoch(time.perf_counter() - began, decision.stop)
         if decision.lower_rate and not decision.stop:
             optimizers.lower_learning_rate(self._optimizer, run.config.plateau_factor)
@@ -295,6 +299,7 @@ class Trainer:
 
         No worker goes on, or leaves, before the chief has written all.
         """
+        began = time.perf_counter()
         self._progress.callback = self._judge.state()
         self._progress.callbacks = self._hooks.state()
         if self._run.results.summaries is not None:
@@ -306,6 +311,7 @@ class Trainer:
         if self._soup is not None and self._judge.rows:
             self._soup.drop(self._judge.rows)
         self._run.workers.meet()
+        self._saving_seconds += time.perf_counter() - began
 
     def end(self) -> None:
         """Ends the run: the average of its epochs, its callbacks, and its last checkpoint.

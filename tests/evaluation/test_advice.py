@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
 
@@ -33,9 +34,15 @@ def epochs(*scores, stage="whole", train=0.86):
     ]
 
 
-def manifest(side=224, sugar=400):
+def manifest(side=224, sugar=400, **more):
     train = Split("train", 900, {"Fish": 400, "Sugar": sugar}, {}, ())
-    return Manifest(("Fish", "Sugar"), side, side, 95, 0, {"train": train})
+    return Manifest(("Fish", "Sugar"), side, side, 95, 0, {"train": train}, **more)
+
+
+def copies(setting):
+    """Four photographs in two groups of copies, which the conversion kept together or did not."""
+    groups = (("a.jpg", "b.jpg"), ("c.jpg", "d.jpg"))
+    return manifest(near_duplicates=groups, settings={"near_duplicates": setting})
 
 
 # Nothing is out of order: it levelled off at its third epoch, and all classes have images.
@@ -57,6 +64,11 @@ NEEDS = {"recall_guaranteed": {"target": 0.94, "threshold": None, "needs": 49}}
         ({"history": epochs(0.6, 0.7, 0.75, 0.8, 0.86)}, "Train longer",
          "the best epoch is number 5 of 5, and the score rose by 0.060"),
         ({"history": epochs(0.85, stage="features")}, "Train all layers", "gained 0.042"),
+        ({"manifest": copies("report")}, "near_duplicates='together'", "4 photographs are copies"),
+        ({"metrics": metrics(average_precision={"Fish": math.nan, "Sugar": 0.9, "mean": 0.9})},
+         "Label images of Fish, some with and some without", "are all alike in that"),
+        ({"manifest": manifest(skipped=({"file": "x.jpg", "reason": "is empty"},) * 10)},
+         "Look at what was left out", "10 rows or images beside 900 that were kept, such as x.jpg"),
         ({"manifest": manifest(side=64)}, "Convert larger images", "these are 64 x 64"),
         ({"manifest": manifest(sugar=40)}, "Label more images of Sugar",
          "it has 40 to learn from and an average precision of 0.800, where the mean is 0.850"),
@@ -79,6 +91,12 @@ def test_what_is_out_of_order_is_said_with_its_figure_and_nothing_else(replaced,
     text = advice.advice(dataclasses.replace(GOOD, **replaced), LIMITS).replace("&#x27;", "'")
     assert text.count("<li>") == 1
     assert does in text and rests_on in text
+
+
+def test_copies_that_are_kept_together_and_a_few_photographs_left_out_are_as_they_should_be():
+    few = manifest(skipped=({"file": "x.jpg", "reason": "is empty"},) * 5)
+    for kept in (manifest(near_duplicates=copies("together").near_duplicates), few):
+        assert advice.advice(dataclasses.replace(GOOD, manifest=kept), LIMITS) == ""
 
 
 def test_three_are_given_those_first_that_were_worth_most():

@@ -38,7 +38,7 @@ def history(data_dir: str, run_dir: str, changes: dict[str, Any]) -> list[dict[s
         "tensorboard": False,
     }
     rows = cloudtf.train(cloudtf.TrainConfig(**{**settings, **changes})).history
-    return [{k: v for k, v in row.items() if k != "images_per_second"} for row in rows]
+    return [{k: v for k, v in row.items() if "second" not in k} for row in rows]
 
 
 def main(data_dir: str, folder: str) -> None:

@@ -40,10 +40,9 @@ def main(data_dir: str, folder: str, name: str, what: str) -> None:
             **given,
         )
         result = cloudtf.train(config)
-        for row in result.history:
-            row.pop("images_per_second", None)
+        rows = [{k: v for k, v in row.items() if "second" not in k} for row in result.history]
         best = cloudtf.load_model(f"{folder}/{run}/best.keras")
-        return {"history": result.history, "weights": saving.weights_sha256(best)}
+        return {"history": rows, "weights": saving.weights_sha256(best)}
 
     found = {}
     if what == "parts":

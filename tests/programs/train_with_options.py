@@ -46,7 +46,7 @@ def train(name: str, **changes: Any) -> dict[str, Any]:
                 data_dir=records_dir, run_dir=f"{folder}/{name}", **{**given, **OPTIONS, **changes}
             )
         )
-    rows = [{k: v for k, v in row.items() if k != "images_per_second"} for row in done.history]
+    rows = [{k: v for k, v in row.items() if "second" not in k} for row in done.history]
     model = saving.load_model(f"{folder}/{name}/best.keras")
     weights = [np.asarray(value).tolist() for value in model.get_weights()]
     return {

@@ -1,8 +1,9 @@
 """The section of how to go on: the three things that are most likely to help.
 
-Each rule looks at one figure of the run and says nothing where it is as it should be. They stand in
-the order of what was worth most in measurements (docs/RECIPE.md): trained weights, all layers,
-larger images; then what the run itself shows.
+Each rule looks at one figure of the run and says nothing where it is as it should be. First come
+those of what makes scores say less than they seem to, as `cloudtf doctor` finds it in the records;
+the others stand in the order of what was worth most in measurements (docs/RECIPE.md): trained
+weights, all layers, larger images; then what the run itself shows.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any, Callable, Mapping, Optional
 
 from cloudtf.errors import param
 from cloudtf.evaluation.report.material import Limits, Material
+from cloudtf.text import listed
 
 MOST = 3
 # Images smaller than this are worth making larger.
@@ -24,6 +26,8 @@ _FEW_POSITIVES, _WIDE = 100, 0.05
 _GAP = 0.08
 _CALIBRATION_ERROR = 0.03
 _SUSPECTS = 0.02
+# More of all rows or photographs, left out at conversion, are worth a look.
+_LEFT_OUT = 0.01
 # A score over this leaves little to gain.
 _ALL_BUT_RIGHT = 0.98
 # The best epoch lies in this last part of all: the curve has not levelled off.
@@ -39,6 +43,46 @@ def advice(material: Material, limits: Limits) -> str:
         return ""
     lines = [re.sub(r"--\w[\w=]*", r"<code>\g<0></code>", escape(text)) for text in found]
     return "<ol>\n" + "\n".join(f"<li>{line}</li>" for line in lines) + "\n</ol>"
+
+
+def _copies(material: Material) -> Optional[str]:
+    manifest = material.manifest
+    if manifest is None or not manifest.near_duplicates:
+        return None
+    if (manifest.settings or {}).get("near_duplicates") != "report":
+        return None
+    count = sum(map(len, manifest.near_duplicates))
+    return (
+        f"Convert again with {param(near_duplicates='together')}: {count:,} photographs are copies "
+        "of others and were only reported, so that a model may be judged on what it has learnt "
+        "(cloudtf doctor says which are in two splits)."
+    )
+
+
+def _lacking(material: Material) -> Optional[str]:
+    averages = material.metrics["average_precision"]
+    lacking = [name for name in material.classes if math.isnan(_number(averages[name]))]
+    if not lacking:
+        return None
+    return (
+        f"Label images of {listed(lacking, 4)}, some with and some without: the ones judged are "
+        "all alike in that, so no score says whether the model knows it."
+    )
+
+
+def _left_out(material: Material) -> Optional[str]:
+    manifest = material.manifest
+    if manifest is None or not manifest.skipped:
+        return None
+    count, kept = len(manifest.skipped), sum(s.num_examples for s in manifest.splits.values())
+    if count < _LEFT_OUT * (kept + count):
+        return None
+    first = manifest.skipped[0]
+    return (
+        f"Look at what was left out at conversion (skipped in dataset.json): {count:,} rows or "
+        f"images beside {kept:,} that were kept, such as {first.get('file', '')[:80]}: "
+        f"{first.get('reason', '')[:120]}."
+    )
 
 
 def _weights(material: Material) -> Optional[str]:
@@ -185,6 +229,9 @@ def _folds(material: Material) -> Optional[str]:
 
 # The order of their worth; see above.
 RULES: tuple[Rule, ...] = (
+    _copies,
+    _lacking,
+    _left_out,
     _weights,
     _rising,
     _whole,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from html import escape
 from typing import Any, Mapping, Optional
 
@@ -76,7 +78,7 @@ def _share(split: records.Split, name: str) -> str:
 def history(material: Material, limits: Limits) -> str:
     """The scores over the epochs, and how long each stage took."""
     if not material.history:
-        return ""
+        return _stages(material)
     columns = [key for key in _HISTORY_COLUMNS if any(key in row for row in material.history)]
     rows = [
         [parts.cell(row.get(key), _HISTORY_COLUMNS[key][1]) for key in columns]
@@ -90,46 +92,81 @@ def history(material: Material, limits: Limits) -> str:
     )
 
 
+@dataclasses.dataclass
+class _Stage:
+    """What the epochs of a stage came to; NaN where an epoch does not say."""
+
+    epochs: int = 0
+    images: int = 0
+    training: float = 0.0
+    judging: float = 0.0
+    saving: float = 0.0
+
+
 def _stages(material: Material) -> str:
-    """Epochs, images, time and speed of each stage."""
-    found: dict[str, list[Mapping[str, Any]]] = {}
-    for row in material.history:
-        found.setdefault(str(row.get("stage") or ""), []).append(row)
-    rows, total = [], 0.0
-    for stage, of_stage in found.items():
-        images = _images_an_epoch(material, stage)
-        speeds = [_number(row.get("images_per_second")) for row in of_stage]
-        if images is None or not all(speeds):
-            return ""
-        seconds = sum(images / speed for speed in speeds if speed)
-        total += seconds
-        rows.append(
-            (
-                stage,
-                str(len(of_stage)),
-                f"{images * len(of_stage):,}",
-                duration(seconds),
-                f"{images * len(of_stage) / seconds:.1f}",
-            )
-        )
-    if not rows:
+    """Epochs, images, time and speed of each stage, over all folds."""
+    own = f"fold{material.settings.get('fold')}"
+    found: dict[str, _Stage] = {}
+    for fold, rows in (material.fold_histories or {own: material.history}).items():
+        for row in rows:
+            name = str(row.get("stage") or "")
+            images = _images_an_epoch(material, name, fold)
+            speed = _number(row.get("images_per_second"))
+            if images is None or not speed:
+                return ""
+            stage = found.setdefault(name, _Stage())
+            stage.epochs += 1
+            stage.images += images
+            stage.training += images / speed
+            stage.judging += row.get("judging_seconds", math.nan)
+            stage.saving += row.get("saving_seconds", math.nan)
+    if not found:
         return ""
-    headings = ("Stage", "Epochs", "Images", "Time", "Images/s")
-    return parts.table(headings, rows) + parts.note(
-        f"Training took {duration(total)}, without what judges and saves after each epoch; an "
-        "image counts as often as it was trained on."
+    table = [
+        (
+            name,
+            f"{stage.epochs:,}",
+            f"{stage.images:,}",
+            *(_duration(of) for of in (stage.training, stage.judging, stage.saving)),
+            f"{stage.images / stage.training:.1f}",
+        )
+        for name, stage in found.items()
+    ]
+    training, judging, saving = (
+        sum(getattr(stage, what) for stage in found.values())
+        for what in ("training", "judging", "saving")
+    )
+    folds = len(material.fold_histories)
+    of = f" of {folds} folds" if folds else ""
+    if math.isfinite(judging + saving):
+        total = training + judging + saving
+        text = (
+            f"The run{of} took {duration(total)}, without its start and its last checkpoint. So "
+            "many hours of the machine are its cost."
+        )
+    else:
+        text = (
+            f"Training{of} took {duration(training)}, without what judges and saves after each "
+            "epoch, of which this history does not say how long it took."
+        )
+    headings = ("Stage", "Epochs", "Images", "Training", "Judging", "Saving", "Images/s")
+    return parts.table(headings, table) + parts.note(
+        f"{text} An image counts as often as it was trained on."
     )
 
 
-def _images_an_epoch(material: Material, stage: str) -> Optional[int]:
+def _duration(seconds: float) -> str:
+    return duration(seconds) if math.isfinite(seconds) else parts.DASH
+
+
+def _images_an_epoch(material: Material, stage: str, fold: str) -> Optional[int]:
     """How many images an epoch of a stage has; None where that is not known."""
     settings, manifest = material.settings, material.manifest
     if manifest is None or "train_split" not in settings:
         return None
     names = [settings["train_split"]]
     if settings.get("fold"):
-        of_fold = f"fold{settings['fold']}"
-        names = [name for name in manifest.splits if name.startswith("fold") and name != of_fold]
+        names = [name for name in manifest.splits if name.startswith("fold") and name != fold]
     pseudo = any(name.startswith(records.PSEUDO) for name in manifest.splits)
     if pseudo or not names or not all(name in manifest.splits for name in names):
         return None  # Which labels by a model a run has learnt from is not in its settings.

@@ -26,6 +26,7 @@ class Material:
       chosen: the thresholds of each class (see `choose_thresholds`).
       source: where the thresholds come from, the key `from` of `thresholds.json`.
       history: one mapping an epoch with the columns of `history.csv`.
+      fold_histories: fold -> the same of its run, of a run of all folds.
       pictures: kind (`history`, `curves` or `reliability`) -> caption -> path of a PNG file.
       facts: name -> text, such as the paths of model and records.
       settings: name -> value of the settings of the run.
@@ -44,6 +45,9 @@ class Material:
     chosen: ByClass
     source: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     history: Sequence[Mapping[str, Any]] = ()
+    fold_histories: Mapping[str, Sequence[Mapping[str, Any]]] = dataclasses.field(
+        default_factory=dict
+    )
     pictures: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
     facts: Mapping[str, str] = dataclasses.field(default_factory=dict)
     settings: Mapping[str, str] = dataclasses.field(default_factory=dict)
