@@ -108,6 +108,28 @@ def test_other_photographs_are_as_pillow_reads_them(kind):
     assert np.abs(expected.astype(int) - PIXELS).mean() < 12
 
 
+@pytest.mark.parametrize("turned", [1, 6])
+def test_a_photograph_of_a_phone_is_as_its_library_reads_it(turned, monkeypatch):
+    """HEIC, which Pillow reads with the extra `heif`."""
+    heif = pytest.importorskip("pillow_heif")
+    monkeypatch.setattr(Image, "OPEN", dict(Image.OPEN))
+    photograph = heif.from_pillow(Image.fromarray(PIXELS))
+    tags = Image.Exif()
+    tags[0x0112] = turned
+    file = io.BytesIO()
+    photograph.save(file, quality=90, exif=tags.tobytes())
+    data = file.getvalue()
+    assert kinds.kind_of(data) == "HEIC"
+    found = images.decode(data)
+    assert found.shape == (*images.upright_size(data), 3)
+    expected = np.rot90(PIXELS, -1) if turned == 6 else PIXELS
+    assert found.shape == expected.shape and np.abs(found.astype(int) - expected).mean() < 5
+    assert not images.is_grey(data)
+    for length in (40, len(data) // 3, len(data) - 20):
+        with pytest.raises(ValueError, match="damaged|is of no known kind"):
+            images.decode(data[:length])
+
+
 def test_the_first_picture_of_an_animation_is_taken():
     first, second = Image.fromarray(PIXELS), Image.fromarray(255 - PIXELS)
     for kind in ("GIF", "WEBP"):
