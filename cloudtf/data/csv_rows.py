@@ -262,9 +262,14 @@ def check_header(path: str, header: list[str]) -> None:
             f"{path} has one column only ({header[0][:40]!r}); cells are separated by commas, "
             "semicolons or tabs."
         )
-    for name in header:
-        if ends_like_an_image(name):
-            raise no_header(path, name)
+    images = [name for name in header if ends_like_an_image(name)]
+    if len(images) > 1 and header[0] not in images:
+        raise UserError(
+            f"{path} has an image in each column, such as {images[0][:60]!r} and "
+            f"{images[1][:60]!r}; exchange its rows and columns, so that each image has a row."
+        )
+    if images:
+        raise no_header(path, images[0])
     numbers = [name for name in header if _NUMBER.fullmatch(name)]
     if len(set(numbers)) < len(numbers):
         raise no_header(path, numbers[0])

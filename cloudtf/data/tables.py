@@ -6,6 +6,7 @@ what kind of table it is shows in all of them.
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import itertools
 import json
@@ -83,13 +84,16 @@ def _columns_of_objects(rows: Iterator[Row]) -> set[int]:
 
 
 def _parsed(cell: str) -> Any:
-    """The JSON object in a cell; the cell where it is none."""
-    if not re.match(r'\{\s*["}]', cell):
+    """The object in a cell, as JSON or Python writes it; the cell where it is none."""
+    if not re.match(r"""\{\s*["'}]""", cell):
         return cell
-    try:
-        return json.loads(cell)
-    except (ValueError, RecursionError):
-        return cell
+    for read in (json.loads, ast.literal_eval):
+        try:
+            found = read(cell)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+        return found if isinstance(found, dict) else cell
+    return cell
 
 
 def _without_objects(table: Table, columns: set[int]) -> Table:

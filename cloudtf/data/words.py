@@ -206,6 +206,16 @@ def is_measure(cell: str) -> bool:
     return re.fullmatch(f"{fraction}|{date}", cell.strip().lower()) is not None
 
 
+def is_share(cell: str) -> bool:
+    """Whether a cell is a measure, a percentage, or so many of so many votes.
+
+    >>> [is_share(cell) for cell in ("0.31", "60%", "2/3", "3", "cat")]
+    [True, True, True, False, False]
+    """
+    share = r"\d+([.,]\d+)?\s*%|\d+\s*/\s*\d+"
+    return is_measure(cell) or re.fullmatch(share, cell.strip()) is not None
+
+
 def may_be_a_code(header: str) -> bool:
     """Whether a column of 0 and 1 of this name may number two classes in place of yes and no."""
     return plain(header) in ("label", "target", "y")

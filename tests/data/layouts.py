@@ -391,7 +391,7 @@ YES_AND_NO = [
         "probabilities",
         "image,cat,dog\na.jpg,0.31,0.7\nb.jpg,0.2,0.91\n",
         A_B_C,
-        "name the columns of classes with label_columns",
+        "has fractions, percentages or dates in cat, dog, .*: write 1 and 0",
     ),
     Layout(
         "Sex as letters that might be false",

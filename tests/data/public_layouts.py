@@ -297,4 +297,48 @@ MARKS = [
                     {"a.jpg": "0|1", "b.jpg": "0|1"})),
 ]  # fmt: skip
 
-ALL = [*IMAGE_ALONE, *MARKS, *ODD, *NO_HEADER, *JSON, *NUMBERS, *NAMES, *LANGUAGES, *FILES]
+ANIMALS = {"a.jpg": "cat", "b.jpg": "dog"}
+
+
+def verdicts(column, *answers):
+    """Rows an image and class, of which the second is not, by a column of this name."""
+    yes, no = answers or ("1", "0")
+    return f"image,label,{column}\na.jpg,cat,{yes}\na.jpg,dog,{no}\nb.jpg,dog,{yes}\n"
+
+
+SHEETS = [
+    *[Layout(f"rows with a verdict: {column}", verdicts(column, *answers), ["a.jpg", "b.jpg"],
+             f"yes and no in {column} beside the names of classes: give label_format='long'",
+             settled=({"label_format": "long"}, ANIMALS))
+      for column, answers in [("is_positive", ()), ("result", ("pos", "neg")),
+                              ("status", ("Positive", "Negative")), ("agree", ("yes", "no"))]],
+    Layout("a verdict that is none: who was in charge", verdicts("senior"), ["a.jpg", "b.jpg"],
+           "else ignore_columns=",
+           settled=({"ignore_columns": ("senior",)}, {"a.jpg": "cat|dog", "b.jpg": "dog"})),
+    Layout("a verdict beside named columns", verdicts("found").replace("label", "animal"),
+           ["a.jpg", "b.jpg"], "yes and no in found beside", {"label_columns": ("animal",)}),
+    *[Layout(f"{header}: numbers of two classes beside an answer",
+             f"{header}\na.jpg,0,1\na.jpg,1,0\nb.jpg,1,1\nb.jpg,0,0\n", ["a.jpg", "b.jpg"],
+             {"a.jpg": "0", "b.jpg": "1"})
+      for header in ("image,class,present", "image,label,present", "image,class_id,value",
+                     "image,target,present", "image,class,label")],
+    Layout("a slip of the pen among words", hot("yes", "no") + "d.jpg,yess,no\n",
+           [*A_B_C, "d.jpg"], "row 5 has 'yess' for cat, not no or yes",
+           settled=({"present_words": ("yess",)}, {**CAT_DOG, "d.jpg": "cat"})),
+    Layout("percentages", hot("80%", "0%"), A_B_C,
+           "has fractions, percentages or dates in cat, dog"),
+    Layout("votes", hot("3/3", "1/3"), A_B_C, "write 1 and 0 in their place"),
+    Layout("an image a column", "class,a.jpg,b.jpg\ncat,1,0\ndog,0,1\n", ["a.jpg", "b.jpg"],
+           "exchange its rows and columns, so that each image has a row"),
+    Layout("a title above the header", f"My photographs,,\n{hot('x', '')}", A_B_C,
+           "has nothing but 'My photographs' in its first row, .*; remove the rows above"),
+    Layout("what Python prints of a dict",
+           "image,labels\na.jpg,\"{'cat': 1, 'dog': 0}\"\nb.jpg,\"{'cat': 0, 'dog': 1}\"\n"
+           "c.jpg,\"{'cat': 1, 'dog': 1}\"\n", A_B_C, CAT_DOG),
+    Layout("yes and no beside marks that are not known",
+           "image,cat,dog\na.jpg,yes,o\nb.jpg,no,x\nc.jpg,yes,x\n", A_B_C,
+           "give what says yes and no in dog as present_words and absent_words",
+           settled=({"present_words": ("x",), "absent_words": ("o",)}, CAT_DOG)),
+]  # fmt: skip
+
+ALL = [*IMAGE_ALONE, *MARKS, *SHEETS, *ODD, *NO_HEADER, *JSON, *NUMBERS, *NAMES, *LANGUAGES, *FILES]

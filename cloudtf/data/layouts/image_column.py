@@ -127,6 +127,12 @@ def check_header(
         shapes = {_shape(cell) for cell in _sample(image)}
         if there or (re.search(r"\d", name) and shapes == {_shape(name)}):
             raise no_header(source, name)
+    nameless = [column for column in columns[1:] if not column.name and column.values]
+    if columns[0].name and len(nameless) > 1 and len(nameless) == len(columns) - 1:
+        raise UserError(
+            f"{source} has nothing but {columns[0].name[:60]!r} in its first row, where the names "
+            "of the columns should be; remove the rows above these."
+        )
     if not any(c.isalpha() for column in columns for c in column.name):
         raise UserError(
             f"{source} has no header row that names its columns: it begins with "

@@ -39,7 +39,8 @@ def candidate(facts: Facts) -> Optional[Candidate]:
         for column in chosen:
             _check_names(facts, column, forced)
         _check_sureness(facts)
-        _check_answers(facts, chosen)
+        if not (forced or boxes):
+            _check_answers(facts, chosen)
         _check_numbers(facts, chosen[0])
         separator = _separator(facts, chosen)
         cells = _cut(chosen, separator)
@@ -136,10 +137,26 @@ def _check_sureness(facts: Facts) -> None:
 
 
 def _check_answers(facts: Facts, chosen: list[Column]) -> None:
-    """Refuses a column such as `present` beside names of classes, of which is not known what it
-    says, unless that is to be left out."""
+    """Refuses columns such as `present` or `negated` beside the names of classes of several rows
+    an image, of which is not known what they say, unless they are to be left out."""
     if not facts.repeats_images():
         return
+    said = [
+        c
+        for c in facts.usable
+        if c not in chosen
+        and {0, 1} <= {c.truth(text, c.family or "") for text in c.values if c.family}
+        and not c.are_codes()
+        and not words.is_other(c.name)
+        and not words.is_sureness(c.name)
+        and not words.label_rank(c.name)
+    ]
+    if said:
+        raise UserError(
+            f"{facts.source} has yes and no in {listed(said)} beside the names of classes: give "
+            f"{param(label_format='long')} if a no there says that the class of the row is not, "
+            f"else {param(ignore_columns=tuple(c.name for c in said))}."
+        )
     for column in facts.usable:
         answers = column.family is None and 1 < len(column.values) <= 3
         if column not in chosen and answers and words.is_value(column.name):

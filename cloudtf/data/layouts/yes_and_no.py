@@ -32,9 +32,14 @@ def onehot(facts: Facts) -> Optional[Candidate]:
     def build() -> Layout:
         others = _others(facts) if len(hot) == 1 and not settled else []
         if others:
+            few = [c for c in others if len(c.values) <= 3]
+            hint = ""
+            if few and not facts.repeats_images():
+                said = f"{param('present_words')} and {param('absent_words')}"
+                hint = f"; give what says yes and no in {listed(few)} as {said}, or"
             raise facts.unclear(
                 f"has yes and no in {hot[0].shown!r} only, and other columns that may say the "
-                f"classes: {listed(others)}"
+                f"classes: {listed(others)}{hint}"
             )
         families = _families(facts, hot)
         uncertain = _uncertain(facts, hot, families)
@@ -78,6 +83,12 @@ def _hot_columns(facts: Facts, forced: bool) -> tuple[list[Column], int]:
     else:
         boxes = facts.has_boxes()
         hot = _with_a_yes([c for c in hot if not words.is_other(c.name, boxes)])
+        found = set(hot)
+        hot = [
+            c
+            for c in facts.content
+            if c in found or (hot and not words.is_other(c.name, boxes) and _nearly(c))
+        ]
         if any(words.plain(c.name) in ("val", "valid", "test") for c in facts.content):
             hot = [c for c in hot if words.plain(c.name) != "train"]
         if not forced:
@@ -96,6 +107,20 @@ def _hot_columns(facts: Facts, forced: bool) -> tuple[list[Column], int]:
         ]
     alone = len(facts.content) == len(hot)
     return hot, 55 if len(hot) > 1 else 45 if alone else 25
+
+
+def _nearly(column: Column) -> Optional[str]:
+    """The family of words in which most cells say yes or no, some of them each; the rest are
+    mistakes then, which are told when their rows are read."""
+    if column.family is not None or column.many:
+        return None
+    for name in words.FAMILIES:
+        answers = {column.truth(text, name) for text in column.values}
+        if {0, 1} <= answers and column.are_mostly(
+            lambda text, name=name: column.truth(text, name) is not None  # type: ignore[misc]
+        ):
+            return name
+    return None
 
 
 def _with_a_yes(hot: list[Column]) -> list[Column]:
@@ -120,7 +145,7 @@ def _families(facts: Facts, columns: list[Column]) -> tuple[str, ...]:
     Raises:
       UserError: there are ticks, crosses and blank cells, any of which may say no.
     """
-    found = [column.family or words.NUMBERS for column in columns]
+    found = [column.family or _nearly(column) or words.NUMBERS for column in columns]
     marked = [c for c, name in zip(columns, found) if name in ("x", words.TICK_OR_CROSS)]
     texts = {text.lower() for c in marked for text in c.values} - set(facts.options.said)
     ticks, crosses = sorted(texts & words.TICKS), sorted(texts & words.CROSSES)
@@ -142,6 +167,16 @@ def check_signs(facts: Facts) -> None:
       UserError: naming the words, and the settings that say it.
     """
     boxes = facts.has_boxes()
+    shares = [
+        c
+        for c in facts.content
+        if c.are_mostly(words.is_share) and c.values and not words.is_other(c.name, boxes)
+    ]
+    if len(shares) > 1:
+        raise UserError(
+            f"{facts.source} has fractions, percentages or dates in {listed(shares)}, of which is "
+            "not known where yes begins: write 1 and 0 in their place."
+        )
     signs: dict[frozenset[str], list[Column]] = collections.defaultdict(list)
     for column in facts.content:
         texts = frozenset(column.values)
