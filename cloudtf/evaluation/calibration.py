@@ -195,7 +195,8 @@ def ece_draws(labels: np.ndarray, scores: np.ndarray, resamples: Resamples) -> n
     resamples alike. The distances themselves vary less than that where a bin may be sound, since
     they turn back at 0: an interval as wide as they are holds the truth in 84 to 96% of simulated
     sets (250 to 4,000 images, six shapes of error, 12 or 50% of them positive), one as wide as
-    these in 91 to 97%.
+    these in 91 to 97%. That of the mean over four classes does so in 94 to 96% of sets of 1,000
+    images; of 250 images in 77 to 95%, since what chance leaves of an error adds up there.
 
     Args:
       labels: [N, C], 0 or 1; -1 where not known, which leaves the image out of that class.
