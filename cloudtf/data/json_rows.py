@@ -8,9 +8,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, Iterable, NamedTuple
 
+from cloudtf import files
 from cloudtf.data import words
 from cloudtf.data.image_names import ends_like_an_image
 from cloudtf.errors import UserError
@@ -47,13 +47,11 @@ def read(path: str, text: Iterable[str], lines: bool) -> Rows:
     if not lines:
         whole = "".join(text)
         try:
-            return from_objects(path, enumerate(_objects(path, json.loads(whole)), 1))
+            return from_objects(path, enumerate(_objects(path, files.parse_json(whole)), 1))
         except ValueError as error:
             text = whole.splitlines()
             if not _begins_with_an_object(text):
                 raise _not_json(path, "", error) from error
-        except RecursionError as error:
-            raise _not_json(path, "", error) from error
     numbered = ((number, line) for number, line in enumerate(text, 1) if line.strip())
     return from_objects(path, ((number, _line(path, number, line)) for number, line in numbered))
 
@@ -61,15 +59,15 @@ def read(path: str, text: Iterable[str], lines: bool) -> Rows:
 def _begins_with_an_object(lines: list[str]) -> bool:
     """Whether the file may be JSON lines under the name of a JSON file."""
     try:
-        return len(lines) > 1 and isinstance(json.loads(lines[0]), dict)
-    except (ValueError, RecursionError):
+        return len(lines) > 1 and isinstance(files.parse_json(lines[0]), dict)
+    except ValueError:
         return False
 
 
 def _line(path: str, number: int, line: str) -> Any:
     try:
-        return json.loads(line)
-    except (ValueError, RecursionError) as error:
+        return files.parse_json(line)
+    except ValueError as error:
         raise _not_json(path, f" row {number}", error) from error
 
 

@@ -65,3 +65,16 @@ def test_rows_can_be_gone_through_again():
 def test_what_cannot_be_used_is_refused_by_the_name_of_the_table(header, rows, message):
     with pytest.raises(UserError, match=message):
         label_csv.read_labels(tables.from_rows("the labels", header, rows))
+
+
+@pytest.mark.parametrize(
+    "name, text, where",
+    [
+        ("labels.json", '{"a.jpg": "cat",\n "b.jpg": "dog",\n "a.jpg": "dog"}', ""),
+        ("labels.jsonl", '{"image": "a.jpg", "label": "cat", "label": "dog"}', " row 1"),
+    ],
+)
+def test_what_json_says_twice_is_refused_and_not_the_last_taken(tmp_path, name, text, where):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UserError, match=rf"{name}{where} is not JSON: it has '\S+' twice"):
+        tables.from_file(str(tmp_path / name))
