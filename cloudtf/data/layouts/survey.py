@@ -119,7 +119,7 @@ def survey(table: Table, said: Optional[Mapping[str, int]] = None) -> list[Colum
     """Goes through a table once.
 
     Args:
-      table: the rows.
+      table: its rows are gone through once, and not kept.
       said: what the user has said that words mean, in lower case: 1: yes, 0: no.
 
     Raises:
