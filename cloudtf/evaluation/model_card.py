@@ -38,7 +38,7 @@ def text(prepared: Prepared, beside: Beside, proven: Optional[Mapping[str, Any]]
 
     Args:
       prepared: the model that was written.
-      beside: what lies beside it.
+      beside: the scores, thresholds, settings and records that are known of it.
       proven: the content of `proof.json`; None where it was not run.
     """
     now = datetime.datetime.now(datetime.timezone.utc)
