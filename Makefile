@@ -65,7 +65,7 @@ test: lint
 
 smoke: setup
 	$(VENV)/bin/python -m pytest tests/model/test_optimizers.py tests/test_end_to_end.py \
-	  tests/training/test_resume.py -k 'not killed_at_many_points'
+	  tests/data/test_other_kinds.py tests/training/test_resume.py -k 'not killed_at_many_points'
 
 test-current:
 	$(CURRENT) test

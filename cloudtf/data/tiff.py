@@ -19,6 +19,8 @@ _MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _PALETTE, _CMYK = 0, 1, 2, 3, 5
 _TYPES = {1: (1, "B"), 3: (2, "H"), 4: (4, "I"), 13: (4, "I"), 16: (8, "Q")}
 # No picture has more values for a tag, or more tags.
 _MOST_VALUES, _MOST_ENTRIES = 64, 4096
+# From OpenCV 5 on it is in a module of its own.
+_SET_LOG_LEVEL = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel
 
 
 class _Header(NamedTuple):
@@ -89,7 +91,7 @@ def read_header(data: bytes) -> other_kinds.Header:
 
 def _deep(header: _Header) -> other_kinds.Decoded:
     """A picture of 16-bit values, which Pillow does not read in colour."""
-    cv2.setLogLevel(0)  # What is wrong with a file is raised, not logged.
+    _SET_LOG_LEVEL(0)  # What is wrong with a file is raised, not logged.
     try:
         image = cv2.imdecode(np.frombuffer(header.upright, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:

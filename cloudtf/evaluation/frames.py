@@ -144,7 +144,7 @@ def thresholds_frame(run: str) -> pd.DataFrame:
 
     >>> metrics = cloudtf.evaluate(cloudtf.EvaluateConfig(run_dir="runs/a", data_dir="records"))
     >>> frame = cloudtf.thresholds_frame("runs/a")
-    >>> frame.loc[("Fish", "recall"), "target"]
+    >>> float(frame.loc[("Fish", "recall"), "target"])
     0.94
     >>> frame["threshold"].unstack().columns.tolist()
     ['precision', 'precision_guaranteed', 'recall', 'recall_guaranteed']
