@@ -126,7 +126,7 @@ def _resample_in_turn(
       maps: the maps of the batch, for h x w pixels; w is a multiple of 4.
       height: H, rows of the images.
       width: W, columns of the images.
-      reach: see `apply_maps`.
+      reach: how many times farther away sources may be than by a turn and a distortion.
       block: rows that are resampled at once; h is a multiple.
       copies_image: whether an image is copied before it is packed.
 
