@@ -20,6 +20,7 @@ from cloudtf.evaluation import evaluate, exporting
 from cloudtf.fitting import fit as fitting
 from cloudtf.fitting import plan as plans
 from cloudtf.fitting.config import FitConfig, part
+from cloudtf.model.thresholds import Thresholds
 from cloudtf.training.config import TrainConfig
 
 SMALL = {"model": "tiny", "weights": "none", "image_height": 64, "image_width": 64}
@@ -316,7 +317,8 @@ def test_an_average_of_epochs_replaces_the_exported_epoch_of_its_number(
     (tmp_path / "fit.json").write_text(json.dumps(dataclasses.asdict(plan)))
     written = []
     monkeypatch.setattr(exporting, "export", written.append)
-    monkeypatch.setattr(evaluate, "judge", lambda config: evaluate.Evaluation({}, ""))
+    judged = evaluate.Evaluation({}, Thresholds({}), "")
+    monkeypatch.setattr(evaluate, "judge", lambda config: judged)
     fitting._Job("photographs", None, FitConfig(output_dir=str(tmp_path)))._finished()
     assert len(written) == (stage == "soup")
 
