@@ -237,12 +237,20 @@ def read_json(path: str) -> Any:
         raise UserError(f"The file {path} is not JSON ({error}); make it again.") from error
 
 
+class NamedTwice(ValueError):
+    """An object gives a name twice, so that one of its values would be lost."""
+
+    def __init__(self, name: Any) -> None:
+        super().__init__(f"it has {str(name)[:60]!r} twice")
+
+
 def parse_json(text: str) -> Any:
     """The value that a JSON text says, and says once.
 
     Raises:
-      ValueError: it is not JSON, holds half of a surrogate pair alone (RFC 8259, section 8.2),
-        which could not be written again, or gives a name of an object twice (section 4).
+      NamedTwice: it gives a name of an object twice (RFC 8259, section 4).
+      ValueError: it is not JSON, or holds half of a surrogate pair alone (section 8.2), which could
+        not be written again.
     """
     try:
         value = json.loads(text, object_pairs_hook=_unique)
@@ -257,8 +265,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) < len(pairs):
         names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"it has {twice[:60]!r} twice")
+        raise NamedTwice(next(name for name in names if names.count(name) > 1))
     return value
 
 

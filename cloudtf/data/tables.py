@@ -11,11 +11,13 @@ import dataclasses
 import itertools
 import json
 import re
+import warnings
 from typing import Any, Callable, Iterable, Iterator, Optional, Sequence
 
+from cloudtf import files
 from cloudtf.data import json_rows
 from cloudtf.data.csv_rows import Row, check_header, checked, open_rows, open_text
-from cloudtf.errors import UsageError, param
+from cloudtf.errors import UsageError, UserError, param
 
 # Rows that show which columns have objects in their cells.
 _FIRST_ROWS = 1000
@@ -77,32 +79,70 @@ def from_file(path: str, encoding: Optional[str] = None, column_names: Sequence[
 
 def _columns_of_objects(rows: Iterator[Row]) -> set[int]:
     """The columns with cells that are JSON objects, as the first rows show."""
+
+    def is_object(cell: str) -> bool:
+        try:
+            return isinstance(_parsed(cell), dict)
+        except files.NamedTwice:  # Which is told with its row, when that is read.
+            return True
+
     found: set[int] = set()
     for _, cells in itertools.islice(rows, _FIRST_ROWS):
-        found.update(i for i, cell in enumerate(cells) if isinstance(_parsed(cell), dict))
+        found.update(i for i, cell in enumerate(cells) if is_object(cell))
     return found
 
 
 def _parsed(cell: str) -> Any:
-    """The object in a cell, as JSON or Python writes it; the cell where it is none."""
+    """The object in a cell, as JSON or Python writes it; the cell where it is none.
+
+    Raises:
+      files.NamedTwice: the object gives a name twice.
+    """
     if not re.match(r"""\{\s*["'}]""", cell):
         return cell
-    for read in (json.loads, ast.literal_eval):
-        try:
-            found = read(cell)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            continue
-        return found if isinstance(found, dict) else cell
-    return cell
+    try:
+        found = files.parse_json(cell)
+    except files.NamedTwice:
+        raise
+    except ValueError:
+        found = _python_literal(cell)
+    return found if isinstance(found, dict) else cell
+
+
+def _python_literal(text: str) -> Any:
+    """The value that Python writes so; None where it is none."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Of backslashes, as in a Windows path.
+            tree = ast.parse(text, mode="eval")
+        value = ast.literal_eval(tree)
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+        return None
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Dict):
+            names = [ast.literal_eval(key) for key in node.keys if key is not None]
+            if len(set(names)) < len(names):
+                raise files.NamedTwice(next(name for name in names if names.count(name) > 1))
+    return value
 
 
 def _without_objects(table: Table, columns: set[int]) -> Table:
     """A table in which the objects in some columns have become columns."""
+
+    def parsed(number: int, name: str, cell: str) -> Any:
+        try:
+            return _parsed(cell)
+        except files.NamedTwice as error:
+            raise UserError(
+                f"{table.source} row {number}: the object in the column {name!r} cannot be read, "
+                f"since {error}; give each name once."
+            ) from error
+
     objects = (
         (
             number,
             {
-                name: _parsed(cell) if i in columns else cell
+                name: parsed(number, name, cell) if i in columns else cell
                 for i, (name, cell) in enumerate(zip(table.header, cells))
             },
         )

@@ -78,3 +78,21 @@ def test_what_json_says_twice_is_refused_and_not_the_last_taken(tmp_path, name, 
     (tmp_path / name).write_text(text)
     with pytest.raises(UserError, match=rf"{name}{where} is not JSON: it has '\S+' twice"):
         tables.from_file(str(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    "cell",
+    ['{""cat"": 1, ""dog"": 0, ""cat"": 0}', "{'cat': True, 'dog': 0, 'cat': False}"],
+    ids=["json", "python"],
+)
+def test_what_an_object_in_a_cell_says_twice_is_refused_with_its_row(tmp_path, cell):
+    path = tmp_path / "labels.csv"
+    path.write_text(f'image,found\na.jpg,"{{""cat"": 0, ""dog"": 1}}"\nb.jpg,"{cell}"\n')
+    with pytest.raises(UserError, match="labels.csv row 3: .* 'found' .* it has 'cat' twice"):
+        tables.from_file(str(path))
+
+
+def test_an_object_in_a_cell_that_is_none_of_python_s_is_text(tmp_path):
+    path = tmp_path / "labels.csv"
+    path.write_text("image,found\na.jpg,\"{'cat': {[1]: 2}}\"\n")
+    assert list(tables.from_file(str(path)).rows()) == [(2, ["a.jpg", "{'cat': {[1]: 2}}"])]
