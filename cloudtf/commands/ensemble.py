@@ -11,6 +11,7 @@ photograph counts with those models that have not seen it, one a run.
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from typing import Sequence
 
 from cloudtf.evaluation import pr_auc, slices
@@ -28,6 +29,6 @@ def run(config: EnsembleConfig, words: Sequence[str]) -> None:
         print("Choose its thresholds with `cloudtf evaluate`.")
         return
     print(f"Out of fold, {made.metrics['examples']} photographs:")
-    print(pr_auc.table(made.metrics))
+    print(pr_auc.table(made.metrics, shutil.get_terminal_size().columns))
     if "slices" in made.metrics:
         print(slices.table(made.metrics["slices"]))

@@ -15,8 +15,8 @@ def run(config: EvaluateConfig) -> None:
     found = judge(config)
     metrics = found.metrics
     print(f"{metrics['examples']} examples of {metrics['split']}")
-    print(pr_auc.table(metrics))
     width = shutil.get_terminal_size().columns
+    print(pr_auc.table(metrics, width))
     print(promises.table(found.thresholds, metrics["average_precision"], width))
     if "slices" in metrics:
         print(slices.table(metrics["slices"]))

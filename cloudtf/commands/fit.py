@@ -11,6 +11,7 @@ machine and the time, or is as in those commands, which can do all of this too.
 
 from __future__ import annotations
 
+import shutil
 from typing import Any, Sequence
 
 from cloudtf.errors import UsageError
@@ -36,7 +37,7 @@ def run(config: Any, words: Sequence[str]) -> None:
     print(
         f"The best model, of epoch {fitted.epoch}, on {metrics['examples']:,} photographs of val:"
     )
-    print(pr_auc.table(metrics))
+    print(pr_auc.table(metrics, shutil.get_terminal_size().columns))
     if "slices" in metrics:
         print(slices.table(metrics["slices"]))
     print(f"Took {duration(fitted.seconds)} of {duration(60 * config.minutes)}.")

@@ -6,6 +6,8 @@ model a fold, and scores each photograph by the model that has not seen it.
 
 from __future__ import annotations
 
+import shutil
+
 from cloudtf import files
 from cloudtf.evaluation import pr_auc, slices
 from cloudtf.training.config import TrainConfig
@@ -33,6 +35,6 @@ def run(config: TrainConfig) -> None:
     else:
         best = files.join(result.run_dir, "best.keras")
         print(f"Best model: epoch {result.best['epoch']}, {best}")
-    print(pr_auc.table(result.best))
+    print(pr_auc.table(result.best, shutil.get_terminal_size().columns))
     if "slices" in result.best:
         print(slices.table(result.best["slices"]))

@@ -34,8 +34,8 @@ class Table:
       header: the name of each column, without spaces around it; no two are equal, but some may be
         empty.
       rows: begins anew at each call, and gives (number, cells); the header of a CSV is row 1.
-      verbatim: whether cells such as `none` and `NA` are what they say, not blank: those that
-        people wrote as names of folders, not programs for want of a value.
+      verbatim: whether cells such as `none` and `NA` are names like any other, not blank: true of
+        folders, which people named; in tables programs write such words for a missing value.
     """
 
     source: str

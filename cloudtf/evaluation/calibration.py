@@ -119,8 +119,8 @@ def ece(labels: np.ndarray, scores: np.ndarray, bins: int = BINS) -> float:
     return max(0.0, 2 * found - expected)
 
 
-def may_be_sound(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, bool]:
-    """Whether scores of which each is right would often seem as far off as these: 1 in 40 times.
+def may_be_calibrated(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Whether calibrated scores would have an error as large as these in 1 of 40 samples or more.
 
     An error is never under 0, so where chance alone makes as much of it, 0 belongs into its
     interval, and resamples, which add their own chance to that of the images, do not show it.

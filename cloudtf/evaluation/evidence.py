@@ -76,7 +76,7 @@ def gather(
         errors = np.where(labels >= 0, (values - labels) ** 2, np.nan)
         draws["brier" + suffix] = bootstrap.means(errors, resamples)
         draws["ece" + suffix] = calibration.ece_draws(labels, values, resamples)
-        of_each, of_mean = calibration.may_be_sound(labels, values)
+        of_each, of_mean = calibration.may_be_calibrated(labels, values)
         sound["ece" + suffix] = [*of_each.tolist(), of_mean]
     for by_class in measures.values():
         known = [value for value in by_class.values() if math.isfinite(value)]

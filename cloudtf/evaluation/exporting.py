@@ -67,7 +67,7 @@ def export(config: ExportConfig) -> dict[str, Any]:
     if config.format != "saved_model":
         _check_names(config)
     prepared = model_export.prepare(config)
-    known = model_card.Beside(prepared)
+    known = model_card.Context(prepared)
     if config.prove:
         proof.check_runtime(config)
     path, info = prepared.trained.path, prepared.trained.info

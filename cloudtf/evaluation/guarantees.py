@@ -41,8 +41,8 @@ import numpy as np
 _MOST_POSITIVES = 10**7
 
 
-def worth(groups: np.ndarray) -> np.ndarray:
-    """How many examples that are drawn one by one the first 1, 2, ... of these are worth at least.
+def effective_sizes(groups: np.ndarray) -> np.ndarray:
+    """The effective size of the first 1, 2, ... examples: so many independent ones say as much.
 
     Args:
       groups: [K], the number of the group of each example, in an order that may matter.
@@ -50,7 +50,7 @@ def worth(groups: np.ndarray) -> np.ndarray:
     Returns:
       float64 [K], at least 1; of the first k examples k, if no two of them belong together.
 
-    >>> worth(np.array([0, 1, 1, 2])).round(2).tolist()
+    >>> effective_sizes(np.array([0, 1, 1, 2])).round(2).tolist()
     [1.0, 2.0, 1.8, 2.67]
     """
     # The members of a group that came before: a square grows by twice as many and one.

@@ -78,7 +78,7 @@ def of_proportion(right: float, of: float, level: float = LEVEL) -> Interval:
     Args:
       right: how many of them were right.
       of: how many there were; NaN where none. No whole number where examples in groups are worth
-        fewer; see `guarantees.worth`.
+        fewer; see `guarantees.effective_sizes`.
       level: how often, at least, the interval holds the truth.
 
     >>> low, high = of_proportion(94, 100)

@@ -33,12 +33,12 @@ _MEASURES = {
 }
 
 
-def text(prepared: Prepared, beside: Beside, proven: Optional[Mapping[str, Any]]) -> str:
+def text(prepared: Prepared, context: Context, proven: Optional[Mapping[str, Any]]) -> str:
     """The card.
 
     Args:
       prepared: the model that was written.
-      beside: the scores, thresholds, settings and records that are known of it.
+      context: the scores, thresholds, settings and records that are known of it.
       proven: the content of `proof.json`; None where it was not run.
     """
     now = datetime.datetime.now(datetime.timezone.utc)
@@ -48,24 +48,24 @@ def text(prepared: Prepared, beside: Beside, proven: Optional[Mapping[str, Any]]
         "## Model",
         _model(prepared),
         "## Data",
-        _data(prepared, beside),
+        _data(prepared, context),
         "## Scores",
-        _scores(prepared, beside),
+        _scores(prepared, context),
         "## Thresholds",
-        _thresholds(prepared, beside),
+        _thresholds(prepared, context),
         "## Calibration",
-        _calibration(prepared, beside),
+        _calibration(prepared, context),
         "## Proof",
         _proof(proven),
         "## Limits",
-        _limits(prepared, beside),
+        _limits(prepared, context),
         "## Licence",
-        _licence(prepared, beside),
+        _licence(prepared, context),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-class Beside:
+class Context:
     """What lies beside the model and is of its weights, read before anything is written.
 
     Args:
@@ -151,10 +151,10 @@ def _model(prepared: Prepared) -> str:
     return "\n".join(f"- {name}: {value}" for name, value in facts.items())
 
 
-def _data(prepared: Prepared, beside: Beside) -> str:
-    manifest = beside.manifest
+def _data(prepared: Prepared, context: Context) -> str:
+    manifest = context.manifest
     if manifest is None:
-        where = beside.data_dir or "some that the model does not name"
+        where = context.data_dir or "some that the model does not name"
         return f"It was trained on records ({_cell(where)}) that are not at hand here."
     rows = [
         [name, f"{split.num_examples:,}"]
@@ -164,7 +164,7 @@ def _data(prepared: Prepared, beside: Beside) -> str:
     table = _table(["Split", "Images", *manifest.classes], rows)
     validated = prepared.trained.info.get("val_split", "val")
     copies = len(manifest.near_duplicates)
-    notes = [f"Records in {_cell(beside.data_dir or '')}; it was validated on `{validated}`."]
+    notes = [f"Records in {_cell(context.data_dir or '')}; it was validated on `{validated}`."]
     if copies:
         notes.append(f"{copies:,} groups of photographs are copies of one another.")
     if manifest.skipped:
@@ -172,8 +172,8 @@ def _data(prepared: Prepared, beside: Beside) -> str:
     return f"{' '.join(notes)}\n\n{table}"
 
 
-def _scores(prepared: Prepared, beside: Beside) -> str:
-    metrics, intervals = beside.metrics, beside.metrics.get("intervals", {})
+def _scores(prepared: Prepared, context: Context) -> str:
+    metrics, intervals = context.metrics, context.metrics.get("intervals", {})
     if not metrics:
         return "No scores of these weights lie beside the model; `cloudtf evaluate` makes them."
     suffix = "_calibrated" if prepared.info["calibration"] is not None else ""
@@ -192,8 +192,8 @@ def _scores(prepared: Prepared, beside: Beside) -> str:
     return f"{on}{sure}.\n\n{_table(['Class', *keys], rows)}"
 
 
-def _thresholds(prepared: Prepared, beside: Beside) -> str:
-    info, chosen = prepared.info, beside.chosen
+def _thresholds(prepared: Prepared, context: Context) -> str:
+    info, chosen = prepared.info, context.chosen
     if chosen is None:
         return "There are none: the model gives probabilities alone."
     kind = info["present_at"]
@@ -218,8 +218,8 @@ def _thresholds(prepared: Prepared, beside: Beside) -> str:
     )
 
 
-def _calibration(prepared: Prepared, beside: Beside) -> str:
-    calibrated, metrics = prepared.info["calibration"], beside.metrics
+def _calibration(prepared: Prepared, context: Context) -> str:
+    calibrated, metrics = prepared.info["calibration"], context.metrics
     if calibrated is None:
         return "The probabilities are those of the network, not calibrated."
     text = "The probabilities are calibrated, class by class: " + ", ".join(
@@ -248,7 +248,7 @@ def _loss(part: Mapping[str, Any]) -> str:
     return "" if loss is None else f"; loss of mean PR-AUC {loss:.4f}"
 
 
-def _limits(prepared: Prepared, beside: Beside) -> str:
+def _limits(prepared: Prepared, context: Context) -> str:
     info = prepared.info
     lines = [
         "All numbers above hold for images drawn as those that it was judged on: from the same "
@@ -259,11 +259,11 @@ def _limits(prepared: Prepared, beside: Beside) -> str:
         "The split that it was judged on chose its best epoch, and its thresholds; scores on it "
         "flatter a little.",
     ]
-    if beside.manifest is not None:
+    if context.manifest is not None:
         counts = {
-            name: beside.manifest.splits[split].class_counts.get(name, 0)
-            for split in [beside.metrics.get("split")]
-            if split in beside.manifest.splits
+            name: context.manifest.splits[split].class_counts.get(name, 0)
+            for split in [context.metrics.get("split")]
+            if split in context.manifest.splits
             for name in info["classes"]
         }
         few = [f"{_cell(name)} ({count})" for name, count in counts.items() if count < _FEW]
@@ -283,8 +283,8 @@ def _limits(prepared: Prepared, beside: Beside) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
-def _licence(prepared: Prepared, beside: Beside) -> str:
-    weights = licences.of_weights(prepared.info.get("model"), beside.flags.get("weights"))
+def _licence(prepared: Prepared, context: Context) -> str:
+    weights = licences.of_weights(prepared.info.get("model"), context.flags.get("weights"))
     return (
         f"{_cell(weights)} cloudtf itself is under Apache 2.0. Under which licence the photographs "
         "and their labels are, and so what may be done with a network that has learnt from them, "

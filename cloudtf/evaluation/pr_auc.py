@@ -63,28 +63,35 @@ class PrAuc:
         )
 
 
-def table(metrics: Mapping[str, Any]) -> str:
+def table(metrics: Mapping[str, Any], columns: int = 80) -> str:
     """Both areas of the classes (of the worst and the best, if there are many) and of the mean.
 
     Args:
       metrics: the content of `metrics.json` or of `best.json`: `pr_auc` and `average_precision`,
         each by class and with `mean`, and where they are known their `intervals`.
+      columns: those of the terminal; where they are too few for the intervals of both areas, that
+        of average precision, which does not flatter, is shown.
     """
-    intervals = metrics.get("intervals")
+    intervals = metrics.get("intervals", {})
     classes = {name: area for name, area in metrics["average_precision"].items() if name != "mean"}
     worst, best = extremes(classes)
     width = max(len(name) for name in [*worst, *best, "mean"])
-    columns = {"pr_auc": "PR-AUC", "average_precision": "average precision"}
-    sure = f"  {'95% interval':<14}" if intervals else ""
-    heading = "".join(f"  {title}{sure}" for title in columns.values())
+    titles = {"pr_auc": "PR-AUC", "average_precision": "average precision"}
+    sure = [measure for measure in titles if measure in intervals]
+    if width + sum(2 + len(title) for title in titles.values()) + 16 * len(sure) > columns:
+        sure = sure[-1:]
+    heading = "".join(
+        f"  {title}" + f"  {'95% interval':<14}" * (measure in sure)
+        for measure, title in titles.items()
+    )
     lines = [f"{'':<{width}}{heading}".rstrip()]
 
     def add(names: Sequence[str]) -> None:
         for name in names:
             line = f"{name:<{width}}"
-            for measure, title in columns.items():
+            for measure, title in titles.items():
                 line += f"  {f'{metrics[measure][name]:6.4f}':<{len(title)}}"
-                if intervals:
+                if measure in sure:
                     low, high = intervals[measure][name]
                     line += f"  {f'{low:.3f} to {high:.3f}':<14}"
             lines.append(line.rstrip())

@@ -197,8 +197,8 @@ def _cuts(labels: np.ndarray, scores: np.ndarray, groups: Optional[np.ndarray]) 
     thresholds, present, right = thresholds[wide], present[wide], right[wide]
     worth, positives_worth = present, positives
     if groups is not None:
-        worth = guarantees.worth(groups[np.argsort(-scores, kind="stable")])[present - 1]
-        positives_worth = int(guarantees.worth(groups[labels])[-1])
+        worth = guarantees.effective_sizes(groups[np.argsort(-scores, kind="stable")])[present - 1]
+        positives_worth = int(guarantees.effective_sizes(groups[labels])[-1])
     return _Cuts(thresholds, present, right, positives, len(labels), worth, positives_worth)
 
 

@@ -64,7 +64,7 @@ NEEDS = {"recall_guaranteed": {"target": 0.94, "threshold": None, "needs": 49}}
         ({"history": epochs(0.6, 0.7, 0.75, 0.8, 0.86)}, "Train longer",
          "the best epoch is number 5 of 5, and the score rose by 0.060"),
         ({"history": epochs(0.85, stage="features")}, "Train all layers", "gained 0.042"),
-        ({"manifest": copies("report")}, "near_duplicates='together'", "4 photographs are copies"),
+        ({"manifest": copies("report")}, "near_duplicates='together'", "2 copies of other"),
         ({"metrics": metrics(average_precision={"Fish": math.nan, "Sugar": 0.9, "mean": 0.9})},
          "Label images of Fish, some with and some without", "are all alike in that"),
         ({"manifest": manifest(skipped=({"file": "x.jpg", "reason": "is empty"},) * 10)},

@@ -166,7 +166,7 @@ def test_intervals_of_an_error_cover_it_in_95_of_100_draws(images, shift, wrong)
     chance = expit(1.5 * random.normal(size=(images, draws)) + shift)
     labels, scores = (random.random(chance.shape) < chance).astype(int), wrong(chance)
     resampled = calibration.ece_draws(labels, scores, bootstrap.Resamples(images, 1, 200))
-    sound, _ = calibration.may_be_sound(labels, scores)
+    sound, _ = calibration.may_be_calibrated(labels, scores)
     covered = 0
     for i in range(draws):
         low, high = intervals.of_mean(calibration.ece(labels[:, i], scores[:, i]), resampled[:, i])

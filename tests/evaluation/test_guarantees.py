@@ -114,7 +114,7 @@ def test_examples_in_groups_are_worth_less_and_say_how_many_would_do():
         for times in (1, 3)
     ]
     assert needs == [49, 147]
-    assert guarantees.worth(np.array([4, 4, 4, 7])).tolist() == [1, 1, 1, 1.6]
+    assert guarantees.effective_sizes(np.array([4, 4, 4, 7])).tolist() == [1, 1, 1, 1.6]
     with pytest.raises(ValueError, match="3 groups are not one for each of 80"):
         thresholds.choose_thresholds(labels, scores, groups=[0, 1, 2])
 

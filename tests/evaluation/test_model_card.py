@@ -35,7 +35,7 @@ def run_dir(trained_run, records_dir, tmp_path_factory):
 
 def card(run_dir, proven=None, **settings):
     prepared = export.prepare(ExportConfig(model=run_dir, output=f"{run_dir}/out|put", **settings))
-    return model_card.text(prepared, model_card.Beside(prepared), proven)
+    return model_card.text(prepared, model_card.Context(prepared), proven)
 
 
 def section(text, name):

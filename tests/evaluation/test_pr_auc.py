@@ -150,3 +150,16 @@ def test_a_class_of_which_nothing_is_known_has_no_area():
     found = pr_auc.score(np.array([[-1, 1], [-1, 0]]), np.full((2, 2), 0.5), ["a", "b"])
     assert math.isnan(found.pr_auc["a"]) and found.undefined == ("a",)
     assert math.isfinite(found.mean_pr_auc)
+
+
+def test_a_table_for_a_narrow_terminal_has_the_interval_of_average_precision_alone():
+    names = ("a class of a long name", "mean")
+    areas = {name: dict.fromkeys(names, 0.5) for name in ("pr_auc", "average_precision")}
+    sure = {
+        "pr_auc": dict.fromkeys(names, (0.1, 0.2)),
+        "average_precision": dict.fromkeys(names, (0.3, 0.4)),
+    }
+    for columns, both in ((81, True), (80, False), (60, False)):
+        text = pr_auc.table({**areas, "intervals": sure}, columns)
+        assert ("0.100 to 0.200" in text) == both and "0.300 to 0.400" in text
+    assert "interval" not in pr_auc.table(areas)

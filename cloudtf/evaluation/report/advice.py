@@ -51,11 +51,12 @@ def _copies(material: Material) -> Optional[str]:
         return None
     if (manifest.settings or {}).get("near_duplicates") != "report":
         return None
-    count = sum(map(len, manifest.near_duplicates))
+    groups = manifest.near_duplicates
+    count = sum(map(len, groups)) - len(groups)
     return (
-        f"Convert again with {param(near_duplicates='together')}: {count:,} photographs are copies "
-        "of others and were only reported, so that a model may be judged on what it has learnt "
-        "(cloudtf doctor says which are in two splits)."
+        f"Convert again with {param(near_duplicates='together')}: {count:,} copies of "
+        "other photographs were only reported, so that a model may be judged on what it has "
+        "learnt (cloudtf doctor says which are in two splits)."
     )
 
 
