@@ -82,7 +82,8 @@ def open_text(path: str, encoding: Optional[str] = None) -> Iterator[TextIO]:
 def open_rows(
     path: str, encoding: Optional[str] = None, column_names: Sequence[str] = ()
 ) -> Iterator[tuple[list[str], Iterator[Row]]]:
-    """Opens a CSV of any line ends; lines above its header that begin with # are comments.
+    """Opens a CSV of any line ends; lines above its header that begin with # are comments, and so
+    are lines among its rows that begin with # and a space, and name no image behind it.
 
     Args:
       path: the table's file, local or remote.
@@ -201,8 +202,10 @@ def _without_nul(path: str, lines: Iterable[str]) -> Iterator[str]:
 
 
 def _rows(path: str, lines: Iterator[str], delimiter: str, start: int) -> Iterator[Row]:
-    """Number and cells of each row that is not empty."""
+    """Number and cells of each row that is neither empty nor a comment among the rows."""
     for number, line in enumerate(lines, start):
+        if line.startswith("# ") and not ends_like_an_image(line.split(delimiter)[0].strip()):
+            continue
         if '"' not in line:
             # Masks are long and have no quotes; the module would look at each character.
             text = line.rstrip("\r\n")

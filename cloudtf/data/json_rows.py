@@ -95,7 +95,9 @@ def from_objects(path: str, objects: Iterable[tuple[int, Any]]) -> Rows:
 def _flat(name: str, value: Any, depth: int) -> Iterable[tuple[str, Any]]:
     """The columns of a value: of a list of objects, a list for each of their keys."""
     if isinstance(value, dict) and name:
-        if _are_answers(name, list(value.values())):
+        if value and all(str(key).isdigit() and isinstance(v, str) for key, v in value.items()):
+            value = list(value.values())  # Names of classes by their numbers.
+        elif _are_answers(name, list(value.values())):
             value = [key for key, answer in value.items() if answer]
         elif list(value) == ["choices"]:  # Label Studio's mark for several.
             value = value["choices"]
@@ -108,9 +110,20 @@ def _flat(name: str, value: Any, depth: int) -> Iterable[tuple[str, Any]]:
             for key, inner in item.items():
                 if isinstance(inner, (str, int, float)):
                     columns.setdefault(f"{name}.{key}", []).append(inner)
+                elif isinstance(inner, (list, dict)) and depth < _MAX_DEPTH:
+                    for path, texts in _texts_within(f"{name}.{key}", inner, depth + 1):
+                        columns.setdefault(path, []).extend(texts)
         yield from columns.items()
     else:
         yield name, value
+
+
+def _texts_within(name: str, value: Any, depth: int) -> Iterable[tuple[str, list[str]]]:
+    """The texts of an object or list in a list of objects; numbers there are of boxes."""
+    for path, found in _flat(name, value, depth):
+        texts = found if isinstance(found, list) else [found]
+        if texts and all(isinstance(text, str) for text in texts):
+            yield path, texts
 
 
 def _are_answers(name: str, values: list[Any]) -> bool:

@@ -39,6 +39,8 @@ class TableBuilder:
     def __init__(self, source: Table, options: Options, names: Optional[ImageNames]) -> None:
         self.source, self.names, self.columns = source, names, options.further_columns
         self.replaces = options.class_characters == "replace"
+        # Whether classes such as 1.0 are called 1.
+        self.whole = False
         self.fixed = bool(options.classes)
         # Whether the user has said which columns are of classes.
         self.from_setting = bool(options.classes or options.label_columns)
@@ -80,10 +82,13 @@ class TableBuilder:
         return used
 
     def _usable(self, name: str) -> str:
-        """A class's name without the characters that it cannot have, if those are replaced."""
-        if not self.replaces or name in self.classes:
+        """A class's name without the characters that it cannot have, if those are replaced, and
+        without the decimals of a whole number."""
+        if name in self.classes or not (self.replaces or self.whole):
             return name
-        used = self.renamed.get(name) or replaced_characters(name)
+        used = name.partition(".")[0] if self.whole else name
+        if self.replaces:
+            used = self.renamed.get(name) or replaced_characters(used)
         if used != name:
             if used in self.renamed.values() and name not in self.renamed:
                 raise UserError(

@@ -17,6 +17,7 @@ from cloudtf.data import label_rows, tables
 from cloudtf.data.image_names import ImageNames
 from cloudtf.data.label_builder import MAX_CLASSES, TableBuilder
 from cloudtf.data.labels import LabelTable
+from cloudtf.data.layouts import masks
 from cloudtf.data.layouts.account import account
 from cloudtf.data.layouts.facts import Options
 from cloudtf.data.layouts.recognise import recognise
@@ -55,6 +56,15 @@ def read_labels(
             "the right file?"
         )
     columns = survey(table, options.said)
+    if masks.are_of_classes(columns, options):
+        table = tables.with_a_row_each(table, options.label_columns, masks.CLASS, masks.MASK)
+        columns = survey(table, options.said)
+        options = dataclasses.replace(
+            options,
+            label_format="kaggle_rle",
+            label_columns=(masks.CLASS,),
+            classes=options.classes or options.label_columns,
+        )
     layout = recognise(table.source, columns, names, options)
     builder = TableBuilder(table, options, names)
     label_rows.parse(builder, layout, columns)

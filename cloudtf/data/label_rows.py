@@ -39,6 +39,7 @@ def parse(builder: TableBuilder, layout: Layout, columns: list[Column]) -> None:
         "list": _parse_lists,
         "rows": _parse_lists,
     }
+    builder.whole = layout.whole
     parsers[layout.kind](builder, layout, columns)
 
 

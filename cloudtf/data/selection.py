@@ -12,7 +12,7 @@ import numpy as np
 from cloudtf import files
 from cloudtf.data import folders, label_csv, passed_over, sources, splits, tables, words
 from cloudtf.data.convert_config import ConvertConfig
-from cloudtf.data.image_names import ImageNames
+from cloudtf.data.image_names import ImageNames, ends_like_an_image
 from cloudtf.data.labels import FOLDERS, LabelTable, Problem, classes_with
 from cloudtf.data.layouts.facts import Options
 from cloudtf.data.tables import Table
@@ -202,9 +202,15 @@ def _report_problems(config: ConvertConfig, table: LabelTable, source: str) -> N
         listed = "; ".join(shown) + (f"; and {more} more" if more > 0 else "")
         count = f"{len(table.problems)} problem{'s' if len(table.problems) > 1 else ''}"
         if config.on_error == "fail":
+            named = table.names or any(ends_like_an_image(p.file) for p in table.problems)
+            hint = (
+                ""
+                if named or config.image_column
+                else (f"; if another column names the images, give it as {param('image_column')}")
+            )
             raise UserError(
                 f"{source} has {count}: {listed}. Correct them, or leave these rows and images out "
-                f"with {param(on_error='skip')}."
+                f"with {param(on_error='skip')}{hint}."
             )
         report(f"Skipped {count} of {source}: {listed}.")
     if not table.names:

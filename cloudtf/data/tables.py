@@ -78,11 +78,11 @@ def from_file(path: str, encoding: Optional[str] = None, column_names: Sequence[
 
 
 def _columns_of_objects(rows: Iterator[Row]) -> set[int]:
-    """The columns with cells that are JSON objects, as the first rows show."""
+    """The columns with cells that are JSON objects or lists of them, as the first rows show."""
 
     def is_object(cell: str) -> bool:
         try:
-            return isinstance(_parsed(cell), dict)
+            return not isinstance(_parsed(cell), str)
         except files.NamedTwice:  # Which is told with its row, when that is read.
             return True
 
@@ -93,12 +93,13 @@ def _columns_of_objects(rows: Iterator[Row]) -> set[int]:
 
 
 def _parsed(cell: str) -> Any:
-    """The object in a cell, as JSON or Python writes it; the cell where it is none.
+    """The object in a cell, or the list of objects, as JSON or Python writes it; the cell where it
+    is neither.
 
     Raises:
       files.NamedTwice: the object gives a name twice.
     """
-    if not re.match(r"""\{\s*["'}]""", cell):
+    if not re.match(r"""(\[\s*)?\{\s*["'}]""", cell):
         return cell
     try:
         found = files.parse_json(cell)
@@ -106,7 +107,8 @@ def _parsed(cell: str) -> Any:
         raise
     except ValueError:
         found = _python_literal(cell)
-    return found if isinstance(found, dict) else cell
+    objects = found if isinstance(found, list) and found else [found]
+    return found if all(isinstance(item, dict) for item in objects) else cell
 
 
 def _python_literal(text: str) -> Any:
@@ -209,6 +211,32 @@ def with_joined(table: Table, name: str) -> Table:
             yield number, [*cells, path]
 
     return Table(table.source, [*table.header, name], rows)
+
+
+def with_a_row_each(table: Table, names: Sequence[str], column: str, value: str) -> Table:
+    """A table with a row for each cell of some columns, in the place of a row for all of them.
+
+    Args:
+      table: the table of labels.
+      names: the columns to take apart.
+      column: the name of the new column that has their names.
+      value: the name of the new column that has their cells.
+
+    >>> table = from_rows("labels", ["image", "cat", "dog"], [["a.jpg", "1 5", ""]])
+    >>> apart = with_a_row_each(table, ["cat", "dog"], "class", "mask")
+    >>> apart.header, list(apart.rows())
+    (['image', 'class', 'mask'], [(2, ['a.jpg', 'cat', '1 5']), (2, ['a.jpg', 'dog', ''])])
+    """
+    at = [table.header.index(name) for name in names]
+    others = [i for i in range(len(table.header)) if i not in at]
+
+    def rows() -> Iterator[Row]:
+        for number, cells in table.rows():
+            rest = [cells[i] for i in others]
+            for name, i in zip(names, at):
+                yield number, [*rest, name, cells[i]]
+
+    return Table(table.source, [*(table.header[i] for i in others), column, value], rows)
 
 
 def cell_text(value: Any) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from typing import Optional, Sequence
+from typing import Collection, Optional, Sequence
 
 # What programs write for a cell without a value, in lower case.
 _BLANK = frozenset(
@@ -195,6 +195,17 @@ def _whole(word: str) -> Optional[int]:
     return -value if found[1] == "-" else value
 
 
+def are_whole(names: Collection[str]) -> bool:
+    """Whether names of classes are whole numbers, of which some have a decimal point: pandas writes
+    1 as 1.0 where other cells are blank.
+
+    >>> are_whole(["1.0", "3.0"]), are_whole(["1", "3"]), are_whole(["1.0", "1.5"])
+    (True, False, False)
+    """
+    found = all(re.fullmatch(r"\d+(\.0+)?", name, re.ASCII) for name in names)
+    return found and any("." in name for name in names)
+
+
 def is_measure(cell: str) -> bool:
     """Whether a cell is a fraction or a date, as no class is called.
 
@@ -260,7 +271,7 @@ def image_rank(header: str) -> float:
 def label_rank(header: str) -> int:
     """2: the name of a column of classes; 1: one that ends like such a name; 0: neither."""
     # Of an object within another: `metadata.class-name`.
-    if plain(header) in _LABEL or plain(header.rpartition(".")[2]) in _LABEL:
+    if plain(header) in _LABEL or innermost(header) in _LABEL:
         return 2
     words = parts(header)
     # `label_1`, `class2`: columns of one class each.
@@ -314,9 +325,14 @@ def is_sureness(header: str) -> bool:
     return plain(header) in _SURENESS
 
 
+def innermost(header: str) -> str:
+    """The plain name of what is within other objects: of `region_shape_attributes.x` the `x`."""
+    return plain(header.rpartition(".")[2])
+
+
 def is_box(header: str) -> bool:
     """Whether a column's name is part of a box around an object."""
-    return plain(header) in _BOX
+    return innermost(header) in _BOX
 
 
 def is_other(header: str, boxes: bool = False) -> bool:
@@ -327,13 +343,13 @@ def is_other(header: str, boxes: bool = False) -> bool:
       boxes: whether the table is one of boxes around objects.
     """
     name = plain(header)
-    if not name or name in _OTHER or name.startswith("unnamed"):
+    if not name or {name, innermost(header)} & _OTHER or name.startswith("unnamed"):
         return True
     words = parts(header)
     numbers = len(words) > 1 and words[-1] in _NUMBERED and not label_rank(header)
     if numbers or is_count(header):
         return True
-    return boxes and (name in _BOX or name in _OTHER_OF_BOXES)
+    return boxes and (is_box(header) or innermost(header) in _OTHER_OF_BOXES)
 
 
 def is_split(header: str) -> bool:

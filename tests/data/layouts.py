@@ -521,8 +521,8 @@ NAMES = [
         "two separators in one column",
         joined(["cat", "dog", "cat|dog", "cat dog"]),
         [*A_B_C, "d.jpg"],
-        "give label_separator='space' or label_separator='bar', or all names with classes",
-        settled=({"classes": ("cat", "dog")}, {**CAT_DOG, "d.jpg": "cat|dog"}),
+        "give label_separator='bar,space' or label_separator='bar', or all names with classes",
+        settled=({"label_separator": "bar,space"}, {**CAT_DOG, "d.jpg": "cat|dog"}),
     ),
     Layout(
         "plus signs",

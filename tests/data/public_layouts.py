@@ -68,7 +68,9 @@ NAMES = [
     Layout("boxes behind names",
            "image_id,labels\na,U+306F 1231 3465 133 53 U+304C 275 1652 84 69\n"
            "b,U+306F 1087 2018 103 65\nc,\n", A_B_C,
-           "has numbers behind the names of classes in the column 'labels'"),
+           "has numbers behind the names of classes in the column 'labels'",
+           settled=({"label_separator": "boxes"},
+                    {"a.jpg": "U+306F|U+304C", "b.jpg": "U+306F", "c.jpg": ""})),
     Layout("RSNA pneumonia: a row a box, without the boxes",
            "patientId,class\na,Opacity\nb,Normal\na,Opacity\n", A_B_C,
            "row 4 repeats row 2 .*give label_format='rows'",

@@ -6,9 +6,9 @@ from cloudtf.data import label_csv, sources, tables
 from cloudtf.data.labels import combination
 from cloudtf.data.layouts.facts import Options
 from cloudtf.errors import UserError
-from tests.data import layouts, public_layouts
+from tests.data import layouts, public_layouts, tool_layouts
 
-ALL = [*layouts.ALL, *public_layouts.ALL]
+ALL = [*layouts.ALL, *public_layouts.ALL, *tool_layouts.ALL]
 
 
 def read(folder, layout, options):

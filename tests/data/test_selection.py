@@ -60,6 +60,12 @@ def test_a_class_name_that_cannot_be_costs_its_row_alone(folder):
     assert [entry["file"] for entry in manifest.skipped] == ["3.jpg"]
 
 
+def test_a_table_in_which_no_column_names_a_file_is_refused_with_the_setting_for_it(folder):
+    by_study = "subject_id,study_id,A,B\n10000032,50414267,yes,no\n10000033,53189527,no,yes\n"
+    with pytest.raises(UserError, match="another column names the images, give it as image_column"):
+        run(folder, by_study)
+
+
 @pytest.mark.parametrize("names, refused", [(("Dev", "dev"), True), (("Dev", "held"), False)])
 def test_splits_that_differ_only_in_case_are_refused(folder, names, refused):
     rows = "".join(f"{i}.jpg,A,{names[i % 2]}\n" for i in range(10))

@@ -136,14 +136,19 @@ def _notes(
         count = sum(number for _, number in empty)
         notes.append(f"{count:,} cells such as {empty[0][0]!r} count as blank.")
     if builder.without_class:
-        notes.append(f"{builder.without_class:,} rows of no finding count as none of the classes.")
+        rows = "1 row of no finding counts"
+        if builder.without_class > 1:
+            rows = f"{builder.without_class:,} rows of no finding count"
+        notes.append(f"{rows} as none of the classes.")
     if layout.kind == "rows" and builder.several_rows:
         notes.append("The rows of an image add up.")
     if layout.prefixes:
         notes.append("Classes are called by their columns too, which share names.")
     if builder.renamed:
         first = next(iter(builder.renamed.items()))
-        notes.append(f"{len(builder.renamed)} classes are renamed: {first[0]} to {first[1]}.")
+        number = len(builder.renamed)
+        many = "1 class is renamed:" if number == 1 else f"{number:,} classes are renamed, such as"
+        notes.append(f"{many} {first[0]} to {first[1]}.")
     for column in columns:
         if words.is_split(column.name) and column.name not in options.further_columns:
             hint = param(split_column=column.name)

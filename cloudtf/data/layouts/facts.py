@@ -87,6 +87,7 @@ class Layout:
       several: whether a cell of names may hold several of them.
       boxes: whether an image may have several rows of one class.
       prefixes: whether a class is called by its column too, since columns share names.
+      whole: whether names of classes are whole numbers as pandas may write them, 1 as 1.0.
       relative: whether the runs of masks count from the end of the run before.
       said: what the user has said that words mean in columns of yes and no: 1: yes, 0: no.
     """
@@ -105,6 +106,7 @@ class Layout:
     several: bool = False
     boxes: bool = False
     prefixes: bool = False
+    whole: bool = False
     relative: bool = False
     said: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
@@ -157,7 +159,7 @@ class Facts(NamedTuple):
 
     def has_boxes(self) -> bool:
         """Whether the table is one of boxes around objects."""
-        names = {words.plain(column.name) for column in self.columns}
+        names = {words.innermost(column.name) for column in self.columns}
         boxes = [name for name in names if words.is_box(name)]
         sizes: tuple[set[str], ...] = ({"w", "h"}, {"width", "height"}, {"dx", "dy"})
         beside = {"x", "y"} <= names and any(names >= size for size in sizes)

@@ -5,10 +5,22 @@ from __future__ import annotations
 from typing import Optional
 
 from cloudtf.data import words
-from cloudtf.data.layouts.facts import Candidate, Facts, Layout, listed
+from cloudtf.data.layouts.facts import Candidate, Facts, Layout, Options, listed
 from cloudtf.data.layouts.names_of_classes import best_of
 from cloudtf.data.layouts.survey import Column, are_relative, mask_likeness
 from cloudtf.errors import UserError, param
+
+# What the columns are called that have the masks of several columns, and the names of these.
+CLASS, MASK = "[column]", "[mask]"
+
+
+def are_of_classes(columns: list[Column], options: Options) -> bool:
+    """Whether the user has named several columns of masks, each of which is a class."""
+    named = [c for c in columns if c.name in options.label_columns]
+    if len(named) < 2 or options.label_format not in ("auto", "kaggle_rle"):
+        return False
+    found = [mask_likeness(c) for c in named if c.values]
+    return any(found) and all(likely is not False for likely in found)
 
 
 def candidate(facts: Facts) -> Optional[Candidate]:
@@ -28,7 +40,8 @@ def candidate(facts: Facts) -> Optional[Candidate]:
         )
     if len(found) > 1:
         raise UserError(
-            f"{facts.source} has masks in the columns {listed(found)}; leave out all but one with "
+            f"{facts.source} has masks in the columns {listed(found)}: if each is of a class, name "
+            f"all of them with {param('label_columns')}, else leave out all but one with "
             f"{param('ignore_columns')}."
         )
     mask = found[0]
@@ -65,6 +78,7 @@ def candidate(facts: Facts) -> Optional[Candidate]:
             joined=facts.joined,
             labels=tuple(c.index for c in classes),
             value=mask.index,
+            whole=any(column.are_whole() for column in classes),
             relative=are_relative(mask),
         )
 

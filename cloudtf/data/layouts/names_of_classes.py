@@ -38,6 +38,8 @@ def candidate(facts: Facts) -> Optional[Candidate]:
         chosen = columns if options.label_columns else best_of(facts, columns)
         for column in chosen:
             _check_names(facts, column, forced)
+        if len(chosen) == 1:
+            _check_letters(facts, chosen[0], forced)
         _check_sureness(facts)
         if not (forced or boxes):
             _check_answers(facts, chosen)
@@ -61,6 +63,7 @@ def candidate(facts: Facts) -> Optional[Candidate]:
             several=several,
             boxes=boxes or options.label_format == "rows",
             prefixes=_share_names(chosen, separator),
+            whole=not chosen[0].verbatim and words.are_whole({n for cell in cells for n in cell}),
         )
 
     return Candidate(85 if boxes else score, columns, build)
@@ -86,10 +89,11 @@ def _columns(facts: Facts, forced: bool) -> tuple[list[Column], int]:
         ]
         if ranked:
             return ranked, score
-    if len(facts.content) > 1 or not facts.content:
-        return [], 0
     # A single column whose name says nothing: names of classes, but not counts or ages.
-    (only,) = facts.content
+    left = [c for c in facts.content if not c.values or not c.are_mostly(words.is_measure)]
+    if len(left) != 1:
+        return [], 0
+    (only,) = left
     numbers = all(text.lstrip("-").isdigit() for text in only.values)
     grades = only.are_codes() and only.family is not None
     repeats = grades or only.repeats_texts()
@@ -97,7 +101,7 @@ def _columns(facts: Facts, forced: bool) -> tuple[list[Column], int]:
     blank = not only.values and not words.is_other(only.name)
     if words.is_split(only.name):
         return [], 0
-    return (facts.content, 50) if blank or (columns and not measured) else ([], 0)
+    return (left, 50) if blank or (only in columns and not measured) else ([], 0)
 
 
 def _may_name_classes(facts: Facts, column: Column) -> bool:
@@ -122,6 +126,24 @@ def _check_names(facts: Facts, column: Column, forced: bool) -> None:
             f"{param(label_format='onehot')} if that is a class, {param(label_format='list')} if "
             "these are the names of classes."
         )
+
+
+def _check_letters(facts: Facts, column: Column, forced: bool) -> None:
+    """Refuses a letter or two in a column whose name says nothing of classes: J and N may be yes
+    and no in some language, or two classes. If the column was named as one of classes, only N and X
+    are suspect."""
+    letters = {text.lower() for text in column.values if len(text) == 1 and text.isalpha()}
+    if len(letters) < len(column.values) or len(letters) not in (1, 2):
+        return
+    named = forced or words.label_rank(column.name)
+    if named or (facts.options.label_columns and not letters & {"n", "x"}):
+        return
+    shown = " and ".join(map(repr, sorted(column.values)))
+    raise UserError(
+        f"{facts.source} has {shown} in the column {column.shown!r}: if that says yes and no, say "
+        f"which is which with {param('present_words')} and {param('absent_words')}, else give "
+        f"{param(label_format='list')}."
+    )
 
 
 def _check_sureness(facts: Facts) -> None:
@@ -227,15 +249,16 @@ def _check_numbers(facts: Facts, column: Column) -> None:
     """
 
     def has_boxes(text: str) -> bool:
-        numbers = [re.fullmatch(r"-?\d+(\.\d+)?", part) is not None for part in text.split()]
+        numbers = [separators.is_number(part) for part in text.split()]
         return not numbers[0] and all(numbers[1:3]) and 3 * sum(numbers) >= 2 * len(numbers) > 4
 
-    if column.are_mostly(has_boxes):
+    boxes = param(label_separator="boxes")
+    if facts.options.label_separator != "boxes" and column.are_mostly(has_boxes):
         first = next(filter(has_boxes, column.values))
         raise UserError(
             f"{facts.source} has numbers behind the names of classes in the column "
-            f"{column.shown!r} ({first[:60]!r}); write a row for each image and class, without "
-            "them."
+            f"{column.shown!r} ({first[:60]!r}): leave the numbers out with {boxes}, or write a "
+            "row for each image and class."
         )
 
 

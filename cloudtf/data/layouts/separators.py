@@ -27,8 +27,9 @@ NAMES = {
     "newline": "\n",
     "none": "",
     "python": "python",
+    "boxes": "boxes",
 }
-_PYTHON = "python"
+_PYTHON, _BOXES = "python", "boxes"
 _CALLED = {text: name for name, text in NAMES.items()}
 # A single class that is cut here and gives others is a list, whatever else there is.
 _JOINTS = re.compile(r"[^\w]+|_")
@@ -47,15 +48,17 @@ class Separator:
 
     Attributes:
       text: the separator; " ": spaces of any number; "": a cell is one class; `python`: cells are
-        lists as Python and JSON write them.
+        lists as Python and JSON write them; `boxes`: numbers and spaces.
+      others: further texts that separate.
     """
 
     text: str
+    others: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         """What messages and the setting call it."""
-        return _CALLED.get(self.text, self.text)
+        return ",".join(_CALLED.get(text, text) for text in (self.text, *self.others))
 
     def cut(self, cell: str) -> list[str]:
         """The classes in a cell, in its order, without blanks.
@@ -67,14 +70,20 @@ class Separator:
         ['Science Fiction', 'Drama']
         >>> Separator("python").cut("['cat', \\"dog's\\"]"), Separator("python").cut("bird")
         (['cat', "dog's"], ['bird'])
+        >>> Separator(",", (";",)).cut("cat, dog; bird"), Separator("boxes").cut("cat 0 0 9 9 dog")
+        (['cat', 'dog', 'bird'], ['cat', 'dog'])
         """
         cell = cell.strip()
         if words.is_blank(cell):
             return []
         if not self.text:
             return [cell]
+        for other in self.others:
+            cell = cell.replace(other, self.text)
         if self.text == _PYTHON:
             found = _printed(cell)
+        elif self.text == _BOXES:
+            found = [part for part in cell.split() if not is_number(part)]
         else:
             found = cell.split() if self.text == " " else cell.split(self.text)
         found = [part.strip() for part in found]
@@ -123,9 +132,24 @@ def are_printed_lists(texts: Collection[str]) -> bool:
     return 2 * len(lists) > len(texts) or any(text.startswith('["') for text in lists)
 
 
+def is_number(text: str) -> bool:
+    """Whether a part of a cell is a number, such as a side of a box."""
+    return re.fullmatch(r"-?\d+(\.\d+)?", text) is not None
+
+
 def given(text: str) -> Separator:
-    """The separator that a user has named: by a word of `NAMES`, or by itself."""
-    return Separator(NAMES.get(text.strip().lower(), text if text == " " else text.strip()))
+    """The separators that a user has named: by words of `NAMES`, or by themselves.
+
+    >>> given("comma,semicolon"), given(","), given("/").name
+    (Separator(text=',', others=(';',)), Separator(text=',', others=()), '/')
+    """
+    parts = text.split(",") if text.strip() != "," else [text]
+    if not all(part.strip() for part in parts):
+        parts = [text]  # A text with a comma in it.
+    first, *others = (
+        NAMES.get(part.strip().lower(), part if part == " " else part.strip()) for part in parts
+    )
+    return Separator(first, tuple(others))
 
 
 def choose(
@@ -268,7 +292,9 @@ def check_parts(source: str, column: str, found: Collection[str], separator: Sep
         if len(pieces) < 2 or not all(part in known for part in pieces):
             continue
         joint = name[len(pieces[0]) :].partition(pieces[1])[0]
-        called = _CALLED.get(joint, joint.strip() or "space")
+        called = _CALLED.get(joint, _CALLED.get(joint.strip(), joint.strip() or "space"))
+        if separator.text not in ("", _PYTHON, _BOXES):  # It separates in the other cells.
+            called = f"{separator.name},{called}"
         raise UserError(
             f"{source} has {name[:60]!r} in the column {column!r} beside {pieces[0]!r} and "
             f"{pieces[1]!r}, so that it may be one class or several: give "

@@ -94,6 +94,10 @@ class Column:
         whole = [re.fullmatch(r"0*(\d{1,9})(\.0*)?", text, re.ASCII) for text in self.values]
         return all(whole) and any(number and int(number[1]) > 1 for number in whole)
 
+    def are_whole(self) -> bool:
+        """Whether the cells are the names of classes as numbers, which pandas wrote as 1.0."""
+        return not self.verbatim and words.are_whole(self.values)
+
     def are_mostly(self, test: Callable[[str], bool]) -> bool:
         """Whether more than half of the cells that are not blank pass a test."""
         passed = sum(count for text, count in self.values.items() if test(text))

@@ -6,6 +6,7 @@ import collections
 from typing import NamedTuple, Optional
 
 from cloudtf.data import words
+from cloudtf.data.layouts import separators
 from cloudtf.data.layouts.facts import VALUES, Candidate, Facts, Layout, listed
 from cloudtf.data.layouts.names_of_classes import best_of, say_the_same
 from cloudtf.data.layouts.survey import Column
@@ -41,6 +42,8 @@ def onehot(facts: Facts) -> Optional[Candidate]:
                 f"has yes and no in {hot[0].shown!r} only, and other columns that may say the "
                 f"classes: {listed(others)}{hint}"
             )
+        if not settled:
+            _check_twins(facts, hot)
         families = _families(facts, hot)
         uncertain = _uncertain(facts, hot, families)
         return Layout(
@@ -56,6 +59,19 @@ def onehot(facts: Facts) -> Optional[Candidate]:
         )
 
     return Candidate(score, hot, build)
+
+
+def _check_twins(facts: Facts, hot: list[Column]) -> None:
+    """Refuses `cat` beside `cat.1`, as pandas calls a second column of one name."""
+    names = {column.name for column in hot}
+    for name in names:
+        first, _, number = name.rpartition(".")
+        if number.isdigit() and first in names:
+            raise UserError(
+                f"{facts.source} has the columns {first!r} and {name!r}, as pandas calls two of "
+                f"one name: leave one out, such as with {param(ignore_columns=name)}, or name the "
+                f"columns of classes with {param('label_columns')}."
+            )
 
 
 def _others(facts: Facts) -> list[Column]:
@@ -172,7 +188,8 @@ def check_signs(facts: Facts) -> None:
         for c in facts.content
         if c.are_mostly(words.is_share) and c.values and not words.is_other(c.name, boxes)
     ]
-    if len(shares) > 1:
+    others = [c for c in facts.content if c.values and not words.is_other(c.name, boxes)]
+    if len(shares) > 1 and 2 * len(shares) > len(others):
         raise UserError(
             f"{facts.source} has fractions, percentages or dates in {listed(shares)}, of which is "
             "not known where yes begins: write 1 and 0 in their place."
@@ -181,6 +198,7 @@ def check_signs(facts: Facts) -> None:
     for column in facts.content:
         texts = frozenset(column.values)
         short = all(len(text) <= 20 and not words.is_measure(text) for text in texts)
+        short = short and not separators.are_printed_lists(texts)
         if 0 < len(texts) <= 3 and short and not words.is_other(column.name, boxes):
             signs[texts].append(column)
     texts, columns = max(signs.items(), key=lambda item: len(item[1]), default=(frozenset(), []))
@@ -240,6 +258,7 @@ def long(facts: Facts) -> Optional[Candidate]:
             families=families,
             said=facts.options.said,
             value=value.index,
+            whole=any(column.are_whole() for column in named),
             minus=uncertain.minus,
             zero=uncertain.zero,
             blank=VALUES[facts.options.blank],
