@@ -24,11 +24,14 @@ SPLITS = frozenset(
     ["train", "training", "val", "valid", "validation", "dev", "test", "testing", "eval"]
 )
 # Folders of these names hold what a set consists of, and say no class.
-_PARTS = frozenset(
+_ABOUT_PHOTOGRAPHS = frozenset(
+    ["labels", "labelids", "masks", "mask", "annotations", "annotation", "groundtruth"]
+    + ["segmentation", "segmentationclass", "segmentationobject", "segmentationmasks", "bboxes"]
+    + ["thumbnails"]
+)
+_PARTS = _ABOUT_PHOTOGRAPHS | frozenset(
     ["images", "image", "imgs", "img", "jpegimages", "jpgs", "jpegs", "pictures", "photos"]
-    + ["photographs", "data", "labels", "labelids", "masks", "mask", "annotations", "annotation"]
-    + ["groundtruth", "segmentation", "segmentationclass", "segmentationobject", "bboxes", "boxes"]
-    + ["segmentationmasks", "thumbnails"]
+    + ["photographs", "data", "boxes"]
 )
 # Bytes at the start of a file, in which most files that differ do so.
 _START = 1 << 14
@@ -40,8 +43,9 @@ def table(images_dir: str, names: ImageNames) -> Table:
     Its columns are `image`; `split`, if that is what the uppermost folders are; `label`, where one
     level of folders is that of the classes; and `folder1`, `folder2`, ... for all levels. The class
     is the uppermost folder, if images are directly in each of those; folders that all images are in
-    and that have others below are passed over. A photograph that is in the
-    folders of several classes, byte for byte, is one image with several rows.
+    and that have others below are passed over, and so is a folder `images` in each of the others. A
+    photograph that is in the folders of several classes, byte for byte, is one image with several
+    rows.
 
     Args:
       images_dir: the folder in which those of the classes are.
@@ -58,10 +62,14 @@ def table(images_dir: str, names: ImageNames) -> Table:
     at = _above_all(paths)
     splits = all(len(path) > at + 1 and path[at].lower() in SPLITS for path in paths)
     below = [path[:at] + path[at + 1 :] if splits else path for path in paths]
+    innermost = {words.plain(inner[-2]) for inner in below if len(inner) > 1}
+    if len(innermost) == 1 and innermost <= _PARTS and any(len(inner) > 2 for inner in below):
+        below = [[*inner[:-2], inner[-1]] for inner in below]  # cat/images/1.jpg
     above = _above_all(below)
     for path, inner in zip(paths, below):
         if len(inner) == above + 1:
-            raise UserError(_in_no_folder(images_dir, path, paths))
+            labelled = {p[0] for p, i in zip(paths, below) if len(i) > above + 1}
+            raise UserError(_in_no_folder(images_dir, path, labelled))
     depth = max(len(inner) for inner in below) - 1
     tops = {inner[above] for inner in below}
     direct = {inner[above] for inner in below if len(inner) == above + 2}
@@ -114,6 +122,20 @@ def check_beside(images_dir: str, beside: Sequence[str], follow_links: bool) -> 
         )
 
 
+def check_classes(images_dir: str, classes: Sequence[str]) -> None:
+    """Refuses classes that are called by folders of masks and the like, beside others.
+
+    Raises:
+      UserError: naming one, and the setting that says the classes.
+    """
+    parts = [name for name in classes if words.plain(name) in _ABOUT_PHOTOGRAPHS]
+    if parts and len(classes) > 1:
+        raise UserError(
+            f"{images_dir} has a folder {parts[0]!r} beside those of classes: move it away, or, if "
+            f"it is a class, list all of them with {param('classes')}."
+        )
+
+
 def _is_part(folder: str) -> bool:
     """Whether each word of a folder's name is that of a part of a set: train_images, images_001."""
     said = [word for word in words.parts(folder) if not word.isdigit()]
@@ -127,11 +149,11 @@ def _above_all(paths: list[list[str]]) -> int:
     return max(0, min(len(list(names)), min(len(path) for path in paths) - 2))
 
 
-def _in_no_folder(images_dir: str, path: list[str], paths: list[list[str]]) -> str:
-    """What to say of a photograph for which there is no folder that would be its class."""
+def _in_no_folder(images_dir: str, path: list[str], labelled: set[str]) -> str:
+    """What to say of a photograph for which there is no folder that would be its class; others in
+    the uppermost folders `labelled` have one."""
     fix = "move it"
-    labelled = {p[0] for p in paths if len(p) > 2}
-    if len(path) == 2 and path[0].lower() in SPLITS and labelled - {path[0]}:
+    if path[0].lower() in SPLITS and labelled and path[0] not in labelled:
         inner = files.join(images_dir, min(labelled))
         fix += f", or leave its folder out with {param(images_dir=inner)}"
     return f"The image {'/'.join(path)} of {images_dir} is in no folder of a class; {fix}."

@@ -111,6 +111,9 @@ class ImageNames:
         if name in self.names:
             return [name]
         same = self._by_key.get(_key(name.rpartition("/")[2]), ())
+        if not same and "%" in name:  # As in an address: my%20cat.jpg
+            name = urllib.parse.unquote(name)
+            same = self._by_key.get(_key(name.rpartition("/")[2]), ())
         if not same:
             return []
         stem, folded, key = without_extension(name), _folded(name), _key(name)

@@ -14,6 +14,7 @@ from cloudtf import machine
 from cloudtf.data import image_names, rle, words
 from cloudtf.data.image_names import Splitter
 from cloudtf.data.label_builder import MAX_CLASSES, TableBuilder, one_spelling
+from cloudtf.data.layouts import qualifiers
 from cloudtf.data.layouts.facts import Layout
 from cloudtf.data.layouts.survey import Column
 from cloudtf.errors import UsageError, param
@@ -361,6 +362,9 @@ def _names_in(
     none = words.is_no_class(cell) or (len(parts) == 1 and words.is_no_class(parts[0]))
     if none and not (parts and parts[0] in known):
         return None, ""
+    if layout.answers:
+        answers = [qualifiers.answer_of(part) for part in parts]
+        return tuple(found[0] for found in answers if found and found[1]), ""
     found: list[str] = []
     for part in parts:
         # In a list by bars, some cells may be by spaces: known classes tell.

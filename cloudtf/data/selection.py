@@ -38,6 +38,8 @@ def examples(config: ConvertConfig, labels: Optional[Table] = None) -> LabelTabl
     else:
         by_folders = labels is None and config.labels_csv is None
         read = label_csv.read_labels(source, _options(config, by_folders), names)
+        if by_folders and not config.classes:
+            folders.check_classes(config.images_dir, read.classes)
         report("\n".join(read.account))
         table = _photographs(config, config.images_dir, source, read, names, by_folders)
         if by_folders:
@@ -154,7 +156,12 @@ def _check_differences(config: ConvertConfig, table: LabelTable, by_folders: boo
             f"{classes}, so that there is nothing to tell apart: put those without it into another "
             f"folder beside it, or give the classes in a table with {param('labels_csv')}."
         )
-    report(f"All {len(labels):,} images have the same labels ({classes}): nothing to tell apart.")
+    hint = ""
+    if config.labels_csv is not None and not config.label_columns:
+        hint = f" If another column says the classes, name it with {param('label_columns')}."
+    report(
+        f"All {len(labels):,} images have the same labels ({classes}): nothing to tell apart.{hint}"
+    )
 
 
 def _check_classes(labels_csv: str, read: LabelTable, table: LabelTable) -> None:

@@ -66,6 +66,10 @@ def read(folder, names, **options):
             ["set/train/all/cat/1.jpg", "set/test/all/cat/2.jpg"],
             {"set/test/all/cat/2.jpg": "cat", "set/train/all/cat/1.jpg": "cat"},
         ),
+        (
+            ["cat/images/1.jpg", "dog/images/2.jpg"],
+            {"cat/images/1.jpg": "cat", "dog/images/2.jpg": "dog"},
+        ),
         (["yes/1.jpg", "no/2.jpg"], {"no/2.jpg": "no", "yes/1.jpg": "yes"}),
         *[
             ([f"{name}/1.jpg", "cat/2.jpg"], {f"{name}/1.jpg": name, "cat/2.jpg": "cat"})
@@ -90,7 +94,7 @@ def test_the_folder_of_a_photograph_is_its_class(tmp_path, names, right):
 
 def test_folders_of_which_either_level_may_be_the_class_are_refused(tmp_path):
     names = ["pets/cat/1.jpg", "pets/dog/2.jpg", "wild/fox/3.jpg"]
-    with pytest.raises(UserError, match="folder1, folder2; name the columns .* label_columns"):
+    with pytest.raises(UserError, match=r"\(pets, wild\), folder2 \(cat, dog, fox\); name it, .*"):
         read(tmp_path, names)
     found, _ = read(tmp_path, names, label_columns=("folder2",))
     assert list(found.values()) == ["cat", "dog", "fox"]
@@ -113,6 +117,10 @@ def test_the_upper_folders_may_be_the_splits(tmp_path):
         (["images/train/1.jpg", "images/val/2.jpg"], "called images, which are the parts of a set"),
         (["train_images/1.jpg", "test_images/2.jpg"], "called test_images, train_images, which"),
         (["images_001/1.png", "images_002/2.png"], "called images_001, images_002, which are"),
+        (
+            ["train/cat/images/1.jpg", "val/images/2.jpg"],
+            "image val/images/2.jpg .* leave its folder out with images_dir='.*train'",
+        ),
         (["train/cat/1.jpg", "test/2.jpg"], "leave its folder out with images_dir='.*train'"),
     ],
 )
@@ -129,6 +137,10 @@ def test_folders_that_are_no_classes_are_named_with_what_to_give(tmp_path, names
             "'logo.png': move these away, or into the folders",
         ),
         (["holiday/1.jpg", "holiday/2.jpg"], "are in one folder of a class, holiday"),
+        (
+            ["cat/1.jpg", "dog/2.jpg", "masks/3.jpg"],
+            "has a folder 'masks' beside those of classes: .* with classes",
+        ),
     ],
 )
 def test_folders_of_which_nothing_can_be_learnt_are_refused(tmp_path, names, part):
@@ -179,7 +191,9 @@ def test_the_level_of_the_classes_is_a_setting_of_the_converter(tmp_path):
     names = [f"{i}/{kind}/{i}.jpg" for kind in ("cat", "dog") for i in range(3)]
     config = {"images_dir": write(tmp_path / "images", names), "image_height": 32}
     config.update(image_width=32, output_dir=str(tmp_path / "out"))
-    with pytest.raises(UserError, match="name the columns of classes with label_columns"):
+    with pytest.raises(
+        UserError, match="any level may be .*; name it, such as label_columns='folder2'"
+    ):
         convert(ConvertConfig(**config))
     manifest = convert(ConvertConfig(**config, label_columns=("folder2",)))
     assert manifest.classes == ("cat", "dog")

@@ -79,6 +79,40 @@ SEPARATORS = [
            {"a.jpg": "cat|dog", "b.jpg": "Open water|cat", "c.jpg": ""}),
 ]  # fmt: skip
 
+SAID = "of which is not known where yes begins: write the names"
+ALONE = "if it is a class of its own, give label_separator='bar'"
+DOUBTS = [
+    Layout("yes and no behind each name", joined(["cat=1;dog=0", "cat=0;dog=1", "cat=1;dog=1"]),
+           A_B_C, CAT_DOG),
+    Layout("the same in words",
+           joined(['"cat: yes, dog: no"', '"cat: no, dog: yes"', '"cat: yes"']),
+           A_B_C, {**CAT_DOG, "c.jpg": "cat"}),
+    Layout("how sure each name is",
+           joined(["cat:0.93|dog:0.12", "dog:0.88", "cat:0.7"]), A_B_C, SAID),
+    Layout("how many of each", joined(["cat=2;dog=1", "dog=3", "cat=1"]), A_B_C, SAID),
+    Layout("a name that is denied", joined(["cat|no dog", "dog|no cat", "cat|dog"]), A_B_C, ALONE,
+           settled=({"label_separator": "bar"},
+                    {"a.jpg": "cat|no dog", "b.jpg": "dog|no cat", "c.jpg": "cat|dog"})),
+    Layout("a name with a question mark", joined(["cat?|dog", "dog", "cat|dog"]), A_B_C,
+           "which may say that it is uncertain"),
+    Layout("a class for each image, of which one is that there is none",
+           "image,label\na.jpg,crack\nb.jpg,no crack\nc.jpg,no crack\n", A_B_C,
+           {"a.jpg": "crack", "b.jpg": "no crack", "c.jpg": "no crack"},
+           {"label_separator": "none"}),
+    Layout("yes and no beside the names of diseases",
+           ",file,malignant,disease\n0,a.jpg,True,melanoma\n1,b.jpg,False,nevus\n"
+           "2,c.jpg,True,melanoma\n", A_B_C,
+           "names of classes in disease and yes and no in malignant, of which either may say",
+           settled=({"label_columns": ("malignant",)},
+                    {"a.jpg": "malignant", "b.jpg": "", "c.jpg": "malignant"})),
+    Layout("cells of an image, each with its mask and its kind",
+           "id,annotation,cell_type\na,118145 6 118849 7,cort\na,189036 1,cort\nb,173567 3,astro\n",
+           ["a.jpg", "b.jpg"], {"a.jpg": "cort", "b.jpg": "astro"},
+           {"label_columns": ("cell_type",), "label_format": "kaggle_rle"}),
+    Layout("names as in an address", "image,label\nmy%20cat.jpg,cat\nb.jpg,dog\n",
+           ["my cat.jpg", "b.jpg"], {"my cat.jpg": "cat", "b.jpg": "dog"}),
+]  # fmt: skip
+
 SHEETS = [
     Layout("comments among the rows",
            "image,label\n# first session\na.jpg,cat\n\n# second session, by AB\nb.jpg,dog\n"
@@ -160,4 +194,4 @@ TOOLS = [
            extension="manifest"),
 ]  # fmt: skip
 
-ALL = [*PANDAS, *LETTERS, *SEPARATORS, *SHEETS, *TOOLS]
+ALL = [*PANDAS, *LETTERS, *SEPARATORS, *DOUBTS, *SHEETS, *TOOLS]

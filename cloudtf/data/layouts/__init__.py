@@ -7,6 +7,7 @@ From the cells to the layout:
   yes_and_no        a column a class; a row an image and class
   names_of_classes  lists of classes; a row a class
   separators        what stands between the classes in a cell
+  qualifiers        what stands beside their names: yes and no, numbers, doubts
   facts             what is known of a table, and the layouts it may have
   recognise         chooses the layout, or refuses the table
   account           how a table was read, in words

@@ -82,6 +82,7 @@ def _kind(layout: Layout, builder: TableBuilder) -> str:
     kind = _KINDS[layout.kind]
     if layout.kind == "list" and layout.separator.text:
         kind += f", separated by {layout.separator.name}"
+    kind += ", each with yes or no" * layout.answers
     return kind
 
 

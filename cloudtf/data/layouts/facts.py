@@ -87,6 +87,7 @@ class Layout:
       several: whether a cell of names may hold several of them.
       boxes: whether an image may have several rows of one class.
       prefixes: whether a class is called by its column too, since columns share names.
+      answers: whether each name in a cell has yes or no behind it: `cat=1;dog=0`.
       whole: whether names of classes are whole numbers as pandas may write them, 1 as 1.0.
       relative: whether the runs of masks count from the end of the run before.
       said: what the user has said that words mean in columns of yes and no: 1: yes, 0: no.
@@ -106,6 +107,7 @@ class Layout:
     several: bool = False
     boxes: bool = False
     prefixes: bool = False
+    answers: bool = False
     whole: bool = False
     relative: bool = False
     said: Mapping[str, int] = dataclasses.field(default_factory=dict)

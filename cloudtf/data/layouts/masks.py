@@ -96,15 +96,17 @@ def _columns(facts: Facts) -> tuple[list[Column], bool]:
     if named:
         return named, True
     boxes = facts.has_boxes()
-    likely = {c.index: mask_likeness(c) for c in facts.content if not words.is_other(c.name, boxes)}
-    found = [c for c in facts.content if likely.get(c.index)]
+    # With the setting, columns that the user has named have the classes of the masks.
+    content = facts.usable if facts.options.label_format == "kaggle_rle" else facts.content
+    likely = {c.index: mask_likeness(c) for c in content if not words.is_other(c.name, boxes)}
+    found = [c for c in content if likely.get(c.index)]
     if found:
         return found, True
     if facts.options.label_format == "auto" and (
         facts.options.label_separator or facts.options.classes
     ):
         return [], False
-    unclear = [c for c in facts.content if likely.get(c.index, False) is None]
+    unclear = [c for c in content if likely.get(c.index, False) is None]
     # Beside columns of classes, pairs of small numbers are something else.
     others = [c for c in facts.content if words.label_rank(c.name) and c not in unclear]
     return ([] if others else unclear), False

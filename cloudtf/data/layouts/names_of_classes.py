@@ -7,7 +7,7 @@ from typing import Optional
 
 from cloudtf.data import words
 from cloudtf.data.image_names import has_extension
-from cloudtf.data.layouts import separators
+from cloudtf.data.layouts import qualifiers, separators
 from cloudtf.data.layouts.facts import Candidate, Facts, Layout, listed
 from cloudtf.data.layouts.survey import Column
 from cloudtf.errors import UserError, param
@@ -23,6 +23,8 @@ def candidate(facts: Facts) -> Optional[Candidate]:
     forced = options.label_format in ("list", "rows")
     columns, score = _columns(facts, forced)
     if not columns:
+        if forced and facts.image.verbatim:
+            raise _unclear_levels(facts)
         if forced:
             raise facts.unclear(f"has no column of names of classes: {listed(facts.content)}")
         return None
@@ -47,10 +49,17 @@ def candidate(facts: Facts) -> Optional[Candidate]:
         separator = _separator(facts, chosen)
         cells = _cut(chosen, separator)
         vector = _vector(facts, chosen, cells, separator)
-        if not (options.label_separator or options.classes or _are_numbered(facts, chosen)):
-            known = {name for cell in cells for name in cell}
-            separators.check_parts(facts.source, chosen[0].shown, known, separator)
         several = len(chosen) > 1 or any(len(cell) > 1 for cell in cells)
+        names = {name for cell in cells for name in cell}
+        answers = not names & {*options.classes} and qualifiers.have_answers(
+            facts.source, chosen[0].shown, names
+        )
+        if answers:
+            pass
+        elif not (options.label_separator or options.classes or _are_numbered(facts, chosen)):
+            separators.check_parts(facts.source, chosen[0].shown, names, separator)
+            if several:
+                qualifiers.check_doubts(facts.source, chosen[0].shown, names, separator)
         kind = "list"
         if options.label_format == "rows" or (not forced and (boxes or not several)):
             kind = "rows"
@@ -63,10 +72,24 @@ def candidate(facts: Facts) -> Optional[Candidate]:
             several=several,
             boxes=boxes or options.label_format == "rows",
             prefixes=_share_names(chosen, separator),
-            whole=not chosen[0].verbatim and words.are_whole({n for cell in cells for n in cell}),
+            whole=not chosen[0].verbatim and words.are_whole(names),
+            answers=answers,
         )
 
     return Candidate(85 if boxes else score, columns, build)
+
+
+def _unclear_levels(facts: Facts) -> UserError:
+    """What to raise for folders within folders, of which any may be those of the classes."""
+    levels = [c for c in facts.content if c.values]
+    shown = []
+    for column in levels:
+        few = ", ".join(sorted(column.values)[:3])
+        shown.append(f"{column.name} ({few[:80]}{', ...' if len(column.values) > 3 else ''})")
+    return UserError(
+        f"{facts.source} has folders within folders, and any level may be that of the classes: "
+        f"{', '.join(shown)}; name it, such as {param(label_columns=levels[-1].name)}."
+    )
 
 
 def _columns(facts: Facts, forced: bool) -> tuple[list[Column], int]:
@@ -159,9 +182,10 @@ def _check_sureness(facts: Facts) -> None:
 
 
 def _check_answers(facts: Facts, chosen: list[Column]) -> None:
-    """Refuses columns such as `present` or `negated` beside the names of classes of several rows
-    an image, of which is not known what they say, unless they are to be left out."""
-    if not facts.repeats_images():
+    """Refuses columns such as `present`, `negated` or `malignant` beside the names of classes, of
+    which is not known what they say, unless they are to be left out."""
+    repeats = facts.repeats_images()
+    if facts.options.label_columns and not repeats:
         return
     said = [
         c
@@ -173,13 +197,18 @@ def _check_answers(facts: Facts, chosen: list[Column]) -> None:
         and not words.is_sureness(c.name)
         and not words.label_rank(c.name)
     ]
+    if said and not repeats:
+        raise facts.unclear(
+            f"has names of classes in {listed(chosen)} and yes and no in {listed(said)}, of which "
+            f"either may say the classes: leave others out with {param('ignore_columns')}, or"
+        )
     if said:
         raise UserError(
             f"{facts.source} has yes and no in {listed(said)} beside the names of classes: give "
             f"{param(label_format='long')} if a no there says that the class of the row is not, "
             f"else {param(ignore_columns=tuple(c.name for c in said))}."
         )
-    for column in facts.usable:
+    for column in facts.usable if repeats else ():
         answers = column.family is None and 1 < len(column.values) <= 3
         if column not in chosen and answers and words.is_value(column.name):
             raise UserError(
