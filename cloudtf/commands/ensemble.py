@@ -14,7 +14,7 @@ import dataclasses
 import shutil
 from typing import Sequence
 
-from cloudtf.evaluation import pr_auc, slices
+from cloudtf.evaluation import tables
 from cloudtf.evaluation.ensemble import EnsembleConfig, ensemble
 
 CONFIG = EnsembleConfig
@@ -25,10 +25,7 @@ def run(config: EnsembleConfig, words: Sequence[str]) -> None:
     """Averages, and says what was found."""
     made = ensemble(dataclasses.replace(config, runs=(*config.runs, *words)))
     print(f"{len(made.members)} models as one, by {config.average}: {made.path}")
-    if made.metrics is None:
+    if made.evaluation is None:
         print("Choose its thresholds with `cloudtf evaluate`.")
-        return
-    print(f"Out of fold, {made.metrics['examples']} photographs:")
-    print(pr_auc.table(made.metrics, shutil.get_terminal_size().columns))
-    if "slices" in made.metrics:
-        print(slices.table(made.metrics["slices"]))
+    else:
+        print(tables.text(made.evaluation, shutil.get_terminal_size().columns))

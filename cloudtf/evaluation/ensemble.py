@@ -12,7 +12,8 @@ from cloudtf import files
 from cloudtf.data import photograph_table, records
 from cloudtf.errors import UsageError, UserError, param
 from cloudtf.evaluation import out_of_fold
-from cloudtf.evaluation.evaluate import EvaluateConfig, findings
+from cloudtf.evaluation.evaluate import EvaluateConfig, Evaluation, findings
+from cloudtf.model.thresholds import Thresholds
 from cloudtf.reporter import report
 from cloudtf.settings import REQUIRED, Settings, setting
 from cloudtf.text import listed
@@ -99,12 +100,17 @@ class EnsembleResult:
     Attributes:
       path: the `.keras` file of the model that was made.
       members: the paths of the models that it averages.
-      metrics: the content of `metrics.json`; None where there are no scores out of fold.
+      evaluation: what came of judging it; None where there are no scores out of fold.
     """
 
     path: str
     members: tuple[str, ...]
-    metrics: Optional[dict[str, Any]]
+    evaluation: Optional[Evaluation]
+
+    @property
+    def metrics(self) -> Optional[dict[str, Any]]:
+        """The content of `metrics.json`; None where there are no scores out of fold."""
+        return None if self.evaluation is None else self.evaluation.metrics
 
 
 @dataclasses.dataclass(frozen=True)
@@ -377,11 +383,8 @@ def _judge(
     weights_sha256: str,
     members: Sequence[_Member],
     held_out: Sequence[_HeldOut],
-) -> dict[str, Any]:
+) -> Evaluation:
     """Chooses thresholds by the mean of the runs' scores out of fold, and writes what is found.
-
-    Returns:
-      The content of `metrics.json`.
 
     Raises:
       UserError: a file cannot be written.
@@ -434,5 +437,5 @@ def _judge(
         manifest=None if data is None else data.manifest,
         maps=activation_maps.by_image(maps),
     )
-    results.write(config.output_dir, found, background)
-    return found.metrics
+    page = results.write(config.output_dir, found, background)
+    return Evaluation(found.metrics, Thresholds(found.chosen, found.source), page)

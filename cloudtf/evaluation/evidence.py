@@ -8,7 +8,7 @@ from typing import Mapping, Optional, Sequence
 
 import numpy as np
 
-from cloudtf.evaluation import bootstrap, calibration, intervals, pr_auc
+from cloudtf.evaluation import bootstrap, calibration, calibration_interval, intervals, pr_auc
 
 SEED = 0
 
@@ -67,7 +67,7 @@ def gather(
     }
     drawn = bootstrap.areas(labels, scores, resamples)
     draws = {"pr_auc": drawn.pr_auc, "average_precision": drawn.average_precision}
-    sound: dict[str, list[bool]] = {}
+    sure: dict[str, list[intervals.Interval]] = {}
     for suffix, values in (("", scores), ("_calibrated", calibrated.scores)):
         for measure, of_class in (("brier", calibration.brier), ("ece", calibration.ece)):
             measures[measure + suffix] = {
@@ -75,16 +75,14 @@ def gather(
             }
         errors = np.where(labels >= 0, (values - labels) ** 2, np.nan)
         draws["brier" + suffix] = bootstrap.means(errors, resamples)
-        draws["ece" + suffix] = calibration.ece_draws(labels, values, resamples)
-        of_each, of_mean = calibration.may_be_calibrated(labels, values)
-        sound["ece" + suffix] = [*of_each.tolist(), of_mean]
+        drawn_errors = calibration.ece_draws(labels, values, resamples)
+        sure["ece" + suffix] = calibration_interval.of_classes(labels, values, drawn_errors, groups)
     for by_class in measures.values():
         known = [value for value in by_class.values() if math.isfinite(value)]
         by_class["mean"] = sum(known) / len(known) if known else math.nan
     found = _intervals(measures, draws, labels)
-    for measure, may_be in sound.items():
-        for ends, none in zip(found[measure].values(), may_be):
-            ends[0] = 0.0 if none else ends[0]
+    for measure, ends in sure.items():
+        found[measure] = {name: list(pair) for name, pair in zip(measures[measure], ends)}
     return Evidence(measures, found, resamples, calibrated)
 
 
@@ -130,7 +128,8 @@ def _intervals(
     positives = (labels > 0).sum(axis=0)
     of = [*positives, positives.sum()]
     found: Intervals = {}
-    for measure, values in measures.items():
+    for measure in draws:
+        values = measures[measure]
         columns = [*draws[measure].T, bootstrap.mean_of_classes(draws[measure])]
         found[measure] = {
             name: _interval(measure, values[name], column, int(count))

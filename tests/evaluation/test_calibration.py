@@ -9,7 +9,7 @@ import pytest
 from scipy.special import expit, logit
 from sklearn.metrics import brier_score_loss, log_loss
 
-from cloudtf.evaluation import bootstrap, calibration, intervals
+from cloudtf.evaluation import bootstrap, calibration
 from cloudtf.model import calibration as model_calibration
 
 # How scores may be wrong, by what they make of the probability.
@@ -150,26 +150,3 @@ def test_draws_of_the_error_are_those_of_the_images_drawn_each_bin_by_its_side()
             sides = [np.sign(off[place == b].sum()) for b in range(15)]
             off = [sides[b] * np.sum((times * off)[place == b]) for b in range(15)]
             assert row[i] == pytest.approx(sum(off) / 300, abs=1e-12)
-
-
-@pytest.mark.parametrize(
-    ("images", "shift", "wrong"),
-    [(250, 0.0, "too sure"), (1000, -2.5, "too high"), (1000, 0.0, "a little high")],
-)
-def test_intervals_of_an_error_cover_it_in_95_of_100_draws(images, shift, wrong):
-    """Where the error is not 0, which `test_evidence` has."""
-    wrong = {**WRONG, "a little high": lambda p: expit(logit(p) + 0.3)}[wrong]
-    draws, random = 1000, np.random.default_rng(images)
-    of_all = expit(1.5 * random.normal(size=300_000) + shift)
-    off = (wrong(of_all) - of_all)[np.argsort(wrong(of_all))]
-    truth = np.mean([abs(part.mean()) for part in np.array_split(off, 15)])
-    chance = expit(1.5 * random.normal(size=(images, draws)) + shift)
-    labels, scores = (random.random(chance.shape) < chance).astype(int), wrong(chance)
-    resampled = calibration.ece_draws(labels, scores, bootstrap.Resamples(images, 1, 200))
-    sound, _ = calibration.may_be_calibrated(labels, scores)
-    covered = 0
-    for i in range(draws):
-        low, high = intervals.of_mean(calibration.ece(labels[:, i], scores[:, i]), resampled[:, i])
-        covered += (low <= truth or sound[i]) and truth <= high
-    # 91 to 97% of the time, see `ece_draws`, and 1,000 draws may be off by 1.4% about that.
-    assert 0.9 <= covered / draws <= 0.98

@@ -140,10 +140,15 @@ def test_the_report_shows_where_the_models_look_that_have_not_seen_the_photograp
     assert "activation map of" not in files.read_text(f"{folder}/report.html")
 
 
-def test_predict_and_export_take_it_with_its_thresholds(fold_runs, fold_records, images, tmp_path):
+def test_predict_and_export_take_it_with_its_thresholds(
+    fold_runs, fold_records, images, tmp_path, capsys
+):
     folder, table = str(tmp_path / "one"), str(tmp_path / "table.csv")
     arguments = [*fold_runs, f"--output_dir={folder}"]
     assert app.main(["ensemble", *arguments]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "60 examples of oof" in said and f"Open {folder}/report.html" in said
+    assert "how surely each keeps its target on new images" in said, "as evaluate prints it"
     model = saving.load_model(f"{folder}/best.keras")
     given = [f"--model={folder}", f"--data_dir={fold_records}", "--split=fold0"]
     assert app.main(["predict", *given, f"--output={table}"]) == 0
