@@ -144,6 +144,40 @@ def areas(
     return Areas(trapezoid, average)
 
 
+def lifts(
+    labels: np.ndarray,
+    scores: np.ndarray,
+    weights: Optional[np.ndarray] = None,
+    copies: Optional[np.ndarray] = None,
+) -> np.ndarray:
+    """How much too high the average precision of each class lies for being of few positives.
+
+    A positive counts itself among the finds at its score, and so has a precision of at least one of
+    them. Left out, the others say without bias what is found there. The two areas differ by as much
+    as average precision is too high, on average, of 10 positives or more; of fewer it is more.
+
+    Args:
+      labels: [N, C], 0 or 1; -1 where it is not known, which leaves the image out of that class.
+      scores: [N, C], finite.
+      weights: [N, C], how much an image counts for a class, over 0; None: all are 1.
+      copies: [C], how many positives are worth one, where they belong together; None: each is.
+
+    Returns:
+      float64 [C], from 0; NaN where a class has no positive or no negative, 0 where it has one
+      positive.
+
+    >>> labels, scores = np.array([[1], [0], [1], [0]]), np.array([[0.9], [0.6], [0.4], [0.1]])
+    >>> lifts(labels, scores).round(2).tolist()
+    [0.0]
+    """
+    labels, scores = np.asarray(labels), np.asarray(scores)
+    found = []
+    for i in range(labels.shape[1]):
+        curve = _Curve(labels[:, i], scores[:, i], None if weights is None else weights[:, i])
+        found.append(curve.lift(1 if copies is None else copies[i]))
+    return np.array(found)
+
+
 def precisions(
     labels: np.ndarray, scores: np.ndarray, recalls: np.ndarray, resamples: Resamples
 ) -> np.ndarray:
@@ -187,6 +221,22 @@ def mean_of_classes(draws: np.ndarray) -> np.ndarray:
     known = np.isfinite(draws)
     with np.errstate(invalid="ignore"):
         return np.where(known, draws, 0).sum(axis=1) / known.sum(axis=1)
+
+
+def filled(draws: np.ndarray) -> np.ndarray:
+    """The draws with the mean of a class where it does not exist, so that means are of all classes.
+
+    Else a class that few resamples have would move a mean by coming and going.
+
+    Args:
+      draws: [R, C]; NaN where a class does not exist in a resample.
+
+    Returns:
+      float64 [R, C]; NaN where a class exists in no resample.
+    """
+    exists = np.isfinite(draws)
+    mean = np.where(exists, draws, 0).sum(axis=0) / np.maximum(exists.sum(axis=0), 1)
+    return np.where(exists, draws, np.where(exists.any(axis=0), mean, math.nan))
 
 
 class _Curve:
@@ -240,6 +290,30 @@ class _Curve:
             first = np.searchsorted(some, recalls * some[-1] - 1e-9)
             rows.append(some[first] / all_of_them[first] if some[-1] else recalls * math.nan)
         return np.stack(rows)
+
+    def lift(self, copies: float) -> float:
+        """How much the average precision is over that of each positive by the others.
+
+        Args:
+          copies: how many positives are left out with each: those that it is one of.
+        """
+        if not self._num_steps:
+            return math.nan
+        added = np.asarray(self._sums.sum(axis=1), np.float64).reshape(-1)
+        above, positive, tied = (added[i : 3 * self._num_steps : 3] for i in range(3))
+        upto = np.cumsum(above + positive + tied)
+        found = np.cumsum(positive)
+        total = found[-1]
+        if not upto[-1] + added[-1] > total:
+            return math.nan
+        if total - copies < 1e-9:
+            return 0.0
+        others = np.maximum(found - copies, 0) * total / (total - copies)
+        wrong = upto - found
+        by_others = np.divide(
+            others, others + wrong, np.ones_like(others), where=others + wrong > 0
+        )
+        return max(0.0, float((positive * (found / upto - by_others)).sum() / total))
 
     def areas(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Trapezoid and average precision of each resample [B], of weights [N, B]."""

@@ -29,12 +29,14 @@ import numpy as np
 
 from cloudtf.evaluation.calibration import ece, folded_mean, reliability
 from cloudtf.evaluation.guarantees import effective_sizes
-from cloudtf.evaluation.intervals import UNKNOWN, Interval, of_proportion
+from cloudtf.evaluation.intervals import UNKNOWN, Interval, of_proportion, quantile
 
 # Bins say nothing of a class with fewer positives or negatives.
 LEAST = 10
 # The normal law is beyond it 1 in 20 times; and 1 in 80, for what tells one spread from another.
 _SURE, _SURE_OF_SPREAD = 1.96, 2.5
+# A bin is sparse where so few positives, or negatives, were found and said together.
+_SPARSE = 2
 # The scales of the bounded functions exp(-z^2 / 2 scale^2), in units of the noise.
 _SCALES = (1.0, 2.5)
 # True gaps in units of their noise: fine where their distances are bent by it.
@@ -50,15 +52,21 @@ class _Gaps:
       found: float64 [B], the distances, each times the share of the images.
       noise: float64 [B], the standard deviations of the gaps, times the same; over 0.
       if_sound: float64 [B], what they would be if what is said were true.
-      error: the debiased error.
+      sparse: bool [B], the bins with fewer than one positive or negative, as found and as said.
+      error: the debiased error, which the interval holds.
       images: how many images, drawn one by one, all are worth.
+      fewer: [K], of each class how many positives or negatives there are, whichever are fewer.
+      variances: [K], of each class that of the sum on other images, if no gap changes its sign.
     """
 
     found: np.ndarray
     noise: np.ndarray
     if_sound: np.ndarray
+    sparse: np.ndarray
     error: float
     images: float
+    fewer: np.ndarray
+    variances: np.ndarray
 
 
 def of_classes(
@@ -86,7 +94,7 @@ def of_classes(
     >>> labels, scores = (random.random((1000, 2)) < truth).astype(int), truth**2
     >>> draws = calibration.ece_draws(labels, scores, bootstrap.Resamples(1000))
     >>> [[round(end, 2) for end in of] for of in of_classes(labels, scores, draws)]
-    [[0.15, 0.21], [0.14, 0.2], [0.15, 0.2]]
+    [[0.16, 0.21], [0.12, 0.18], [0.15, 0.19]]
     """
     numbers = np.arange(len(labels))
     if groups is not None:
@@ -119,14 +127,21 @@ def _of_mean(
     """With the draws of those that have enough, each [R]."""
     ends = list(few)
     if enough:
-        found, noise, if_sound = (
-            np.concatenate([getattr(gaps, name) for gaps in enough]) / len(enough)
-            for name in ("found", "noise", "if_sound")
+        found, noise, if_sound, sparse, fewer, variances = (
+            np.concatenate([getattr(gaps, name) for gaps in enough])
+            for name in ("found", "noise", "if_sound", "sparse", "fewer", "variances")
         )
-        error = sum(gaps.error for gaps in enough) / len(enough)
-        images = max(gaps.images for gaps in enough)
-        variance = float(np.nanvar(np.mean(draws, axis=0)))
-        together = _interval(_Gaps(found, noise, if_sound, error, images), variance)
+        several = _Gaps(
+            found=found / len(enough),
+            noise=noise / len(enough),
+            if_sound=if_sound / len(enough),
+            sparse=sparse,
+            error=sum(gaps.error for gaps in enough) / len(enough),
+            images=max(gaps.images for gaps in enough),
+            fewer=fewer,
+            variances=variances,
+        )
+        together = _interval(several, float(np.nanvar(np.mean(draws, axis=0))))
         ends += [together] * len(enough)
     if not ends:
         return UNKNOWN
@@ -160,29 +175,57 @@ def _gaps(truth: np.ndarray, said: np.ndarray, worth: float, draws: np.ndarray) 
     more = 1.0
     if worth < total and has.any():
         more = max(1.0, float(np.nanstd(draws)) / math.hypot(*noise))
-    return _Gaps(found[has], more * noise[has], more * if_sound[has], ece(truth, said), worth)
+    present = table.right + table.said * images
+    return _Gaps(
+        found[has],
+        more * noise[has],
+        more * if_sound[has],
+        (np.minimum(present, 2 * images - present) < _SPARSE)[has],
+        ece(truth, said),
+        worth,
+        np.array([min(truth.sum(), (~truth).sum()) * worth / total]),
+        np.array([np.nanvar(draws)]),
+    )
 
 
 def _interval(gaps: _Gaps, variance: float) -> Interval:
     """The interval of a sum of true distances.
 
     Args:
-      gaps: what was found of each.
+      gaps: the bins that the sum is over.
       variance: that of the sum on other images, if no gap changes its sign.
     """
-    from scipy.optimize import linprog
-
     # So many images do not show that errors are rarer than one in so many.
     least_high = of_proportion(0, gaps.images)[1]
     if not len(gaps.noise):
         return 0.0, least_high
-    noise, squares = gaps.noise, gaps.noise**2
-    z, total = gaps.found / noise, float(gaps.found.sum())
+    z, squares, total = gaps.found / gaps.noise, gaps.noise**2, float(gaps.found.sum())
     # Distances of small gaps turn back at 0, and so vary less.
     bent = 1 + z**2 - folded_mean(z, _ONE) ** 2
-    width = _SURE * math.sqrt(variance * float((squares * bent).sum() / squares.sum()))
+    width = quantile(gaps.variances, gaps.fewer) * math.sqrt(
+        variance * float((squares * bent).sum() / squares.sum())
+    )
     # Errors of classes go together, since they are of the same images.
     together = max(1.0, math.sqrt(variance / float(squares.sum())))
+    low = _end(1, gaps.found, gaps.noise, width, together)
+    # Counts of none or one are no normal law: noise makes their distances no larger.
+    dense = ~gaps.sparse
+    high = total + width
+    if dense.any():
+        found, noise = gaps.found[dense], gaps.noise[dense]
+        high = _end(-1, found, noise, width, together) + float(gaps.found[~dense].sum())
+    by_chance = math.sqrt(2 / math.pi) * float(gaps.if_sound.sum())
+    varies = math.sqrt((1 - 2 / math.pi) * float((gaps.if_sound**2).sum()))
+    if total <= by_chance + _SURE * varies:
+        low = 0.0
+    return min(low, gaps.error), max(high, least_high, gaps.error)
+
+
+def _end(side: int, found: np.ndarray, noise: np.ndarray, width: float, together: float) -> float:
+    """The least (side 1) or greatest (-1) sum of true distances of any spread that fits."""
+    from scipy.optimize import linprog
+
+    z, total = found / noise, float(found.sum())
     share = noise / noise.sum()
     most = float(z.max()) + 3
     at = np.append(_GAPS[most > _GAPS], most)
@@ -194,21 +237,16 @@ def _interval(gaps: _Gaps, variance: float) -> Interval:
         room = _SURE_OF_SPREAD * together * spread
         rows += [_mean(at, scale), -_mean(at, scale)]
         limits += [mean + room, room - mean]
-    ends = []
-    for side, otherwise in ((1, 0.0), (-1, total + width)):
-        solved = linprog(
-            side * noise.sum() * at,
-            A_ub=np.array(rows),
-            b_ub=np.array(limits),
-            A_eq=np.ones((1, len(at))),
-            b_eq=[1.0],
-        )
-        # There may be no such spread: the sum is less than chance alone makes.
-        ends.append(side * solved.fun if solved.status == 0 else otherwise)
-    by_chance = math.sqrt(2 / math.pi) * float(gaps.if_sound.sum())
-    varies = math.sqrt((1 - 2 / math.pi) * float((gaps.if_sound**2).sum()))
-    low = 0.0 if total <= by_chance + _SURE * varies else max(0.0, ends[0])
-    return min(low, gaps.error), max(ends[1], least_high, gaps.error)
+    solved = linprog(
+        side * noise.sum() * at,
+        A_ub=np.array(rows),
+        b_ub=np.array(limits),
+        A_eq=np.ones((1, len(at))),
+        b_eq=[1.0],
+    )
+    if solved.status != 0:  # The sum is less than chance alone makes.
+        return 0.0 if side > 0 else total + width
+    return max(0.0, side * float(solved.fun))
 
 
 def _mean(gap: np.ndarray, scale: float) -> np.ndarray:

@@ -8,7 +8,14 @@ from typing import Mapping, Optional, Sequence
 
 import numpy as np
 
-from cloudtf.evaluation import bootstrap, calibration, calibration_interval, intervals, pr_auc
+from cloudtf.evaluation import (
+    bootstrap,
+    calibration,
+    calibration_interval,
+    guarantees,
+    intervals,
+    pr_auc,
+)
 
 SEED = 0
 
@@ -80,7 +87,7 @@ def gather(
     for by_class in measures.values():
         known = [value for value in by_class.values() if math.isfinite(value)]
         by_class["mean"] = sum(known) / len(known) if known else math.nan
-    found = _intervals(measures, draws, labels)
+    found = _intervals(measures, draws, labels, scores, groups)
     for measure, ends in sure.items():
         found[measure] = {name: list(pair) for name, pair in zip(measures[measure], ends)}
     return Evidence(measures, found, resamples, calibrated)
@@ -118,28 +125,46 @@ def of_areas(
         },
     }
     draws = {"pr_auc": drawn.pr_auc, "average_precision": drawn.average_precision}
-    return _intervals(measures, draws, labels)
+    return _intervals(measures, draws, labels, scores, groups)
 
 
 def _intervals(
-    measures: Measures, draws: Mapping[str, np.ndarray], labels: np.ndarray
+    measures: Measures,
+    draws: Mapping[str, np.ndarray],
+    labels: np.ndarray,
+    scores: np.ndarray,
+    groups: Optional[Sequence],
 ) -> Intervals:
     """Of measures by class, in the order of the columns, and their `mean`, which comes last."""
-    positives = (labels > 0).sum(axis=0)
-    of = [*positives, positives.sum()]
+    there, absent = labels > 0, labels == 0
+    positives = guarantees.effective_counts(there, groups)
+    fewer = np.minimum(positives, guarantees.effective_counts(absent, groups))
+    worth = guarantees.effective_counts(there | absent, groups)
+    copies = there.sum(axis=0) / np.maximum(positives, 1)
+    lifts = bootstrap.lifts(labels, scores, copies=copies)
     found: Intervals = {}
-    for measure in draws:
-        values = measures[measure]
-        columns = [*draws[measure].T, bootstrap.mean_of_classes(draws[measure])]
-        found[measure] = {
-            name: _interval(measure, values[name], column, int(count))
-            for name, column, count in zip(values, columns, of)
-        }
+    for measure, drawn in draws.items():
+        classes = [slice(i, i + 1) for i in range(len(fewer))]
+        found[measure] = {}
+        for name, of in zip(measures[measure], [*classes, slice(None)]):
+            value = measures[measure][name]
+            if measure in ("pr_auc", "average_precision"):
+                known = np.isfinite(lifts[of])
+                several = bootstrap.filled(drawn[:, of][:, known])
+                ends = intervals.of_area(
+                    value,
+                    several.mean(axis=1) if known.sum() > 1 else drawn[:, of][:, known].reshape(-1),
+                    int(positives[of].sum()),
+                    lift=float(lifts[of][known].mean()) if known.any() else 0.0,
+                    widths=intervals.quantile(several.var(axis=0), fewer[of][known]),
+                )
+            elif fewer[of].sum() < calibration_interval.LEAST:
+                column = bootstrap.mean_of_classes(drawn[:, of])
+                ends = intervals.of_mean_of_few(value, column, float(worth[of].max()))
+            else:
+                column = bootstrap.mean_of_classes(drawn[:, of])
+                widths = intervals.quantile(drawn[:, of].var(axis=0), fewer[of], alone=0)
+                low, high = intervals.of_mean(value, column, widths=widths)
+                ends = (max(0.0, low), high)
+            found[measure][name] = list(ends)
     return found
-
-
-def _interval(measure: str, value: float, draws: np.ndarray, positives: int) -> list[float]:
-    if measure in ("pr_auc", "average_precision"):
-        return list(intervals.of_area(value, draws, positives))
-    low, high = intervals.of_mean(value, draws)
-    return [max(0.0, low), high] if math.isfinite(low) else [low, high]

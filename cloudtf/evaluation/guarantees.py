@@ -33,7 +33,7 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any, Optional
+from typing import Any, Optional, Sequence
 
 import numpy as np
 
@@ -61,6 +61,21 @@ def effective_sizes(groups: np.ndarray) -> np.ndarray:
     lengths = np.diff(np.append(begins, len(order)))
     before[order] = np.arange(len(order)) - np.repeat(begins, lengths)
     return np.arange(1, len(order) + 1) ** 2 / np.cumsum(2 * before + 1)
+
+
+def effective_counts(chosen: np.ndarray, groups: Optional[Sequence] = None) -> np.ndarray:
+    """What the chosen examples of each class are worth: float64 [C].
+
+    Args:
+      chosen: bool [N, C], such as which examples are positives.
+      groups: N names or numbers, the group of each example; None where each is its own.
+    """
+    if groups is None:
+        return chosen.sum(axis=0).astype(np.float64)
+    numbers = np.unique(np.asarray(groups), return_inverse=True)[1].reshape(-1)
+    members = np.zeros([int(numbers.max(initial=0)) + 1, chosen.shape[1]])
+    np.add.at(members, numbers, chosen)
+    return chosen.sum(axis=0) ** 2 / np.maximum((members**2).sum(axis=0), 1)
 
 
 def recall_confidence(kept: int, positives: int, target: float) -> float:

@@ -21,7 +21,7 @@ from typing import Any, Mapping, NamedTuple, Optional, Sequence
 
 import numpy as np
 
-from cloudtf.evaluation import bootstrap, intervals
+from cloudtf.evaluation import bootstrap, guarantees, intervals
 
 # The most values of a column that are slices; the rest are one more.
 _MOST_VALUES = 10
@@ -184,14 +184,21 @@ def verdict(one: Mapping[str, Any]) -> str:
 
 
 class _Score(NamedTuple):
-    """A mean of areas, its draws [R], and the positives that it was measured on."""
+    """A mean of areas, its draws [R], and the positives that it was measured on.
+
+    And how much it is too high, and the variances [C] and numbers [C] that say how sure it is.
+    """
 
     value: float
     draws: np.ndarray
     positives: int
+    lift: float
+    variances: np.ndarray
+    fewer: np.ndarray
 
     def interval(self, level: float) -> intervals.Interval:
-        return intervals.of_area(self.value, self.draws, self.positives, level)
+        widths = intervals.quantile(self.variances, self.fewer, level)
+        return intervals.of_area(self.value, self.draws, self.positives, level, self.lift, widths)
 
 
 class _Measured(NamedTuple):
@@ -234,9 +241,19 @@ def _score(
     weights: Optional[np.ndarray] = None,
 ) -> _Score:
     value = bootstrap.areas(labels, scores, None, weights).pr_auc
-    drawn = bootstrap.areas(labels, scores, resamples, weights).pr_auc
-    positives = int((labels > 0).sum())
-    return _Score(float(value.mean()), bootstrap.mean_of_classes(drawn), positives)
+    drawn = bootstrap.filled(bootstrap.areas(labels, scores, resamples, weights).pr_auc)
+    there, absent = labels > 0, labels == 0
+    positives = guarantees.effective_counts(there, resamples.groups)
+    fewer = np.minimum(positives, guarantees.effective_counts(absent, resamples.groups))
+    lifts = bootstrap.lifts(labels, scores, weights, there.sum(axis=0) / np.maximum(positives, 1))
+    return _Score(
+        float(value.mean()),
+        drawn.mean(axis=1),
+        int(positives.sum()),
+        float(lifts.mean()),
+        drawn.var(axis=0),
+        fewer,
+    )
 
 
 def _described(found: _Measured, count: int) -> dict[str, Any]:

@@ -10,8 +10,8 @@ def text(found: Evaluation, width: int) -> str:
     """The tables of scores and of what thresholds promise, the slices, and the page to open.
 
     Args:
-      found: what came of judging a model.
-      width: the columns of the terminal.
+      found: scores, thresholds and the path of the report, as `judge` gives them.
+      width: how many columns the terminal has.
     """
     metrics = found.metrics
     tables = [

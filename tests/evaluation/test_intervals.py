@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom, norm
 
-from cloudtf.evaluation import bootstrap, intervals, pr_auc
+from cloudtf.evaluation import bootstrap, evidence, intervals, pr_auc
 
 
 def true_average_precision(apart, share):
@@ -39,6 +39,88 @@ def test_intervals_of_areas_cover_the_truth_in_95_of_100_draws(images, share, ap
             covered += low <= truth <= high
         # 93 to 97%, and 1,000 draws may be off by 1.4% about that.
         assert 0.92 <= covered / draws <= 0.98
+
+
+def held(images, shares, apart, copies, draws):
+    """How often the intervals of the first class and of the mean hold the average precision."""
+    random, found = np.random.default_rng(images), []
+    of_each = {share: true_average_precision(apart, share) for share in set(shares)}
+    groups = np.repeat(np.arange(images), copies) if copies > 1 else None
+    for _ in range(draws):
+        labels = (random.random((images, len(shares))) < shares).astype(int)
+        scores = norm.cdf(random.normal(size=labels.shape) + apart * labels)
+        labels, scores = labels.repeat(copies, axis=0), scores.repeat(copies, axis=0)
+        figures = pr_auc.score(labels, scores, list(range(len(shares))))
+        ends = evidence.of_areas(labels, scores, figures, groups)["average_precision"]
+        known = [share for share, ap in zip(shares, figures.pr_auc.values()) if ap == ap]
+        mean = np.mean([of_each[share] for share in known])
+        for name, truth in ((0, of_each[shares[0]]), ("mean", mean)):
+            if not math.isnan(ends[name][0]):
+                found.append((name == "mean", ends[name][0] <= truth <= ends[name][1]))
+    found = np.array(found)
+    return [found[found[:, 0] == which, 1].mean() for which in (0, 1)]
+
+
+def test_of_few_positives_intervals_of_areas_are_wider_and_hold_the_truth(monkeypatch):
+    """Of 8 classes with five positives each, in 80 of 100 draws with none of the two allowances."""
+    monkeypatch.setattr(bootstrap, "RESAMPLES", 200)
+    assert min(held(250, [0.02] * 8, 2.0, 1, 40)) >= 0.87
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("images", "shares", "apart", "copies"),
+    [
+        (250, [0.012], 1.5, 1),
+        (250, [0.02] * 8, 2.0, 1),
+        (250, [0.04] * 4, 1.5, 1),
+        (250, [0.5, 0.3, 0.04, 0.02], 1.5, 1),
+        (60, [0.5] * 4, 1.0, 1),
+        (250, [0.9] * 4, 1.5, 1),
+        (100, [0.2] * 4, 1.5, 3),
+        (1000, [0.3] * 4, 2.0, 1),
+    ],
+)
+def test_intervals_of_areas_hold_the_truth_of_three_positives_or_hundreds(
+    images, shares, apart, copies, monkeypatch
+):
+    monkeypatch.setattr(bootstrap, "RESAMPLES", 200)
+    # 93% at least, and 500 draws may be off by 2.2% about that.
+    assert min(held(images, shares, apart, copies, 500)) >= 0.908
+
+
+def test_a_class_with_one_positive_may_score_anything_and_a_mean_with_it_is_less_sure():
+    random = np.random.default_rng(0)
+    labels = (random.random((200, 4)) < 0.3).astype(int)
+    labels[:, 0] = np.arange(200) == 5
+    scores = norm.cdf(random.normal(size=labels.shape) + 2 * labels)
+
+    def ends(of):
+        figures = pr_auc.score(labels[:, of], scores[:, of], list(range(len(of))))
+        return evidence.of_areas(labels[:, of], scores[:, of], figures)["average_precision"]
+
+    low, high = ends([0, 1, 2, 3])[0]
+    assert low < 0.05 and high > 0.95
+    without, with_it = (np.diff(ends(of)["mean"])[0] for of in ([1, 2, 3], [0, 1, 2, 3]))
+    assert 2 * without < with_it < 0.7
+
+
+def test_copies_make_no_area_surer():
+    labels, scores = np.arange(20)[:, None] % 2, np.arange(20)[:, None] % 2 * 0.9 + 0.05
+    once, four = ((labels.repeat(n, 0), scores.repeat(n, 0)) for n in (1, 4))
+    low = [
+        evidence.of_areas(*given, pr_auc.score(*given, ["a"]), groups)["pr_auc"]["a"][0]
+        for given, groups in ((once, None), (four, np.repeat(np.arange(20), 4)))
+    ]
+    assert low[0] == low[1] == pytest.approx(0.69, abs=0.01), "ten of ten"
+
+
+def test_squared_errors_of_a_class_that_is_in_no_image_are_not_certain():
+    labels, scores = np.zeros((250, 1)), np.full((250, 1), 0.01)
+    found = evidence.gather(labels, scores, ["a"], pr_auc.score(labels, scores, ["a"])).intervals
+    for name in ("a", "mean"):
+        low, high = found["brier"][name]
+        assert low <= 0.0001 and 0.01 < high < 0.02, "as often as none of 250 allows"
 
 
 def test_intervals_of_squared_errors_cover_the_truth_in_95_of_100_draws():
