@@ -194,6 +194,7 @@ def _first_records(paths: list[str]) -> Iterator[bytes]:
     """The first record of each file, in order, empty where there is none; ValueError if damaged."""
     import tensorflow as tf
 
+    @tf.autograph.experimental.do_not_convert
     def first(path: tf.Tensor) -> tf.data.Dataset:
         none = tf.data.Dataset.from_tensors("")
         return tf.data.TFRecordDataset(path, buffer_size=1 << 16).concatenate(none).take(1)

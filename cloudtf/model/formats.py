@@ -88,7 +88,7 @@ def _save(
     # The variables alone: a Keras model would bring its layers' functions and their custom objects.
     module.weights = model.variables
     functions = {
-        name: tf.function(function, input_signature=[specs[name]])
+        name: tf.function(function, input_signature=[specs[name]], autograph=False)
         for name, function in signatures.items()
     }
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
@@ -180,7 +180,9 @@ def onnx(model: tf.keras.Model, info: dict[str, Any], output: str) -> None:
     import tensorflow as tf
 
     tf2onnx = import_tf2onnx()
-    function = tf.function(_classifier(model, info), input_signature=[_image_spec(info)])
+    function = tf.function(
+        _classifier(model, info), input_signature=[_image_spec(info)], autograph=False
+    )
     proto, _ = tf2onnx.convert.from_function(
         function, input_signature=function.input_signature, opset=_OPSET
     )

@@ -5,7 +5,8 @@ That decoder takes half a picture for a whole one, and stops at segments that it
 the picture are kept, and whether its image data are all there is looked at as far as that can be
 seen without following their codes.
 
-Written as plain Python: AutoGraph makes TensorFlow's control flow of it.
+`take_apart` is written as plain Python: AutoGraph makes TensorFlow's control flow of it. What it
+calls is not converted, which costs a second.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import tensorflow as tf
 
 from cloudtf.data import jpeg_picture, orientation
 from cloudtf.model import orientation_ops
+from cloudtf.model.orientation_ops import plain
 
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
 # Quantisation and Huffman tables, restart interval, JFIF, Adobe; the frame header besides.
@@ -148,6 +150,7 @@ def take_apart(data: tf.Tensor) -> Parts:
         return Parts(file + end, longer + end, size, tf.size(names), scans, turned)
 
 
+@plain
 def decode(parts: Parts, halvings: tf.Tensor) -> tf.Tensor:
     """The pixels at a scale of 1, 1/2, 1/4 or 1/8.
 
@@ -166,9 +169,11 @@ def decode(parts: Parts, halvings: tf.Tensor) -> tf.Tensor:
     # colours, the rest may have any colour.
     corner = tf.cast(image[-1, -1], tf.int32)
     doubtful = tf.reduce_all(tf.abs(corner - 128) <= 2) | (parts.scans > 1) | (parts.components > 3)
-    same = tf.constant(True)
-    if doubtful:
-        same = tf.reduce_all(tf.equal(image, _decode(parts.longer, halvings)))
+    same = tf.cond(
+        doubtful,
+        lambda: tf.reduce_all(tf.equal(image, _decode(parts.longer, halvings))),
+        lambda: tf.constant(True),
+    )
     asserted = tf.debugging.Assert(same, [_MISSING])
     with tf.control_dependencies([asserted]):
         return tf.identity(image)
@@ -182,20 +187,25 @@ def _decode(file: tf.Tensor, halvings: tf.Tensor) -> tf.Tensor:
     return tf.switch_case(halvings, [at(ratio) for ratio in (1, 2, 4, 8)])
 
 
+@plain
 def _next(markers: tf.Tensor, at: tf.Tensor) -> tf.Tensor:
     """The first of some ascending places that is not before `at`; the last of them is the end."""
     return markers[tf.minimum(tf.searchsorted(markers, at[None])[0], tf.size(markers) - 1)]
 
 
+@plain
 def _without_fill(content: tf.Tensor) -> tf.Tensor:
     """The length of some bytes, uint8 [N], without those of 0xFF at their end."""
-    length = tf.size(content)
-    if length > 0 and content[-1] == 0xFF:
-        others = tf.cast(tf.where(content != 0xFF)[:, 0], tf.int32)
-        length = tf.reduce_max(tf.concat([others + 1, [0]], 0))
-    return length
+
+    def found() -> tf.Tensor:
+        others = tf.cast(tf.where(tf.not_equal(content, 0xFF))[:, 0], tf.int32)
+        return tf.reduce_max(tf.concat([others + 1, [0]], 0))
+
+    ends = tf.reduce_any(tf.equal(content[-1:], 0xFF))
+    return tf.cond(ends, found, lambda: tf.size(content))
 
 
+@plain
 def _units(size: tf.Tensor, sides: tf.Tensor, chosen: tf.Tensor) -> tf.Tensor:
     """The units of a scan: blocks where it has one component, else as many blocks as all have.
 
@@ -212,6 +222,7 @@ def _units(size: tf.Tensor, sides: tf.Tensor, chosen: tf.Tensor) -> tf.Tensor:
     return tf.reduce_prod((pixels + unit - 1) // unit)
 
 
+@plain
 def _band(last: tf.Tensor, progressive: tf.Tensor) -> tf.Tensor:
     """The coefficients that a scan tells to the last bit, a bit each, by the end of its header."""
     first, final, bits = tf.unstack(tf.reshape(tf.cast(last, tf.int32), [3]))
@@ -222,6 +233,7 @@ def _band(last: tf.Tensor, progressive: tf.Tensor) -> tf.Tensor:
     return tf.where(progressive, band, -tf.ones_like(band))
 
 
+@plain
 def _check_restarts(numbers: tf.Tensor, interval: tf.Tensor, units: tf.Tensor) -> None:
     """Refuses restart markers of a scan, uint8 [N], that are out of order or too few."""
     wanted = tf.where(interval > 0, (units - 1) // tf.maximum(interval, 1), 0)

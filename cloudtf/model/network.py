@@ -237,6 +237,14 @@ class _Layers:
         return _unrun(getattr(tf.keras.layers, name))
 
 
+class _Dropout(FixedDropout):
+    """What the package derives its own dropout from."""
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        unrun.unrun(self)
+
+
 def _unrun(kind: Callable[..., tf.keras.layers.Layer]) -> Callable[..., tf.keras.layers.Layer]:
     return lambda *arguments, **settings: unrun.unrun(kind(*arguments, **settings))
 
@@ -246,7 +254,7 @@ def _efficientnet(
 ) -> tf.keras.Model:
     from efficientnet import model as package
 
-    own_layers: dict[str, Any] = {"BatchNormalization": _unrun(batch_norm), "Dropout": FixedDropout}
+    own_layers: dict[str, Any] = {"BatchNormalization": _unrun(batch_norm), "Dropout": _Dropout}
     if name in _LITE_SCALES:
         own_layers["Activation"] = _relu6
         build = functools.partial(package.EfficientNet, 1.0, 1.0, 224, blocks_args=_blocks(name))

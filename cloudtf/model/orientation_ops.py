@@ -1,6 +1,6 @@
 """Which way up a photograph is stored, in TensorFlow's ops: `cloudtf.data.orientation` as a graph.
 
-Written as plain Python: AutoGraph makes TensorFlow's control flow of it.
+Without AutoGraph, which takes a while to convert a function.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ import tensorflow as tf
 
 from cloudtf.data import orientation
 
+# For functions without Python branches on tensors.
+plain = tf.autograph.experimental.do_not_convert
+
 _XMP = r'(?s)^\C*?tiff:Orientation(?:="|>)([0-9])\C*$'
 # Bytes of a value by the kind of a directory entry, 0 for no kind; and the kinds that may be an
 # orientation: SHORT and LONG, signed or not, and IFD.
@@ -18,6 +21,7 @@ _SIZES = [0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 0, 0, 8]
 _NUMBERS = (3, 4, 8, 9, 13)
 
 
+@plain
 def of(exif: tf.Tensor, xmp: tf.Tensor) -> tf.Tensor:
     """See `orientation.of`.
 
@@ -33,16 +37,22 @@ def of(exif: tf.Tensor, xmp: tf.Tensor) -> tf.Tensor:
         exif = tf.where(named, rest(exif, len(orientation.EXIF)), exif)
     value = _of_tiff(tf.io.decode_raw(exif, tf.uint8))
     digit = tf.strings.regex_replace(xmp, _XMP, r"\1")
-    if value < 0 and tf.strings.length(digit) == 1 and tf.strings.regex_full_match(digit, "[0-9]"):
-        value = tf.strings.to_number(digit, tf.int32)
+    is_digit = tf.equal(tf.strings.length(digit), 1) & tf.strings.regex_full_match(digit, "[0-9]")
+    value = tf.cond(
+        (value < 0) & is_digit,
+        lambda: tf.strings.to_number(digit, tf.int32),
+        lambda: value,
+    )
     return tf.where((value >= 1) & (value <= 8), value, 1)
 
 
+@plain
 def rest(text: tf.Tensor, start: Union[int, tf.Tensor]) -> tf.Tensor:
     """The bytes of a string scalar from a place on; none where it ends before."""
     return tf.strings.substr(text, tf.minimum(start, tf.strings.length(text)), 1 << 30)
 
 
+@plain
 def number(content: tf.Tensor, size: int, little: tf.Tensor) -> tf.Tensor:
     """Whole numbers of some bytes.
 
@@ -61,29 +71,41 @@ def number(content: tf.Tensor, size: int, little: tf.Tensor) -> tf.Tensor:
 
 def _of_tiff(tiff: tf.Tensor) -> tf.Tensor:
     """The orientation in the first directory of a TIFF header, uint8 [N]; -1 where it is absent."""
-    found = tf.constant(-1)
-    if tf.size(tiff) >= 8 + 2 + 12:  # A header, and a directory of one entry.
+
+    def behind_header() -> tf.Tensor:
         little = tf.reduce_all(tf.equal(tiff[:2], list(b"II")))
         known = little | tf.reduce_all(tf.equal(tiff[:2], list(b"MM")))
-        magic = tf.sort(tiff[2:4])
-        if known and tf.reduce_all(tf.equal(magic, [0, 42])):
-            # Beyond the end, and negative where 32 bits overflow, is nowhere.
-            directory = number(tiff[4:8], 4, little)
-            if directory >= 0 and directory <= tf.size(tiff) - 2:
-                count = number(tiff[directory : directory + 2], 2, little)
-                count = tf.minimum(count, (tf.size(tiff) - directory - 2) // 12)
-                first = directory + 2
-                entries = tf.reshape(tiff[first : first + 12 * count], [-1, 12])
-                tags = number(entries[:, :2], 2, little)
-                kinds = number(entries[:, 2:4], 2, little)
-                lengths = number(entries[:, 4:8], 4, little)
-                sizes = tf.gather(tf.constant(_SIZES), tf.minimum(kinds, len(_SIZES) - 1))
-                sizes = tf.where(kinds < len(_SIZES), sizes, 0)
-                wanted = tf.equal(tags, orientation.TAG) & (lengths != 0) & (sizes > 0)
-                entry = entries[wanted][:1]
-                if tf.shape(entry)[0] > 0:
-                    found = _value(tiff, entry[0], kinds[wanted][0], lengths[wanted][0], little)
-    return found
+        known &= tf.reduce_all(tf.equal(tf.sort(tiff[2:4]), [0, 42]))
+        # Beyond the end, and negative where 32 bits overflow, is nowhere.
+        directory = number(tiff[4:8], 4, little)
+        known &= (directory >= 0) & (directory <= tf.size(tiff) - 2)
+        return tf.cond(known, lambda: _in_directory(tiff, directory, little), _nowhere)
+
+    # A header, and a directory of one entry.
+    return tf.cond(tf.size(tiff) >= 8 + 2 + 12, behind_header, _nowhere)
+
+
+def _nowhere() -> tf.Tensor:
+    return tf.constant(-1)
+
+
+def _in_directory(tiff: tf.Tensor, directory: tf.Tensor, little: tf.Tensor) -> tf.Tensor:
+    """The orientation in a directory that begins at a place of a TIFF; -1 where it is absent."""
+    count = number(tiff[directory : directory + 2], 2, little)
+    count = tf.minimum(count, (tf.size(tiff) - directory - 2) // 12)
+    first = directory + 2
+    entries = tf.reshape(tiff[first : first + 12 * count], [-1, 12])
+    tags = number(entries[:, :2], 2, little)
+    kinds = number(entries[:, 2:4], 2, little)
+    lengths = number(entries[:, 4:8], 4, little)
+    sizes = tf.gather(tf.constant(_SIZES), tf.minimum(kinds, len(_SIZES) - 1))
+    sizes = tf.where(kinds < len(_SIZES), sizes, 0)
+    wanted = tf.equal(tags, orientation.TAG) & tf.not_equal(lengths, 0) & (sizes > 0)
+    return tf.cond(
+        tf.reduce_any(wanted),
+        lambda: _value(tiff, entries[wanted][0], kinds[wanted][0], lengths[wanted][0], little),
+        _nowhere,
+    )
 
 
 def _value(
@@ -92,13 +114,15 @@ def _value(
     """The first number of a directory entry, uint8 [12]; 0 if it is none, -1 if it is nowhere."""
     short = tf.equal(kind, 3) | tf.equal(kind, 8)
     size = tf.where(short, 2, 4)
-    content = entry[8:12]
     # Values of more than four bytes are elsewhere; so many that 32 bits overflow are too.
-    if length < 0 or length > tf.where(short, 2, 1):
-        place = number(content, 4, little)
-        content = tf.zeros([0], tf.uint8)
-        if place >= 0 and place <= tf.size(tiff) - size:
-            content = tiff[place : place + size]
+    elsewhere = (length < 0) | (length > tf.where(short, 2, 1))
+    place = number(entry[8:12], 4, little)
+    exists = (place >= 0) & (place <= tf.size(tiff) - size)
+    content = tf.cond(
+        elsewhere,
+        lambda: tiff[place : tf.where(exists, place + size, place)],
+        lambda: entry[8:12],
+    )
     content = tf.pad(content, [[0, tf.maximum(0, 4 - tf.size(content))]])
     value = tf.where(short, number(content[:2], 2, little), number(content[:4], 4, little))
     is_number = tf.reduce_any(tf.equal(kind, list(_NUMBERS)))

@@ -1,6 +1,7 @@
 """A PNG file in TensorFlow's ops: `cloudtf.data.png` as a graph.
 
-Written as plain Python: AutoGraph makes TensorFlow's control flow of it.
+`orientation` is written as plain Python: AutoGraph makes TensorFlow's control flow of it. What it
+calls is not converted.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import tensorflow as tf
 
 from cloudtf.data import pixels
 from cloudtf.model import orientation_ops
+from cloudtf.model.orientation_ops import plain
 
 _HEAD = 8 + 8  # The signature, and length and name of the first chunk.
 
@@ -25,7 +27,7 @@ def size(data: tf.Tensor) -> tf.Tensor:
     )
 
 
-@tf.function(input_signature=[tf.TensorSpec([], tf.string)])
+@tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
 def decode(data: tf.Tensor) -> tf.Tensor:
     """The pixels of a PNG file.
 
@@ -38,15 +40,16 @@ def decode(data: tf.Tensor) -> tf.Tensor:
     Raises:
       tf.errors.InvalidArgumentError: the file is damaged.
     """
-    if _head(data)[_HEAD + 8] == 16:
+
+    def of_sixteen_bits() -> tf.Tensor:
         deep = tf.cast(tf.io.decode_png(data, 3, tf.uint16), tf.int32)
         largest = tf.reduce_max(deep)
         smaller = [tf.cast(largest >= 1 << depth, tf.int32) for depth in pixels.DEPTHS[:-1]]
         depth = tf.gather(tf.constant(pixels.DEPTHS), tf.add_n(smaller))
-        image = tf.cast(tf.bitwise.right_shift(deep, depth - 8), tf.uint8)
-    else:
-        image = tf.io.decode_png(data, 3)
-    return image
+        return tf.cast(tf.bitwise.right_shift(deep, depth - 8), tf.uint8)
+
+    is_deep = tf.equal(_head(data)[_HEAD + 8], 16)
+    return tf.cond(is_deep, of_sixteen_bits, lambda: tf.io.decode_png(data, 3))
 
 
 @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
@@ -85,34 +88,35 @@ def orientation(data: tf.Tensor) -> tf.Tensor:
     return orientation_ops.of(exif, xmp)
 
 
+@plain
 def _head(data: tf.Tensor) -> tf.Tensor:
     """The first bytes of a file, uint8, zeros behind its end."""
     head = tf.io.decode_raw(tf.strings.substr(data, 0, 64), tf.uint8)
     return tf.pad(head, [[0, 64 - tf.size(head)]])
 
 
+@plain
 def _text(name: tf.Tensor, body: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Keyword and text of a chunk of text; a text that is packed is refused if it is damaged."""
     keyword, text = _split(body)
-    packed = tf.equal(name, b"zTXt")
-    if packed:
-        text = orientation_ops.rest(text, 1)
-    elif name == b"iTXt":
-        packed = tf.equal(tf.strings.substr(text, 0, 1), b"\x01")
-        # Behind how it is packed, language and translation.
-        _, text = _split(orientation_ops.rest(text, 2))
-        _, text = _split(text)
-    if packed:
-        text = tf.io.decode_compressed(text, "ZLIB")
-    return keyword, text
+    is_packed, international = tf.equal(name, b"zTXt"), tf.equal(name, b"iTXt")
+    # Behind how it is packed, language and translation.
+    _, described = _split(orientation_ops.rest(text, 2))
+    _, translated = _split(described)
+    packed = is_packed | (international & tf.equal(tf.strings.substr(text, 0, 1), b"\x01"))
+    text = tf.where(is_packed, orientation_ops.rest(text, 1), text)
+    text = tf.where(international, translated, text)
+    return keyword, tf.cond(packed, lambda: tf.io.decode_compressed(text, "ZLIB"), lambda: text)
 
 
+@plain
 def _split(text: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """What comes before the first zero byte, and what behind it."""
     first = tf.strings.regex_replace(text, r"(?s)\x00\C*$", "")
     return first, orientation_ops.rest(text, tf.strings.length(first) + 1)
 
 
+@plain
 def _bytes_of(profile: tf.Tensor) -> tf.Tensor:
     """The bytes in a raw profile, hexadecimal behind its name and length; empty if it is none."""
     digits = tf.strings.regex_replace(profile, r"(?s)^\s*\S+\s+\d+\s+([0-9a-fA-F\s]*)\C*$", r"\1")

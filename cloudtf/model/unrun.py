@@ -40,7 +40,8 @@ _NAMES = {kind.__name__ for kind in (*_KNOWN, Functional)}
 def unrun(layer: tf.keras.layers.Layer) -> tf.keras.layers.Layer:
     """The layer itself, which is not run when it is called before `finish`, if it is of those kinds
     whose shapes are known."""
-    if type(layer) in _KNOWN:
+    # The efficientnet package derives a class of its own from FixedDropout.
+    if type(layer) in _KNOWN or isinstance(layer, FixedDropout):
         _stand_in(layer, lambda shapes: (layer.compute_dtype, layer.compute_output_shape(shapes)))
     elif type(layer) is Functional and len(layer.inputs) == len(layer.outputs) == 1:
         known = layer.input.shape.as_list(), (layer.output.dtype, layer.output.shape)

@@ -147,7 +147,8 @@ def decode_table(table: Table, height: int, width: int, threads: int) -> Table:
     count = len(table.encoded)
     images = _aligned_array((count, height, width, 3))
     dataset = tf.data.Dataset.from_tensor_slices(table.encoded)
-    dataset = dataset.map(lambda e: reading.decode(e, height, width), num_parallel_calls=threads)
+    decode = reading.plain(lambda encoded: reading.decode(encoded, height, width))
+    dataset = dataset.map(decode, num_parallel_calls=threads)
     dataset = dataset.batch(64).prefetch(2).with_options(reading.options(threads))
     filled = 0
     try:

@@ -13,9 +13,10 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from tensorflow.python.autograph.impl import api
 
 from cloudtf.data import images, jpeg
-from cloudtf.model import jpeg_input, jpeg_parts
+from cloudtf.model import jpeg_input, jpeg_parts, png_parts
 from tests.data import test_odd_jpegs, test_pngs
 from tests.jpegs import before_end, cut, put_in, segment, segments
 
@@ -302,3 +303,20 @@ def test_damaged_pngs_are_refused(decode):
     for damage in (plain[: len(plain) // 2], plain[:40], bytes(changed)):
         with pytest.raises(tf.errors.InvalidArgumentError):
             decode([damage], *SIZE)
+
+
+def test_autograph_converts_the_two_loops_over_the_parts_of_a_file_alone(monkeypatch):
+    signature = [tf.TensorSpec([], tf.string)]
+    for module, name in ((jpeg_parts, "take_apart"), (png_parts, "orientation")):
+        anew = tf.function(getattr(module, name).python_function, input_signature=signature)
+        monkeypatch.setattr(module, name, anew)
+    converted = []
+
+    def converting(entity, context, convert=api._convert_actual):
+        converted.append(entity.__name__)
+        return convert(entity, context)
+
+    monkeypatch.setattr(api, "_convert_actual", converting)
+    graph = tf.function(lambda data: jpeg_input.decode(data, *SIZE), autograph=False)
+    graph.get_concrete_function(tf.TensorSpec([None], tf.string))
+    assert sorted(converted) == ["orientation", "take_apart"]
