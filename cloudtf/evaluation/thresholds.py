@@ -28,6 +28,7 @@ gap on the side that keeps the target, down for recall and up for precision.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from typing import Any, Optional, Sequence
 
@@ -83,8 +84,9 @@ def choose_thresholds(
 
     Raises:
       UserError: a score is not finite, a label is another number, or -1 stands for absent.
-      ValueError: the shapes do not agree, or a target, the confidence, beta or a cost is out of
-        its range.
+      ValueError: the shapes do not agree, DataFrames have the same rows or columns in another
+        order, an example has no group, or a target, the confidence, beta or a cost is out of its
+        range.
 
     >>> labels = np.arange(200)[:, None] % 2
     >>> scores = 0.25 + labels * 0.5 + np.linspace(0, 0.2, 200)[:, None]
@@ -106,7 +108,12 @@ def choose_thresholds(
         raise ValueError(f"A beta of {beta} is not a number over 0.")
     if costs is not None and not (len(costs) == 2 and all(0 <= cost < np.inf for cost in costs)):
         raise ValueError(f"Costs of {costs} are not two numbers from 0.")
-    names: list[Any] = list(range(np.shape(labels)[-1]) if class_names is None else class_names)
+    if np.ndim(labels) != 2:
+        raise ValueError(
+            f"Labels {np.shape(labels)} are not [examples, classes]; give a column a class."
+        )
+    _check_aligned(labels, scores, class_names)
+    names: list[Any] = list(range(np.shape(labels)[1]) if class_names is None else class_names)
     labels, scores = pr_auc.checked(labels, scores, names)
     if (labels < 0).any() and not (labels == 0).any():
         raise UserError("All labels are 1 or -1, which is for unknown; give 0 for absent.")
@@ -116,7 +123,7 @@ def choose_thresholds(
             raise ValueError(
                 f"{len(groups)} groups are not one for each of {len(labels)} examples."
             )
-        numbers = np.unique(np.asarray(groups), return_inverse=True)[1].reshape(-1)
+        numbers = _numbers(groups)
     chosen = {}
     for index, name in enumerate(names):
         of_class = None if numbers is None else numbers[labels[:, index] >= 0]
@@ -132,6 +139,45 @@ def choose_thresholds(
         if costs is not None:
             chosen[name]["cost"] = _cost(cuts, *costs)
     return chosen
+
+
+def _check_aligned(labels: Any, scores: Any, class_names: Optional[Sequence[str]]) -> None:
+    """Refuses DataFrames with the same rows or columns in another order: arrays have no names.
+
+    Raises:
+      ValueError: naming what is in another order.
+    """
+    for what, axis in (("rows", 0), ("columns", 1)):
+        orders = {
+            name: frame.axes[axis].tolist()
+            for name, frame in (("labels", labels), ("scores", scores))
+            if hasattr(frame, "axes")
+        }
+        if axis and class_names is not None:
+            orders["class_names"] = list(class_names)
+        for (one, first), (other, second) in itertools.combinations(orders.items(), 2):
+            if first != second and sorted(map(repr, first)) == sorted(map(repr, second)):
+                raise ValueError(
+                    f"The {what} of {one} and {other} are the same in another order; they are "
+                    "paired by their places, so bring them into one order."
+                )
+
+
+def _numbers(groups: Sequence) -> np.ndarray:
+    """The groups as whole numbers, [N].
+
+    Raises:
+      ValueError: an example has none.
+    """
+    number_of: dict[Any, int] = {}
+    for index, group in enumerate(groups):
+        if group is None or group != group:
+            raise ValueError(
+                f"The group of example {index} is missing; give it one of its own if it belongs "
+                "with no other."
+            )
+        number_of.setdefault(group, len(number_of))
+    return np.array([number_of[group] for group in groups], np.int64)
 
 
 @dataclasses.dataclass(frozen=True)

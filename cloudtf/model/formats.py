@@ -107,7 +107,11 @@ def saved_model(model: tf.keras.Model, info: dict[str, Any], output: str) -> Non
     )
 
     def from_images(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        found = classify(images)
+        # Layers such as batch normalization take no empty batch: one image is added to that.
+        count = tf.shape(images)[0]
+        added = tf.cast(tf.equal(count, 0), tf.int32)
+        answers = classify(tf.pad(images, [[0, added], [0, 0], [0, 0], [0, 0]]))
+        found = {name: values[:count] for name, values in answers.items()}
         names = tf.broadcast_to(tf.constant(info["classes"]), tf.shape(found["probabilities"]))
         return {**found, "classes": names}
 

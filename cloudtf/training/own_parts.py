@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from typing import Any, Callable, Optional, Union
+from typing import Any, Callable, Optional, Sequence, Union
 
 import numpy as np
 import tensorflow as tf
@@ -20,6 +20,21 @@ from cloudtf.training.pr_auc_callback import PrAucCallback
 ModelFn = Callable[[int, tuple[int, int]], tf.keras.Model]
 # What choose or shape cloudtf's own networks.
 _OF_OUR_NETWORKS = ("model", "weights", "dropout", "batch_norm_momentum", "sync_batch_norm")
+
+
+def notes_of_all_folds(callbacks: Sequence[tf.keras.callbacks.Callback]) -> list[str]:
+    """A sentence on each of the user's callbacks that means something else in a run of all folds.
+
+    Args:
+      callbacks: those that every fold in turn is given, with what they know of the ones before.
+    """
+    return [
+        f"Note: the ModelCheckpoint of {callback.filepath} is one for all folds: it keeps the best "
+        "of all of them in that file, not one a fold. The best model of each is best.keras in its "
+        f"folder; for a callback of its own train each fold by itself, {param(fold=0)} and so on."
+        for callback in callbacks
+        if isinstance(callback, tf.keras.callbacks.ModelCheckpoint)
+    ]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,7 +16,7 @@ from cloudtf.reporter import report
 from cloudtf.text import listed
 from cloudtf.training import building, compatibility, folds, hardware, inputs, label_notes
 from cloudtf.training.config import TrainConfig
-from cloudtf.training.own_parts import ModelFn, OwnParts
+from cloudtf.training.own_parts import ModelFn, OwnParts, notes_of_all_folds
 from cloudtf.training.progress import Progress
 from cloudtf.training.run import Run, open_run
 from cloudtf.training.sanity import NotFinite
@@ -116,6 +116,8 @@ def train(
     if config.find_rate:
         raise UsageError(f"{param(find_rate=True)} is not training; call cloudtf.find_rate.")
     if config.fold == "all":
+        for note in notes_of_all_folds(tf.nest.flatten(callbacks or ())):
+            report(note)
         results, metrics = folds.train_all(
             config, lambda one: train(one, model_fn=model_fn, loss_fn=loss_fn, callbacks=callbacks)
         )

@@ -5,9 +5,11 @@ from __future__ import annotations
 from fractions import Fraction
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from cloudtf.errors import UserError
 from cloudtf.evaluation import thresholds
@@ -255,3 +257,50 @@ def test_examples_whose_label_is_unknown_have_no_say():
 def test_labels_of_one_and_minus_one_are_refused_since_minus_one_is_not_absent():
     with pytest.raises(UserError, match="All labels are 1 or -1, which is for unknown; give 0"):
         thresholds.choose_thresholds([[1], [-1]], [[0.9], [0.1]])
+
+
+def test_dataframes_and_names_in_another_order_are_refused_and_others_are_arrays():
+    labels = pd.DataFrame({"Fish": [1, 0, 1], "Sugar": [0, 1, 1]}, index=["a", "b", "c"])
+    scores = pd.DataFrame({"Fish": [0.9, 0.2, 0.8], "Sugar": [0.1, 0.8, 0.7]}, index=labels.index)
+    expected = thresholds.choose_thresholds(labels.to_numpy(), scores.to_numpy())
+    for renamed in (scores, scores.add_prefix("p:").reset_index(drop=True)):
+        assert thresholds.choose_thresholds(labels, renamed) == expected
+    assert thresholds.choose_thresholds(labels.to_numpy().tolist(), scores) == expected
+    with pytest.raises(ValueError, match="The columns of labels and scores are the same in anoth"):
+        thresholds.choose_thresholds(labels, scores[["Sugar", "Fish"]])
+    with pytest.raises(ValueError, match="The rows of labels and scores are the same in another"):
+        thresholds.choose_thresholds(labels, scores.iloc[::-1])
+    with pytest.raises(ValueError, match="The columns of labels and class_names are the same in"):
+        thresholds.choose_thresholds(labels, scores, class_names=["Sugar", "Fish"])
+
+
+def test_labels_that_are_no_table_and_examples_without_a_group_are_refused():
+    with pytest.raises(ValueError, match=r"Labels \(3,\) are not \[examples, classes\]"):
+        thresholds.choose_thresholds([1, 0, 1], [0.9, 0.2, 0.8])
+    table = [[1], [0], [1]], [[0.9], [0.2], [0.8]]
+    for missing in (None, float("nan")):
+        with pytest.raises(ValueError, match="The group of example 1 is missing; give it one of"):
+            thresholds.choose_thresholds(*table, groups=["a", missing, "b"])
+    mixed = thresholds.choose_thresholds(*table, groups=["a", 1, "a"])
+    assert mixed == thresholds.choose_thresholds(*table, groups=[0, 1, 0])
+
+
+@pytest.mark.parametrize(
+    ("positives", "kept"),
+    [(48, None), (49, 49), (99, 98), (100, 99), (101, 100), (249, 241), (250, 242), (550, 527)],
+)
+def test_a_guaranteed_recall_keeps_as_few_as_the_law_allows_of_tied_scores_too(positives, kept):
+    labels = (np.arange(positives + 300) < positives)[:, None]
+    scores = np.where(labels, 0.6, 0.2) + np.linspace(0.3, 0, len(labels))[:, None]
+    entry = thresholds.choose_thresholds(labels, scores)[0]["recall_guaranteed"]
+    assert (entry["threshold"] is None) == (kept is None)
+    if kept is None:
+        assert entry["needs"] == 49
+        return
+    assert (scores[:positives] >= entry["threshold"]).sum() == kept
+    sure = stats.beta.sf(0.94, kept, positives + 1 - kept)
+    assert entry["confidence"] == pytest.approx(sure) and sure >= 0.95
+    assert stats.beta.sf(0.94, kept - 1, positives + 2 - kept) < 0.95, "no fewer would do"
+    tied = np.where(np.arange(len(labels))[:, None] >= kept // 2, scores.min(), 0.9)
+    all_kept = thresholds.choose_thresholds(labels, tied)[0]["recall_guaranteed"]
+    assert all_kept["recall"] == 1, "equal scores are never divided"

@@ -110,6 +110,17 @@ def answers(exported, photographs, images, tmp_path_factory):
     return use(sys.executable, folder, list(photographs.values()), images, *exported)
 
 
+def test_no_images_give_no_answers(exported):
+    signatures = tf.saved_model.load(exported[0]).signatures
+    for found in (
+        signatures["images"](images=tf.zeros([0, 64, 64, 3], tf.uint8)),
+        signatures["jpeg"](jpeg=tf.constant([], tf.string)),
+    ):
+        assert {name: values.shape.as_list() for name, values in found.items()} == dict.fromkeys(
+            ("probabilities", "present", "classes"), [0, 4]
+        )
+
+
 @pytest.fixture(scope="module")
 def predicted(run_dir):
     """What `cloudtf evaluate` wrote of the validation images: scores float64 [12, 4]."""

@@ -178,6 +178,10 @@ def test_what_cannot_be_is_refused_before_the_first_step(
     with pytest.raises(UserError, match="is the folder of a run of one model"):
         cloudtf.train(TrainConfig(data_dir=fold_records, **{**given, "run_dir": trained_run}))
     assert not (tmp_path / "run").exists()
+    kept = tf.keras.callbacks.ModelCheckpoint("mine.keras")
+    with pytest.raises(UserError, match="has none; con"):
+        cloudtf.train(TrainConfig(data_dir=records_dir, **given), callbacks=[kept])
+    assert "the ModelCheckpoint of mine.keras is one for all folds" in capsys.readouterr().out
     arguments = ["train", f"--data_dir={fold_records}", f"--run_dir={tmp_path}/run"]
     assert app.main([*arguments, "--fold=some"]) == 2
     assert "--fold=some" in capsys.readouterr().err
