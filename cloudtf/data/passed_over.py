@@ -13,12 +13,13 @@ from cloudtf.text import listed
 _SHOWN = 10
 
 
-def phrase(found: sources.Listing, recursive: bool = True) -> str:
+def phrase(found: sources.Listing, recursive: bool = True, are_classes: bool = False) -> str:
     """Counts the files that are no photographs by their names and the folders not looked into.
 
     Args:
       found: what is in the folder; hidden files are not mentioned.
       recursive: whether the folders inside it were to be looked into.
+      are_classes: whether folders are classes, so that one without photographs is mentioned.
 
     >>> phrase(sources.Listing(["cat", "cat/a.jpg", "cat/b.ppm"], [], [], ["cat"]))
     '1 file of other kinds (1 .ppm)'
@@ -34,6 +35,19 @@ def phrase(found: sources.Listing, recursive: bool = True) -> str:
     if kinds:
         each = listed((f"{count:,} {kind}" for kind, count in kinds.most_common()), _SHOWN)
         phrases.append(f"{_count(sum(kinds.values()), 'file')} of other kinds ({each})")
+    filled = {""}
+    for name in filter(sources.is_image_name, found.names):
+        while "/" in name:
+            name = name.rpartition("/")[0]
+            filled.add(name)
+    empty = [
+        folder
+        for folder in (found.entered if are_classes else ())
+        if folder not in filled and folder.rpartition("/")[0] in filled
+    ]
+    if empty:
+        names = listed(map(repr, empty), _SHOWN)
+        phrases.append(f"{_count(len(empty), 'folder')} without a photograph ({names})")
     links = found.links if recursive else []
     others = [name for name in found.closed if name not in links]
     for folders_of, why in (

@@ -44,7 +44,7 @@ def examples(config: ConvertConfig, labels: Optional[Table] = None) -> LabelTabl
         table = _photographs(config, config.images_dir, source, read, names, by_folders)
         if by_folders:
             found = sources.listing(config.images_dir, follow_links=config.follow_links)
-            others = passed_over.phrase(found)
+            others = passed_over.phrase(found, are_classes=True)
             if others:
                 report(f"Passed over in {config.images_dir}: {others}.")
         _check_differences(config, table, by_folders)
@@ -114,6 +114,8 @@ def _photographs(
     by_folders: bool,
 ) -> LabelTable:
     """The table with the photographs that are there; says what became of the others."""
+    if by_folders:  # Of which messages need not say the rows.
+        read = dataclasses.replace(read, rows=np.zeros_like(read.rows))
     table, unnamed, moved = sources.labelled(images_dir, read, names, config.follow_links)
     if moved:
         name, file = next(iter(moved.items()))
@@ -219,9 +221,10 @@ def _report_problems(config: ConvertConfig, table: LabelTable, source: str) -> N
                 f"{source} has {count}: {listed}. Correct them, or leave these rows and images out "
                 f"with {param(on_error='skip')}{hint}."
             )
-        report(f"Skipped {count} of {source}: {listed}.")
+        report(f"Skipped {count} of {source.replace('The folder', 'the folder', 1)}: {listed}.")
     if not table.names:
-        raise UserError(f"No image of {source} can be used.")
+        where = source.replace("The folder", "the folder", 1)
+        raise UserError(f"No image of {where} can be used.")
 
 
 def divide(

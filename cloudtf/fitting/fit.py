@@ -204,11 +204,15 @@ class _Job:
             report(_wrapped(note))
         unusable = [entry for entry in manifest.skipped if "shard" in entry]
         if unusable:
-            report(
-                f"Left out {len(unusable)} photographs that cannot be used, such as "
-                f"{unusable[0]['file']!r}: {unusable[0]['reason']}; "
-                f"{files.join(self._records, records.MANIFEST_NAME)} lists all."
-            )
+            shown = "; ".join(f"{e['file']!r}: {e['reason']}" for e in unusable[: selection.SHOWN])
+            many = "1 photograph that cannot"
+            if len(unusable) > 1:
+                many = f"{len(unusable)} photographs that cannot"
+            more = ""
+            if len(unusable) > selection.SHOWN:
+                path = files.join(self._records, records.MANIFEST_NAME)
+                more = f"; {path} lists all"
+            report(_wrapped(f"Left out {many} be used: {shown}{more}."))
         return manifest
 
     def _table(self) -> LabelTable:

@@ -177,12 +177,15 @@ def test_folders_are_converted_without_a_flag_and_say_so(tmp_path, capsys):
 def test_what_of_the_folders_is_passed_over_is_said(tmp_path, capsys):
     names = [f"{kind}/{i}.jpg" for kind in ("cat", "dog") for i in range(5)]
     images = write(tmp_path / "images", [*names, "dog/note.txt"])
+    (tmp_path / "images" / "yak" / "old").mkdir(parents=True)
     write(tmp_path / "elsewhere", ["1.jpg"])
     (tmp_path / "images" / "fox").symlink_to(tmp_path / "elsewhere")
     config = {"images_dir": images, "output_dir": str(tmp_path / "out"), "image_height": 32}
     convert(ConvertConfig(**config, image_width=32))
     said = capsys.readouterr().out
-    assert "1 file of other kinds (1 .txt) and 1 folder ('fox'; follow_links=True takes" in said
+    assert "1 file of other kinds (1 .txt) and 1 folder without a photograph ('yak') and" in said
+    assert "and 1 folder ('fox'; follow_links=True takes what is in it)." in said
+    assert "such as   cat/0.jpg: cat\n  such as   dog/0.jpg: dog\n" in said and "row" not in said
     found = convert(ConvertConfig(**config, image_width=32, follow_links=True, overwrite=True))
     assert found.classes == ("cat", "dog", "fox")
 

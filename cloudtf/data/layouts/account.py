@@ -43,6 +43,9 @@ def account(
       builder: the collector of the labels, which counts what it has met.
       table: the labels that came of it.
     """
+    if builder.source.verbatim:
+        about = _account_of_folders(layout, options, builder, table)
+        return (*about, *_notes(columns, layout, options, builder))
     shown = {column.index: column.shown for column in columns}
     lines = [f"{builder.source.source} is read as:", *_entry("kind", [_kind(layout, builder)])]
     lines += _entry("image", [shown[layout.image]])
@@ -68,12 +71,35 @@ def account(
     if others:
         lines += _entry("not used", others)
     for number in range(min(_EXAMPLES, len(table.names))):
-        label = table.labels[number]
-        said = ", ".join(classes_with(1, label, table.classes)) or "(none)"
-        unknown = ", ".join(classes_with(UNKNOWN, label, table.classes))
-        said += f"; unknown: {unknown}" if unknown else ""
-        lines += _entry(f"row {table.rows[number]}", [f"{table.names[number]}: {said}"])
+        lines += _entry(f"row {table.rows[number]}", [_example(table, number)])
     return (*lines, *_notes(columns, layout, options, builder))
+
+
+def _account_of_folders(
+    layout: Layout, options: Options, builder: TableBuilder, table: LabelTable
+) -> list[str]:
+    """The same of folders: an example of each of some classes, in the place of rows."""
+    lines = [f"{builder.source.source} is read as:", *_entry("kind", ["a folder for each class"])]
+    levels = [builder.source.header[i] for i in layout.labels]
+    if levels != ["label"]:
+        lines += _entry("class", levels)
+    lines += _entry("classes", table.classes)
+    if options.columns:
+        lines += _entry("splits", list(options.columns))
+    first = [
+        int(at[0]) for at in (column.nonzero()[0] for column in table.labels.T == 1) if len(at)
+    ]
+    for number in list(dict.fromkeys(first))[:_EXAMPLES]:
+        lines += _entry("such as", [_example(table, number)])
+    return lines
+
+
+def _example(table: LabelTable, number: int) -> str:
+    """An image and its classes."""
+    label = table.labels[number]
+    said = ", ".join(classes_with(1, label, table.classes)) or "(none)"
+    unknown = ", ".join(classes_with(UNKNOWN, label, table.classes))
+    return f"{table.names[number]}: {said}" + (f"; unknown: {unknown}" if unknown else "")
 
 
 def _kind(layout: Layout, builder: TableBuilder) -> str:
@@ -137,11 +163,12 @@ def _notes(
         count = sum(number for _, number in empty)
         notes.append(f"{count:,} cells such as {empty[0][0]!r} count as blank.")
     if builder.without_class:
-        rows = "1 row of no finding counts"
-        if builder.without_class > 1:
-            rows = f"{builder.without_class:,} rows of no finding count"
-        notes.append(f"{rows} as none of the classes.")
-    if layout.kind == "rows" and builder.several_rows:
+        number, noun = builder.without_class, "photograph" if builder.source.verbatim else "row"
+        many = f"1 {noun} of no finding counts"
+        if number > 1:
+            many = f"{number:,} {noun}s of no finding count"
+        notes.append(f"{many} as none of the classes.")
+    if layout.kind == "rows" and builder.several_rows and not builder.source.verbatim:
         notes.append("The rows of an image add up.")
     if layout.prefixes:
         notes.append("Classes are called by their columns too, which share names.")
