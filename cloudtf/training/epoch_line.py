@@ -25,7 +25,8 @@ def epoch_line(row: history.Row, total: int, is_best: bool, seconds_left: float)
       row: its row in the history.
       total: the most epochs that the run takes.
       is_best: whether its model is the best so far.
-      seconds_left: what all other epochs would take; NaN where that is not known.
+      seconds_left: what all other epochs would take, within the time limit; NaN where that is not
+        known.
 
     >>> row = {"epoch": 3, "loss": 0.412, "val_loss": 0.5, "val_pr_auc_mean": 0.8139}
     >>> epoch_line({**row, "train_pr_auc_mean": 0.9}, 20, True, 700.0)

@@ -97,6 +97,10 @@ class StopRequests:
             raise KeyboardInterrupt  # The second Ctrl-C does not wait for the step.
         self._signal = number
 
+    def seconds_left(self) -> float:
+        """Seconds until the time limit; infinite without one."""
+        return self._deadline - time.monotonic()
+
     def pending(self) -> bool:
         """Whether the run is to stop."""
         return self._reason() > 0

@@ -409,7 +409,8 @@ class Trainer:
         is_best = best is not None and best["epoch"] == row["epoch"]
         epochs_left = self._later_epochs() if stage_ends else total - row["epoch"]
         seconds = self._step_seconds * self._run.steps_per_epoch + judging_seconds
-        report(epoch_line.epoch_line(row, total, is_best, epochs_left * seconds))
+        seconds_left = min(epochs_left * seconds, self._run.requests.seconds_left())
+        report(epoch_line.epoch_line(row, total, is_best, seconds_left))
         if stage_ends and self._progress.epoch + 1 < self._stage.epochs:
             waited = self._run.config.early_stopping_patience
             report(f"Stopped early: no better PR-AUC in {waited} epoch{'s' * (waited > 1)}.")

@@ -141,6 +141,11 @@ def test_a_time_limit_leaves_an_evaluation_only_if_the_start_has_done_a_step():
     assert list(Watched([1, 2], StopRequests(None))) == [1, 2]
 
 
+def test_the_time_that_is_left_is_that_of_the_limit():
+    assert 110 < StopRequests(max_minutes=2.0).seconds_left() <= 120
+    assert StopRequests(None).seconds_left() == float("inf")
+
+
 # Full disks.
 
 
