@@ -252,6 +252,7 @@ class _Job:
             model=plan.model,
             weights=plan.weights,
         )
+        done = None
         if config.epochs is None and config.minutes > plan.minutes:
             # A first score soon; and then it is known how long an epoch takes.
             known = 0 if planned.fits_features else 1
@@ -260,6 +261,7 @@ class _Job:
             )
             result = self._train(first)
             if result is not None:
+                done = first.epochs
                 num_images = manifest.joined(planned.train_split).num_examples
                 within = plans.epochs_within(
                     self._seconds_left() - _LAST_SECONDS, num_images, result.history
@@ -269,7 +271,7 @@ class _Job:
                 self._plan = plan
                 self._keep_plan()
         epochs = plan.epochs if config.epochs is None else config.epochs
-        if epochs is not None and self._seconds_left() > _LAST_SECONDS:
+        if epochs not in (None, done) and self._seconds_left() > _LAST_SECONDS:
             self._train(dataclasses.replace(planned, epochs=epochs))
 
     def _train(self, config: TrainConfig) -> Optional[TrainResult]:

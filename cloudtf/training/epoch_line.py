@@ -44,7 +44,8 @@ def epoch_line(row: history.Row, total: int, is_best: bool, seconds_left: float)
         parts[-1] += " best"
     if seconds_left > 0 and math.isfinite(seconds_left):
         parts.append(f"{duration(seconds_left)} left")
-    return "  ".join(parts)
+    line = "  ".join(parts)
+    return line if len(line) <= 80 else " ".join(parts)
 
 
 def _loss(value: float) -> str:

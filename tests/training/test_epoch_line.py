@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cloudtf import text
@@ -36,6 +36,7 @@ def test_it_says_the_epoch_its_figures_and_the_time_left(row, total, is_best, le
     st.integers(1, 999), st.floats(0, 99_999), st.floats(0, 99_999), st.floats(0, 1),
     st.floats(0, 1), st.floats(0, 5e6),
 )  # fmt: skip
+@example(100, 0.0, 0.0, 0.0, 0.0, 100.0)
 def test_it_fits_80_columns(epoch, loss, val_loss, area, val_area, left):
     row = {"epoch": epoch, "loss": loss, "val_loss": val_loss, "train_pr_auc_mean": area}
     assert len(epoch_line({**row, "val_pr_auc_mean": val_area}, 999, True, left)) <= 80
