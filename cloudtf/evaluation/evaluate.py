@@ -205,6 +205,7 @@ def judge(config: EvaluateConfig) -> Evaluation:
         facts={"model": path, "records": config.data_dir, "split": split, "tta": str(config.tta)},
         settings=run_settings(files.dirname(path)),
         history_path=files.join(files.dirname(path), "history.csv"),
+        learning_curve_path=files.join(files.dirname(path), "learning_curve.json"),
         manifest=data.manifest,
         maps=activation_maps.by_image(dict.fromkeys(names, [maps])),
     )

@@ -122,6 +122,7 @@ def judge(config: EvaluateConfig) -> Evaluation:
         fold_history_paths={
             fold: files.join(fold_dir(run_dir, fold), "history.csv") for fold in folds
         },
+        learning_curve_path=files.join(fold_dir(run_dir, folds[0]), "learning_curve.json"),
         manifest=data.manifest,
         maps=activation_maps.by_image(
             {name: [of.maps] for of in scored.values() for name in of.names}

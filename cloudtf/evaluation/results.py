@@ -47,6 +47,7 @@ class Background:
       settings: name -> value of the settings of the run.
       history_path: the run's `history.csv`, drawn where there is one.
       fold_history_paths: fold -> the `history.csv` of its run, of a run of all folds.
+      learning_curve_path: the run's `learning_curve.json`, told of where there is one.
       manifest: the content of the `dataset.json` of the records.
       maps: the activation maps of the model.
     """
@@ -56,6 +57,7 @@ class Background:
     settings: Mapping[str, str] = dataclasses.field(default_factory=dict)
     history_path: Optional[str] = None
     fold_history_paths: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    learning_curve_path: Optional[str] = None
     manifest: Optional[Manifest] = None
     maps: Optional[examples.Maps] = None
 
@@ -240,6 +242,7 @@ def _write(work: str, findings: Findings, background: Background) -> None:
                 for fold, path in background.fold_history_paths.items()
                 if files.exists(path)
             },
+            learning_curve=_learning_curve(background.learning_curve_path),
             pictures=class_plots.draw(work, findings, rows),
             facts=background.facts,
             settings=background.settings,
@@ -253,6 +256,16 @@ def _write(work: str, findings: Findings, background: Background) -> None:
             thumbnails=thumbnails,
         ),
     )
+
+
+def _learning_curve(path: Optional[str]) -> Mapping[str, Any]:
+    """Its content; nothing where it is not there, or is damaged, since it is advice alone."""
+    if path is None or not files.exists(path):
+        return {}
+    with contextlib.suppress(UserError):
+        content = files.read_json(path)
+        return content if isinstance(content, dict) else {}
+    return {}
 
 
 def _former(folder: str, findings: Findings) -> list[str]:

@@ -130,6 +130,38 @@ class RidgeLogistic:
         kernel = self._axes @ rotated[:-1] / self._scale[:, None]
         return LinearHead(kernel, rotated[-1] - self._mean @ kernel)
 
+    def held_out(
+        self, folds: np.ndarray, strengths: np.ndarray, fitted_on: np.ndarray
+    ) -> np.ndarray:
+        """What regressions on some examples of the other folds say of each: float32 [K, C].
+
+        Args:
+          folds: int [K], the fold of each of the first K examples, from 0.
+          strengths: the strength of the ridge of each class, float [C].
+          fitted_on: bool [K], which of them take part where they are in another fold.
+
+        Returns:
+          Log odds, the mean over an example's views.
+        """
+        count, num_folds = len(folds), int(folds.max()) + 1
+        rotated = self._rotated[: count * self._views].astype(np.float32)
+        squares = self._squares * (fitted_on.sum() / len(self._known))
+        at_once = max(1, _AT_ONCE // (len(rotated) * num_folds))
+        found = []
+        for first in range(0, len(strengths), at_once):
+            classes = np.arange(first, min(first + at_once, len(strengths)))
+            class_of = np.repeat(classes, num_folds)
+            fold_of = np.tile(np.arange(num_folds), len(classes))
+            takes_part = fitted_on[:, None] & (folds[:, None] != fold_of)
+            targets = self._per_view(self._positive[:count, class_of]).astype(np.float32)
+            weights = self._per_view(self._known[:count, class_of] & takes_part)
+            weights = weights.astype(np.float32) / self._views
+            start = _constants(len(squares), targets, weights)
+            kernels = _solve(rotated, squares, targets, weights, strengths[class_of], start, 1e-5)
+            odds = (rotated @ kernels).reshape(count, self._views, len(classes), num_folds)
+            found.append(odds.mean(axis=1)[np.arange(count), :, folds])
+        return np.concatenate(found, axis=1)
+
     def _choose(
         self, folds: np.ndarray, num_folds: int, classes: np.ndarray, strengths: Sequence[float]
     ) -> np.ndarray:

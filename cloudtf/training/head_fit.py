@@ -13,7 +13,7 @@ from cloudtf.evaluation import scoring
 from cloudtf.model import head, logistic
 from cloudtf.model.losses import Loss
 from cloudtf.reporter import report
-from cloudtf.training import features
+from cloudtf.training import features, learning_curve
 from cloudtf.training.run import Run
 
 _FOLDS = 4
@@ -45,7 +45,7 @@ def fit_head(run: Run, model: tf.keras.Model, loss: Loss) -> dict[str, float]:
     # The kernel, the bias, and a row for the loss.
     fitted = np.zeros([width + 2, num_classes])
     if run.workers.is_chief:
-        found = _fit(computed, _folds(run, computed))
+        found = _fit(run, computed)
         fitted[:width], fitted[width] = found
         fitted[width + 1] = _mean_loss(loss, computed, found)
     fitted = run.workers.chief_gives(fitted)
@@ -67,14 +67,19 @@ def _folds(run: Run, computed: scoring.Scores) -> Optional[np.ndarray]:
     return splits.grouped(np.maximum(labels, 0), groups, [1 / _FOLDS] * _FOLDS, seed)
 
 
-def _fit(computed: scoring.Scores, folds: Optional[np.ndarray]) -> logistic.LinearHead:
+def _fit(run: Run, computed: scoring.Scores) -> logistic.LinearHead:
     regressions = logistic.RidgeLogistic(computed.scores, computed.labels)
+    folds = _folds(run, computed)
     if folds is None:
         return regressions.fit(np.full(computed.labels.shape[1], logistic.USUAL_STRENGTH))
     strengths = regressions.choose(folds)
     found = regressions.fit(strengths)
     low, high = strengths.min(), strengths.max()
     report(f"Ridge by cross-validation: {low:.3g}{f' to {high:.3g}' if high > low else ''}.")
+    config = run.config
+    learning_curve.write(
+        config.run_dir, regressions, computed.labels, folds, strengths, config.seed
+    )
     return found
 
 

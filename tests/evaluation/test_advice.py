@@ -54,6 +54,8 @@ GOOD = Material(
     settings={"weights": "imagenet", "train_split": "train"},
     manifest=manifest(),
 )
+CURVE = {"images": [100, 200, 400], "average_precision": [0.7, 0.8, 0.85], "gain": 0.05,
+         "gain_interval": [0.02, 0.08]}  # fmt: skip
 NEEDS = {"recall_guaranteed": {"target": 0.94, "threshold": None, "needs": 49}}
 
 
@@ -72,6 +74,8 @@ NEEDS = {"recall_guaranteed": {"target": 0.94, "threshold": None, "needs": 49}}
         ({"manifest": manifest(side=64)}, "Convert larger images", "these are 64 x 64"),
         ({"manifest": manifest(sugar=40)}, "Label more images of Sugar",
          "it has 40 to learn from and an average precision of 0.800, where the mean is 0.850"),
+        ({"learning_curve": CURVE}, "Label more images:",
+         "0.700 of 100, 0.800 of 200, 0.850 of 400. Twice as many may add up to 0.050"),
         ({"suspects": [Suspect("a.jpg", "Fish", 1, 0.1)] * 50}, "suspects.csv",
          "50 of 2,000, 2.5%"),
         ({"history": epochs(0.8, 0.85, 0.8, 0.8, train=0.99)}, "harder to learn",
@@ -91,6 +95,21 @@ def test_what_is_out_of_order_is_said_with_its_figure_and_nothing_else(replaced,
     text = advice.advice(dataclasses.replace(GOOD, **replaced), LIMITS).replace("&#x27;", "'")
     assert text.count("<li>") == 1
     assert does in text and rests_on in text
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"gain_interval": [-0.01, 0.11]},
+        {"gain": 0.004, "gain_interval": [0.001, 0.007]},
+        {"gain_interval": None},
+        {"images": 3},
+        {"gain": "much"},
+    ],
+)
+def test_a_learning_curve_that_is_flat_or_not_sure_or_damaged_says_nothing(changed):
+    material = dataclasses.replace(GOOD, learning_curve={**CURVE, **changed})
+    assert advice.advice(material, LIMITS) == ""
 
 
 def test_copies_that_are_kept_together_and_a_few_photographs_left_out_are_as_they_should_be():

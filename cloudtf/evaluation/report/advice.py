@@ -22,6 +22,8 @@ MOST = 3
 _SMALL = 128
 # A class with fewer positives to learn from, or a score surer than this, is worth more images.
 _FEW_POSITIVES, _WIDE = 100, 0.05
+# The mean average precision that twice as many images must be worth.
+_GAIN = 0.005
 # So much better on what was learnt than on what was not.
 _GAP = 0.08
 _CALIBRATION_ERROR = 0.03
@@ -169,6 +171,22 @@ def _positives(material: Material) -> Optional[str]:
     )
 
 
+def _more_images(material: Material) -> Optional[str]:
+    curve = material.learning_curve
+    try:
+        images, scores = curve["images"], [float(value) for value in curve["average_precision"]]
+        gain, low = float(curve["gain"]), float(curve["gain_interval"][0])
+        said = ", ".join(f"{score:.3f} of {count:,}" for count, score in zip(images, scores))
+    except (KeyError, TypeError, ValueError, IndexError):
+        return None
+    if not (gain > _GAIN and low > 0):
+        return None
+    return (
+        f"Label more images: a head that was fitted on features scored, on others, {said}. "
+        f"Twice as many may add up to {gain:.3f}, as the last doubling did."
+    )
+
+
 def _suspects(material: Material) -> Optional[str]:
     count = len(material.suspects)
     pairs = material.metrics["examples"] * len(material.classes)
@@ -238,6 +256,7 @@ RULES: tuple[Rule, ...] = (
     _whole,
     _size,
     _positives,
+    _more_images,
     _suspects,
     _gap,
     _more_to_judge_on,

@@ -27,6 +27,8 @@ class Material:
       source: where the thresholds come from, the key `from` of `thresholds.json`.
       history: one mapping an epoch with the columns of `history.csv`.
       fold_histories: fold -> the same of its run, of a run of all folds.
+      learning_curve: what heads that were fitted on parts of the images score, as in
+        `learning_curve.json`; empty where there is none.
       pictures: kind (`history`, `curves` or `reliability`) -> caption -> path of a PNG file.
       facts: name -> text, such as the paths of model and records.
       settings: name -> value of the settings of the run.
@@ -48,6 +50,7 @@ class Material:
     fold_histories: Mapping[str, Sequence[Mapping[str, Any]]] = dataclasses.field(
         default_factory=dict
     )
+    learning_curve: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     pictures: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
     facts: Mapping[str, str] = dataclasses.field(default_factory=dict)
     settings: Mapping[str, str] = dataclasses.field(default_factory=dict)
