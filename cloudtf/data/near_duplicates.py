@@ -78,7 +78,7 @@ def find(
 
 
 def _candidates(sketches: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Pairs that may be a photograph and its copy, each once.
+    """Pairs that may be a photograph and its copy, each once and perhaps once the other way round.
 
     Returns:
       Two arrays of indices, the part of the first that the second may show [pairs, 4], and the
@@ -119,7 +119,8 @@ def _candidates(sketches: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarra
     cosine = np.concatenate(alike)[at]
     part_entry, copy_entry = np.divmod(code, max(len(vectors), 1))
     first, second = part_entry // each, copy_entry // each
-    pair = np.minimum(first, second) * count + np.maximum(first, second)
+    # Either may be the crop: what is better by these few cosines need not be the right way round.
+    pair = first * count + second
     best = np.lexsort((-cosine, pair))
     best = best[np.diff(pair[best], prepend=-1) > 0]
     parts = likeness.PARTS[part_entry[best] % each]

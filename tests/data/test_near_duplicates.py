@@ -99,6 +99,15 @@ def test_at_least_99_percent_of_planted_copies_are_found_and_nothing_else(photog
     assert missed <= 0.01 * planted
 
 
+@pytest.mark.parametrize(
+    ("top", "left", "where"), [(210, 30, 0.25), (210, 30, 0.75), (720, 1180, 0.75)]
+)
+def test_a_crop_is_found_where_its_original_looks_more_like_a_crop_of_it(top, left, where):
+    """By the few cosines that candidates are chosen by."""
+    photograph = pictures.retina()[top : top + 170, left : left + 230]
+    assert found([small(photograph), small(cropped(photograph, 0.05, where))]) == [[0, 1]]
+
+
 def cells(count):
     """Cells of one kind: a body and a nucleus, of other places, sizes and directions, mottled."""
     for number in range(count):
