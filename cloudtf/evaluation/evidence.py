@@ -165,6 +165,7 @@ def _intervals(
                 column = bootstrap.mean_of_classes(drawn[:, of])
                 widths = intervals.quantile(drawn[:, of].var(axis=0), fewer[of], alone=0)
                 low, high = intervals.of_mean(value, column, widths=widths)
-                ends = (max(0.0, low), high)
+                # No image that is all wrong was among them, which does not say that none is.
+                ends = max(0.0, low), max(high, intervals.of_proportion(0, worth[of].max())[1])
             found[measure][name] = list(ends)
     return found

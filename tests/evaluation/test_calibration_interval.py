@@ -16,7 +16,6 @@ WRONG = {
     "bent": lambda p: p**3,
     "wrong at the top": lambda p: np.where(p > 0.7, 1 - (1 - p) / 3, p),
 }
-ALL = tuple(WRONG)
 ONE_OF_FOUR = ("sound", "sound", "sound", "too high")
 
 
@@ -63,12 +62,18 @@ def test_it_holds_the_error_in_95_of_100_draws(images, names, shift, copies):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shift", [0.0, -2.5])
-@pytest.mark.parametrize(("images", "copies"), [(250, 1), (1000, 1), (250, 3)])
-@pytest.mark.parametrize("names", [*((name,) * 4 for name in ALL), ONE_OF_FOUR * 3])
+@pytest.mark.parametrize(
+    ("images", "names", "shift", "copies"),
+    [
+        *((250, (name,) * 4, -1.0, 1) for name in WRONG),
+        (1000, ("a little high",) * 4, 0.0, 1),
+        (250, ONE_OF_FOUR, 0.0, 3),
+        (250, ONE_OF_FOUR * 3, -2.5, 1),
+    ],
+)
 def test_it_holds_errors_of_every_shape_in_95_of_100_draws(images, names, shift, copies):
-    # 93% at least, and 400 draws may be off by 2.5% about that.
-    assert (coverage(images, names, shift, copies, 400) > 0.905).all()
+    # 93% at least, and 250 draws may be off by 3.2% about that.
+    assert (coverage(images, names, shift, copies, 250) > 0.898).all()
 
 
 def of(labels, scores):

@@ -73,20 +73,17 @@ def test_of_few_positives_intervals_of_areas_are_wider_and_hold_the_truth(monkey
     [
         (250, [0.012], 1.5, 1),
         (250, [0.02] * 8, 2.0, 1),
-        (250, [0.04] * 4, 1.5, 1),
         (250, [0.5, 0.3, 0.04, 0.02], 1.5, 1),
-        (60, [0.5] * 4, 1.0, 1),
         (250, [0.9] * 4, 1.5, 1),
         (100, [0.2] * 4, 1.5, 3),
-        (1000, [0.3] * 4, 2.0, 1),
     ],
 )
 def test_intervals_of_areas_hold_the_truth_of_three_positives_or_hundreds(
     images, shares, apart, copies, monkeypatch
 ):
     monkeypatch.setattr(bootstrap, "RESAMPLES", 200)
-    # 93% at least, and 500 draws may be off by 2.2% about that.
-    assert min(held(images, shares, apart, copies, 500)) >= 0.908
+    # 93% at least, and 300 draws may be off by 2.9% about that.
+    assert min(held(images, shares, apart, copies, 300)) >= 0.9
 
 
 def test_a_class_with_one_positive_may_score_anything_and_a_mean_with_it_is_less_sure():
@@ -121,6 +118,20 @@ def test_squared_errors_of_a_class_that_is_in_no_image_are_not_certain():
     for name in ("a", "mean"):
         low, high = found["brier"][name]
         assert low <= 0.0001 and 0.01 < high < 0.02, "as often as none of 250 allows"
+
+
+@pytest.mark.parametrize("sure", [0.0, 0.001])
+@pytest.mark.parametrize("copies", [1, 2])
+def test_scores_that_are_all_right_are_not_certain(sure, copies):
+    labels = (np.arange(100) % 2)[:, None].repeat(copies, axis=0)
+    scores, groups = np.abs(labels - sure), np.repeat(np.arange(100), copies)
+    figures = pr_auc.score(labels, scores, ["a"])
+    found = evidence.gather(labels, scores, ["a"], figures, groups=groups).intervals
+    for measure in ("brier", "ece"):
+        low, high = found[measure]["a"]
+        assert low < 1e-5 and high == pytest.approx(0.036, abs=2e-3), "none of 100 is wrong"
+    for measure in ("pr_auc", "average_precision"):
+        assert found[measure]["a"] == [pytest.approx(0.929, abs=1e-3), 1], "50 of 50"
 
 
 def test_intervals_of_squared_errors_cover_the_truth_in_95_of_100_draws():
