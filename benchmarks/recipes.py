@@ -126,6 +126,8 @@ STUDIES: dict[str, Study] = {
             "horizontal_flip,rotation,grid_distortion,scale,shift,shear,crop",
             "clipping to norm 1": "--clip_norm=1",
             "RAdam, linear schedule": "--optimizer=radam --schedule=linear",
+            "RAdam, linear schedule, rate 3e-4": "--optimizer=radam --schedule=linear "
+            "--learning_rate=3e-4",
             "rate 5e-4": "--learning_rate=5e-4",
             "rate 3e-5": "--learning_rate=3e-5",
         },
@@ -137,6 +139,8 @@ STUDIES: dict[str, Study] = {
         f"--flagfile=flags/finetune.flags {_ALWAYS}",
         {
             "the head alone": "--epochs=0",
+            "RAdam, linear schedule, rate 3e-4": "--optimizer=radam --schedule=linear "
+            "--learning_rate=3e-4",
             "ten epochs": "--epochs=10",
             "the mean of five folds of ten epochs": "--epochs=10 folds",
         },
@@ -150,6 +154,8 @@ STUDIES: dict[str, Study] = {
             "the demo's rate and cosine": "--learning_rate=6e-3 --warmup_proportion=0 "
             "--schedule=cosine",
             "AdamW and cosine": "--optimizer=adamw --schedule=cosine --learning_rate=3e-3",
+            "AdamW and cosine, 12 epochs": "--epochs=12 --optimizer=adamw --schedule=cosine "
+            "--learning_rate=3e-3",
             "average of weights": "--ema=0.98",
             "mixup 0.2": "--mixup=0.2",
             "no augmentation": "--augmentations=",

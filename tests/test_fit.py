@@ -80,6 +80,7 @@ def test_without_a_flag_folders_become_a_judged_and_exported_model(fitted, folde
 def test_a_first_score_comes_before_the_whole_network_is_trained(fitted):
     rows = cloudtf.history_frame(str(fitted[0] / "run"))
     assert rows["stage"].tolist()[0] == "features"
+    assert "--optimizer=adamw\n" in (fitted[0] / "run" / "flags.txt").read_text()
 
 
 def test_it_keeps_to_the_time(fitted):
@@ -248,6 +249,23 @@ def test_every_flag_of_convert_and_train_is_taken_and_one_seed_is_for_both():
     assert (converting.seed, converting.val_fraction) == (7, 0.3)
     plain = part(cloudtf.ConvertConfig, FitConfig(output_dir="out"), images_dir="p", output_dir="r")
     assert plain.seed == cloudtf.ConvertConfig(images_dir="p", output_dir="r").seed == 2019
+
+
+@pytest.mark.parametrize(
+    "given, weights, expected",
+    [
+        ({}, "imagenet", ("adamw", "cosine", 1e-4)),
+        ({}, "none", ("adamw", "cosine", 3e-3)),
+        ({"learning_rate": 1e-3}, "imagenet", ("adamw", "cosine", 1e-3)),
+        # As `cloudtf train` has them for this optimizer.
+        ({"optimizer": "radam"}, "none", ("radam", "linear", 4e-3)),
+    ],
+)
+def test_the_optimizer_is_that_of_the_measured_recipe_unless_one_is_given(given, weights, expected):
+    config = FitConfig(output_dir="out", **given)
+    chosen = plans.optimization(config, weights)
+    training = part(TrainConfig, config, data_dir="d", run_dir="r", weights=weights, **chosen)
+    assert (training.optimizer, training.schedule, training.learning_rate) == expected
 
 
 def test_on_an_accelerator_it_takes_b2_and_else_the_weights_that_are_installed(monkeypatch):

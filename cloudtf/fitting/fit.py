@@ -251,6 +251,7 @@ class _Job:
             run_dir=self._run_dir,
             model=plan.model,
             weights=plan.weights,
+            **plans.optimization(config, plan.weights),
         )
         done = None
         if config.epochs is None and config.minutes > plan.minutes:
