@@ -21,6 +21,8 @@ _EXTENSION = re.compile(
 )
 _EXTENSION_THEN = re.compile(f"{_EXTENSION.pattern}(_.|$)", re.IGNORECASE)
 _ADDRESS_BEHIND = re.compile(r" \(https?:/[^()]*\)$")
+# As Python prints the name of a file: b'a.jpg', PosixPath('a.jpg').
+_PRINTED = re.compile(r"""(?:\w+\()?b?(['"])(.+)\1\)?""")
 _DRIVE = re.compile(r"[A-Za-z]:|\w+://[^/]*")
 
 
@@ -44,8 +46,11 @@ def slashed(name: str) -> str:
     ('photos/a.jpg', 'input/a.jpg', 'b/c.jpg')
     >>> slashed("https://host/my%20cat.jpg?w=99"), slashed("a.jpg (https://host/x/y.jpg)")
     ('my cat.jpg', 'a.jpg')
+    >>> slashed("b'a.jpg'"), slashed("PosixPath('photos/a.jpg')")
+    ('a.jpg', 'photos/a.jpg')
     """
-    name = _ADDRESS_BEHIND.sub("", name)
+    printed = _PRINTED.fullmatch(name)
+    name = _ADDRESS_BEHIND.sub("", printed[2] if printed else name)
     if "://" in name and has_extension(name.partition("?")[0]):
         name = urllib.parse.unquote(name.partition("?")[0])
     name = _DRIVE.sub("", name.replace("\\", "/"), count=1) if _DRIVE.match(name) else name

@@ -140,6 +140,11 @@ def _objects(path: str, found: Any) -> Iterable[Any]:
     if isinstance(found, dict):
         if {"images", "annotations"} <= found.keys():
             return _coco(path, found)
+        if {"columns", "data"} <= found.keys() and isinstance(found["columns"], list):
+            return [dict(zip(map(str, found["columns"]), row)) for row in found["data"]]
+        if _are_columns(found):
+            rows = dict.fromkeys(row for cells in found.values() for row in cells)
+            return [{name: cells.get(row) for name, cells in found.items()} for row in rows]
         if found and all(map(ends_like_an_image, found)):
             return [_of_file(name, value) for name, value in found.items()]
         if found and all(isinstance(value, dict) for value in found.values()):
@@ -151,9 +156,23 @@ def _objects(path: str, found: Any) -> Iterable[Any]:
                     classes.setdefault(str(name), []).append(class_name)
             if all(map(ends_like_an_image, classes)):
                 return [{"image": name, "labels": of} for name, of in classes.items()]
+        lists = [value for value in found.values() if isinstance(value, list) and value]
+        if len(lists) == 1 and all(isinstance(item, dict) for item in lists[0]):
+            return lists[0]  # Beside it are a version, a licence, ...
     raise UserError(
         f"{path} is no list of objects, one an image or label, nor a map of image files and their "
         "classes; make a CSV with a row for each label of an image: its file name and the class."
+    )
+
+
+def _are_columns(found: dict[str, Any]) -> bool:
+    """Whether each value is a column, of which the rows are numbered: as pandas writes JSON."""
+    columns = list(found.values())
+    return (
+        len(columns) > 1
+        and all(isinstance(cells, dict) and cells for cells in columns)
+        and all(str(row).isdigit() for cells in columns for row in cells)
+        and all(cells.keys() == columns[0].keys() for cells in columns)
     )
 
 

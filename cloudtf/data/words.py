@@ -121,7 +121,7 @@ _VALUE = _set("""
     label value present presence confidence target exists state score probability prob isthere
     ispresent flag answer hasclass y verified
 """)
-_SURENESS = _set("confidence score probability prob weight certainty")
+_SURENESS = _set("confidence conf score probability prob weight certainty")
 _BOX = _set("""
     xmin xmax ymin ymax x1 x2 y1 y2 bbox box bboxx bboxy bboxw bboxh bboxx1 bboxy1 bboxx2 bboxy2
     bboxwidth bboxheight boundingbox xcenter ycenter left top right bottom objectsbbox polygon
@@ -135,6 +135,8 @@ _OTHER = _set("""
     readerid annotator annotatorid worker reviewer verified checked reviewed approved url license
     latitude longitude laterality numlabels labelcount nlabels
 """)
+# Columns that say how many there are of the class of the row.
+_NUMBER_OF = _set("count counts number quantity abundance individuals howmany n")
 # Words of a name that counts or numbers something, at its beginning and at its end.
 _COUNTS = _set("n num nr count total")
 _NUMBERED = _set("id uid idx index count")
@@ -315,6 +317,11 @@ def is_count(header: str) -> bool:
     return len(words) > 1 and words[0] in _COUNTS
 
 
+def is_number_of(header: str) -> bool:
+    """Whether a column of this name says how many there are of the class of the row."""
+    return plain(header) in _NUMBER_OF or is_count(header)
+
+
 def is_value(header: str) -> bool:
     """Whether a column's name may say if the class of the row is there."""
     return plain(header) in _VALUE
@@ -322,7 +329,7 @@ def is_value(header: str) -> bool:
 
 def is_sureness(header: str) -> bool:
     """Whether a column's name says how sure its row is."""
-    return plain(header) in _SURENESS
+    return innermost(header) in _SURENESS
 
 
 def innermost(header: str) -> str:

@@ -79,6 +79,36 @@ SEPARATORS = [
            {"a.jpg": "cat|dog", "b.jpg": "Open water|cat", "c.jpg": ""}),
 ]  # fmt: skip
 
+TWO = ["a.jpg", "b.jpg"]
+ANIMALS = {"a.jpg": "cat", "b.jpg": "dog"}
+PRINTED = [
+    Layout("bytes", "file,label\nb'a.jpg',b'cat'\nb'b.jpg',b'dog'\n", TWO, ANIMALS),
+    Layout("paths", "file,label\nPosixPath('in/a.jpg'),cat\nPosixPath('in/b.jpg'),dog\n", TWO,
+           ANIMALS),
+    Layout("single quotes", "'image','label'\n'a.jpg','cat'\n'b.jpg','dog'\n", TWO, ANIMALS),
+    *[Layout(f"{around} around lists", joined([f'"{before}{names}{after}"' for names in
+                                             ("'cat'", "'dog'", "'cat', 'dog'")]), A_B_C, CAT_DOG)
+      for around, before, after in [("frozenset", "frozenset({", "})"),
+                                    ("array", "array([", "], dtype=object)"),
+                                    ("tuple", "(", ",)")]],
+    Layout("types around the texts of a list",
+           joined(["[np.str_('cat')]", "[np.str_('dog')]", "\"[np.str_('cat'), np.str_('dog')]\""]),
+           A_B_C, CAT_DOG),
+    Layout("a web page's &amp;", "image,label\na.jpg,cats &amp; dogs\nb.jpg,birds\n", TWO,
+           {"a.jpg": "cats & dogs", "b.jpg": "birds"}, {"label_separator": "none"}),
+    Layout("a digit for each class", joined(["0110", "1000", "0001"]), A_B_C,
+           "has 4 numbers of 0 and 1 in each cell of the column 'labels'; name their classes",
+           settled=({"classes": ("w", "x", "y", "z")},
+                    {"a.jpg": "x|y", "b.jpg": "w", "c.jpg": "z"})),
+    Layout("species of which there are 0",
+           "file,species,count\na.jpg,deer,0\na.jpg,fox,2\nb.jpg,deer,3\n", TWO,
+           "has a row of 'deer' with 0 in the column 'count': remove such rows",
+           settled=({"ignore_columns": ("count",)}, {"a.jpg": "deer|fox", "b.jpg": "deer"})),
+    Layout("a detector's boxes, more or less sure",
+           "image,xmin,ymin,xmax,ymax,conf,class\na.jpg,1,2,3,4,0.9,cat\na.jpg,1,2,3,4,0.1,dog\n",
+           ["a.jpg"], "says how sure each row is in the column 'conf'"),
+]  # fmt: skip
+
 SAID = "of which is not known where yes begins: write the names"
 ALONE = "if it is a class of its own, give label_separator='bar'"
 DOUBTS = [
@@ -158,6 +188,23 @@ def result(name, *classes):
     return {"id": 1, "data": {"image": f"/data/1/{name}"}, "annotations": [{"result": found}]}
 
 
+ROWS = [{"file": "a.jpg", "tags": ["cat"]}, {"file": "b.jpg", "tags": ["dog"]},
+        {"file": "c.jpg", "tags": ["cat", "dog"]}]  # fmt: skip
+DETECTED = [{"file": "a.jpg", "detections": [{"category": "1", "conf": 0.1}]}]
+WRAPPED = [
+    Layout(f"JSON: {name}", json.dumps(found), A_B_C, right, extension="json")
+    for name, found, right in [
+        ("a list of objects within one", {"version": 1, "images": ROWS}, CAT_DOG),
+        ("pandas' columns",
+         {key: {str(i): row[key] for i, row in enumerate(ROWS)} for key in ("file", "tags")},
+         CAT_DOG),
+        ("pandas' split",
+         {"columns": ["file", "tags"], "index": [0, 1, 2], "data": [[*r.values()] for r in ROWS]},
+         CAT_DOG),
+        ("MegaDetector", {"images": DETECTED, "detection_categories": {"1": "animal"}},
+         "says how sure each row is in the column 'detections.conf'"),
+    ]
+]  # fmt: skip
 RECT = cell({"name": "rect", "x": 1, "y": 1, "width": 1, "height": 0})
 TOOLS = [
     Layout("VGG's annotator, first edition: # in its header, no regions",
@@ -194,4 +241,4 @@ TOOLS = [
            extension="manifest"),
 ]  # fmt: skip
 
-ALL = [*PANDAS, *LETTERS, *SEPARATORS, *DOUBTS, *SHEETS, *TOOLS]
+ALL = [*PANDAS, *LETTERS, *SEPARATORS, *PRINTED, *DOUBTS, *SHEETS, *TOOLS, *WRAPPED]

@@ -159,6 +159,10 @@ def _notes(
         for text, count in column.texts.items()
         if text and text not in column.values
     ]
+    none = named[0].texts[""] if len(named) == 1 else 0
+    if none:
+        many = "1 blank cell counts" if none == 1 else f"{none:,} blank cells count"
+        notes.append(f"{many} as none of the classes.")
     if empty:
         count = sum(number for _, number in empty)
         notes.append(f"{count:,} cells such as {empty[0][0]!r} count as blank.")

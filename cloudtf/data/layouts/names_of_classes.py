@@ -7,7 +7,7 @@ from typing import Optional
 
 from cloudtf.data import words
 from cloudtf.data.image_names import has_extension
-from cloudtf.data.layouts import qualifiers, separators
+from cloudtf.data.layouts import beside, printed_lists, qualifiers, separators
 from cloudtf.data.layouts.facts import Candidate, Facts, Layout, listed
 from cloudtf.data.layouts.survey import Column
 from cloudtf.errors import UserError, param
@@ -42,9 +42,10 @@ def candidate(facts: Facts) -> Optional[Candidate]:
             _check_names(facts, column, forced)
         if len(chosen) == 1:
             _check_letters(facts, chosen[0], forced)
-        _check_sureness(facts)
+        beside.check_sureness(facts)
+        beside.check_counts(facts, chosen)
         if not (forced or boxes):
-            _check_answers(facts, chosen)
+            beside.check_answers(facts, chosen)
         _check_numbers(facts, chosen[0])
         separator = _separator(facts, chosen)
         cells = _cut(chosen, separator)
@@ -169,56 +170,6 @@ def _check_letters(facts: Facts, column: Column, forced: bool) -> None:
     )
 
 
-def _check_sureness(facts: Facts) -> None:
-    """Refuses rows of which some are less sure than others, unless that is to be left out."""
-    for column in facts.usable:
-        if words.is_sureness(column.name) and not all(
-            words.truth(text, words.NUMBERS) == 1 for text in column.values
-        ):
-            raise UserError(
-                f"{facts.source} says how sure each row is in the column {column.name!r}: remove "
-                f"the rows that you do not trust, and give {param(ignore_columns=column.name)}."
-            )
-
-
-def _check_answers(facts: Facts, chosen: list[Column]) -> None:
-    """Refuses columns such as `present`, `negated` or `malignant` beside the names of classes, of
-    which is not known what they say, unless they are to be left out."""
-    repeats = facts.repeats_images()
-    if facts.options.label_columns and not repeats:
-        return
-    said = [
-        c
-        for c in facts.usable
-        if c not in chosen
-        and {0, 1} <= {c.truth(text, c.family or "") for text in c.values if c.family}
-        and not c.are_codes()
-        and not words.is_other(c.name)
-        and not words.is_sureness(c.name)
-        and not words.label_rank(c.name)
-    ]
-    if said and not repeats:
-        raise facts.unclear(
-            f"has names of classes in {listed(chosen)} and yes and no in {listed(said)}, of which "
-            f"either may say the classes: leave others out with {param('ignore_columns')}, or"
-        )
-    if said:
-        raise UserError(
-            f"{facts.source} has yes and no in {listed(said)} beside the names of classes: give "
-            f"{param(label_format='long')} if a no there says that the class of the row is not, "
-            f"else {param(ignore_columns=tuple(c.name for c in said))}."
-        )
-    for column in facts.usable if repeats else ():
-        answers = column.family is None and 1 < len(column.values) <= 3
-        if column not in chosen and answers and words.is_value(column.name):
-            raise UserError(
-                f"{facts.source} has {' and '.join(map(repr, sorted(column.values)))[:100]} in the "
-                f"column {column.name!r} beside names of classes: say which of them say yes and no "
-                f"with {param('present_words')} and {param('absent_words')}, or leave it out with "
-                f"{param(ignore_columns=column.name)}."
-            )
-
-
 def best_of(facts: Facts, columns: list[Column]) -> list[Column]:
     """The column to take of several with names of classes, or all of `label_1`, `label_2`.
 
@@ -251,7 +202,7 @@ def _separator(facts: Facts, columns: list[Column]) -> separators.Separator:
     marks = {mark for column in columns for mark in column.separators}
     if not marks - {","} and _are_numbered(facts, columns) and not facts.options.classes:
         return separators.Separator("")
-    if facts.has_boxes() and not separators.are_printed_lists(texts):
+    if facts.has_boxes() and not printed_lists.are_lists(texts):
         return separators.Separator("")  # A row is an object, of one class.
     return separators.choose(facts.source, columns[0].shown, texts, marks, facts.options.classes)
 

@@ -7,14 +7,14 @@ lets them come in other company too. Where it does not show, nothing is guessed.
 
 from __future__ import annotations
 
-import ast
 import collections
 import dataclasses
-import json
+import html
 import re
 from typing import Collection, Iterable, Mapping, Optional
 
 from cloudtf.data import words
+from cloudtf.data.layouts import printed_lists
 from cloudtf.errors import UserError, param
 
 # What the setting calls them.
@@ -29,15 +29,11 @@ NAMES = {
     "python": "python",
     "boxes": "boxes",
 }
-_PYTHON, _BOXES = "python", "boxes"
+_PYTHON, _BOXES, _DIGITS = "python", "boxes", "digits"
 _CALLED = {text: name for name, text in NAMES.items()}
 # A single class that is cut here and gives others is a list, whatever else there is.
 _JOINTS = re.compile(r"[^\w]+|_")
 _AND = frozenset(["and", "or", "und", "oder", "et", "ou"])
-_BRACKETS = {"[": "]", "(": ")", "{": "}"}
-_ITEM = re.compile(
-    r"""\s*(?:(?P<prefix>[bu]?)(?P<quoted>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")|(?P<bare>[^,'"\[\](){}]+))\s*,?"""
-)
 # Rows in which a pair of words has to come, never apart, to be a name.
 _CERTAIN_ROWS = 5
 
@@ -76,12 +72,16 @@ class Separator:
         cell = cell.strip()
         if words.is_blank(cell):
             return []
+        if "&" in cell and ";" in cell:
+            cell = html.unescape(cell)
         if not self.text:
             return [cell]
+        if self.text == _DIGITS:
+            return [*cell]
         for other in self.others:
             cell = cell.replace(other, self.text)
         if self.text == _PYTHON:
-            found = _printed(cell)
+            found = printed_lists.items(cell)
         elif self.text == _BOXES:
             found = [part for part in cell.split() if not is_number(part)]
         else:
@@ -90,46 +90,6 @@ class Separator:
         if len(found) == 1 and words.is_blank(found[0]):
             return []
         return [part for part in found if part]
-
-
-def _printed(cell: str) -> list[str]:
-    """The items of a list that Python, NumPy or JSON wrote; a cell without brackets is one."""
-    if cell[0] not in _BRACKETS:
-        return [cell]
-    if cell[-1] != _BRACKETS[cell[0]] or len(cell) < 2:
-        raise ValueError("has a list without its closing bracket")
-    inside, found, at = cell[1:-1], [], 0
-    while inside[at:].strip():
-        item = _ITEM.match(inside, at)
-        if item is None or item.end() == at:
-            raise ValueError("has a list that cannot be read")
-        at = item.end()
-        if item["quoted"]:
-            found.append(_unquoted(item["quoted"]))
-        else:
-            bare = item["bare"].strip()
-            if "..." in bare:
-                raise ValueError("has a list that was cut off (...) when it was printed")
-            # NumPy writes [0 3].
-            numbers = re.fullmatch(r"[-\d.\s]+", bare)
-            found += bare.split() if numbers else [bare] if bare else []
-    return found
-
-
-def _unquoted(text: str) -> str:
-    for read in (json.loads, ast.literal_eval):
-        try:
-            return str(read(text))
-        except (ValueError, SyntaxError):
-            continue
-    raise ValueError("has a list with a text that cannot be read")
-
-
-def are_printed_lists(texts: Collection[str]) -> bool:
-    """Whether most cells are lists as Python, NumPy or JSON write them."""
-    lists = [text for text in texts if text[:1] in _BRACKETS and text[-1:] in _BRACKETS.values()]
-    # No class has a quotation mark in its name.
-    return 2 * len(lists) > len(texts) or any(text.startswith('["') for text in lists)
 
 
 def is_number(text: str) -> bool:
@@ -171,8 +131,11 @@ def choose(
     Raises:
       UserError: it does not show; names the setting that says it.
     """
-    if are_printed_lists(texts):
+    if printed_lists.are_lists(texts):
         return Separator(_PYTHON)
+    digits = all(re.fullmatch("[01]{3,}", text) for text in texts)
+    if digits and len(set(map(len, texts))) == 1 and any(text[0] == "0" for text in texts):
+        return Separator(_DIGITS)  # 0110: a digit for each class.
     known = frozenset(classes)
     for mark in ("|", ";", "\n", ","):
         if mark in marks:

@@ -6,7 +6,7 @@ import collections
 from typing import NamedTuple, Optional
 
 from cloudtf.data import words
-from cloudtf.data.layouts import separators
+from cloudtf.data.layouts import printed_lists
 from cloudtf.data.layouts.facts import VALUES, Candidate, Facts, Layout, listed
 from cloudtf.data.layouts.names_of_classes import best_of, say_the_same
 from cloudtf.data.layouts.survey import Column
@@ -198,7 +198,7 @@ def check_signs(facts: Facts) -> None:
     for column in facts.content:
         texts = frozenset(column.values)
         short = all(len(text) <= 20 and not words.is_measure(text) for text in texts)
-        short = short and not separators.are_printed_lists(texts)
+        short = short and not printed_lists.are_lists(texts)
         if 0 < len(texts) <= 3 and short and not words.is_other(column.name, boxes):
             signs[texts].append(column)
     texts, columns = max(signs.items(), key=lambda item: len(item[1]), default=(frozenset(), []))
