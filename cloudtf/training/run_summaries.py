@@ -70,7 +70,11 @@ def _write_images(run: Run, training: bool) -> None:
     batch = next(iter(data.evaluation_batches(splits, count, max_examples=count)))
     images = batch.images
     if training:
-        images = Changes(run.config, run.config.seed, on_host=True).images(images, batch.keys)
+        # From inside a graph, as the input calls it: XLA would compile another call anew.
+        changed = tf.function(
+            Changes(run.config, run.config.seed, on_host=True).images, autograph=False
+        )
+        images = changed(images, batch.keys)
     shown = np.flatnonzero(batch.mask)[:_IMAGES]
     images, labels = tf.gather(images, shown), batch.labels.numpy()[shown]
     height, width = images.shape[1:3]
