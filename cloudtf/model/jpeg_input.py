@@ -12,7 +12,7 @@ TensorFlow's decoder does not say all that the converter's does: here a JPEG als
 were changed in the middle, or that lacks less than its last 16 x 16 pixels; and a PNG with damaged
 compressed text is refused.
 
-Written in TensorFlow's control flow: to convert Python's took AutoGraph a quarter of an export.
+Without AutoGraph, which took a quarter of an export to convert this and its like.
 """
 
 from __future__ import annotations

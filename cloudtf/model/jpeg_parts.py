@@ -5,8 +5,7 @@ That decoder takes half a picture for a whole one, and stops at segments that it
 the picture are kept, and whether its image data are all there is looked at as far as that can be
 seen without following their codes.
 
-`take_apart` is written as plain Python: AutoGraph makes TensorFlow's control flow of it. What it
-calls is not converted, which costs a second.
+Without AutoGraph, which took a quarter of an export to convert this and its like.
 """
 
 from __future__ import annotations
@@ -18,7 +17,6 @@ import tensorflow as tf
 
 from cloudtf.data import jpeg_picture, orientation
 from cloudtf.model import orientation_ops
-from cloudtf.model.orientation_ops import plain
 
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
 # Quantisation and Huffman tables, restart interval, JFIF, Adobe; the frame header besides.
@@ -53,7 +51,63 @@ class Parts(NamedTuple):
     orientation: tf.Tensor
 
 
-@tf.function(input_signature=[tf.TensorSpec([], tf.string)])
+class _Found(NamedTuple):
+    """What the segments of a file have said up to a place.
+
+    Attributes:
+      at: int32 scalar, the place.
+      going: bool scalar, whether the file has more that matters.
+      file: as in `Parts`.
+      longer: as in `Parts`.
+      exif: string scalar, what the segments of Exif data hold.
+      xmp: string scalar, the XMP packet.
+      size: int32 [2], rows and columns as stored.
+      progressive: bool scalar, whether the frame is.
+      names: uint8 [C], the components.
+      sides: int32 [C, 2], rows and columns of blocks of each component in a unit.
+      known: int64 [C], a bit for each coefficient of each component that is told to the last bit.
+      whole: int32 scalar, the components of which all are.
+      scans: int32 scalar, the scans.
+      interval: int32 scalar, units between two restart markers; 0 for none.
+    """
+
+    at: tf.Tensor
+    going: tf.Tensor
+    file: tf.Tensor
+    longer: tf.Tensor
+    exif: tf.Tensor
+    xmp: tf.Tensor
+    size: tf.Tensor
+    progressive: tf.Tensor
+    names: tf.Tensor
+    sides: tf.Tensor
+    known: tf.Tensor
+    whole: tf.Tensor
+    scans: tf.Tensor
+    interval: tf.Tensor
+
+
+def _nothing_found() -> _Found:
+    start, empty, zero = tf.constant(b"\xff\xd8"), tf.constant(b""), tf.constant(0)
+    return _Found(
+        at=tf.constant(2),
+        going=tf.constant(True),
+        file=start,
+        longer=start,
+        exif=empty,
+        xmp=empty,
+        size=tf.zeros([2], tf.int32),
+        progressive=tf.constant(False),
+        names=tf.zeros([0], tf.uint8),
+        sides=tf.zeros([0, 2], tf.int32),
+        known=tf.zeros([0], tf.int64),
+        whole=zero,
+        scans=zero,
+        interval=zero,
+    )
+
+
+@tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
 def take_apart(data: tf.Tensor) -> Parts:
     """The parts of a JPEG file.
 
@@ -66,7 +120,7 @@ def take_apart(data: tf.Tensor) -> Parts:
     """
     content = tf.io.decode_raw(data, tf.uint8)
     length = tf.size(content)
-    is_jpeg = tf.strings.substr(data, 0, 2) == b"\xff\xd8"
+    is_jpeg = tf.equal(tf.strings.substr(data, 0, 2), b"\xff\xd8")
     asserted = tf.debugging.Assert(is_jpeg, ["The file is neither a JPEG nor a PNG."])
     with tf.control_dependencies([asserted]):
         places = tf.cast(tf.where(tf.equal(content[:-1], 0xFF))[:, 0], tf.int32)
@@ -76,81 +130,107 @@ def take_apart(data: tf.Tensor) -> Parts:
     markers = tf.concat([places[tf.gather(begins, following)], [length]], 0)
     restarts = places[(following >= 0xD0) & (following <= 0xD7)]
 
-    start = tf.constant(b"\xff\xd8")
-    file, longer, exif, xmp = start, start, tf.constant(b""), tf.constant(b"")
-    names, known = tf.zeros([0], tf.uint8), tf.zeros([0], tf.int64)
-    size, progressive = tf.zeros([2], tf.int32), tf.constant(False)
-    sides = tf.zeros([0, 2], tf.int32)  # Blocks of each component in a unit: rows and columns.
-    scans, interval, whole = (tf.constant(0),) * 3
-    at, going = tf.constant(2), tf.constant(True)
-    while going:
-        tf.autograph.experimental.set_loop_options(
-            shape_invariants=[
-                (names, tf.TensorShape([None])),
-                (known, tf.TensorShape([None])),
-                (sides, tf.TensorShape([None, 2])),
-            ]
-        )
-        at = _next(markers, at)
+    def step(found: _Found) -> tuple[_Found]:
+        at = _next(markers, found.at)
         marker = tf.cast(content[tf.minimum(at + 1, length)], tf.int32)
         after = at + 2 + tf.maximum(2, orientation_ops.number(content[at + 2 : at + 4], 2, False))
         segment = tf.strings.substr(data, at, tf.maximum(0, tf.minimum(after, length) - at))
-        if after > length or marker == 0xD8 or marker == 0xD9:
-            going = tf.constant(False)
-        elif marker == jpeg_picture.SOS:
+        found = found._replace(at=after)
+
+        def ends() -> _Found:
+            return found._replace(going=tf.constant(False))
+
+        def begins_scan() -> _Found:
             end = _next(markers, after)
             count = tf.cast(content[at + 4], tf.int32)
             piece = tf.strings.substr(data, after, _without_fill(content[after:end]))
             piece = tf.strings.regex_replace(piece, _ZEROS, "")
-            file = tf.strings.join([file, segment, piece])
-            longer = tf.strings.join([longer, segment, piece, _MORE])
-            scans += 1
             identifiers = content[at + 5 : at + 5 + 2 * count : 2]
-            concerned = tf.reduce_any(tf.equal(names[:, None], identifiers[None]), axis=1)
+            concerned = tf.reduce_any(tf.equal(found.names[:, None], identifiers[None]), axis=1)
             own = restarts[(restarts >= after) & (restarts < end)]
-            units = _units(size, sides, concerned)
-            _check_restarts(tf.gather(content, own + 1), interval, units)
-            band = _band(content[after - 3 : after], progressive)
-            known = tf.where(concerned, tf.bitwise.bitwise_or(known, band), known)
+            units = _units(found.size, found.sides, concerned)
+            _check_restarts(tf.gather(content, own + 1), found.interval, units)
+            band = _band(content[after - 3 : after], found.progressive)
+            known = tf.where(concerned, tf.bitwise.bitwise_or(found.known, band), found.known)
             whole = tf.reduce_sum(tf.cast(tf.equal(known, -1), tf.int32))
-            going = progressive | (whole < tf.size(names))
-            after = end
-        elif tf.reduce_any(tf.equal(marker, sorted(jpeg_picture.FRAMES))):
-            file, longer = file + segment, longer + segment
-            progressive = tf.reduce_any(tf.equal(marker, jpeg_picture.PROGRESSIVE))
-            size = tf.stack(
-                [
-                    orientation_ops.number(content[at + 5 : at + 7], 2, False),
-                    orientation_ops.number(content[at + 7 : at + 9], 2, False),
-                ]
+            return found._replace(
+                at=end,
+                going=found.progressive | (whole < tf.size(found.names)),
+                file=tf.strings.join([found.file, segment, piece]),
+                longer=tf.strings.join([found.longer, segment, piece, _MORE]),
+                known=known,
+                whole=whole,
+                scans=found.scans + 1,
             )
+
+        def begins_frame() -> _Found:
             names = content[at + 10 : after : 3]
-            known = tf.zeros_like(names, tf.int64)
             both = tf.cast(content[at + 11 : after : 3], tf.int32)[: tf.size(names)]
-            sides = tf.stack([both % 16, both // 16], axis=1)
-        elif tf.reduce_any(tf.equal(marker, _KEPT)):
-            file, longer = file + segment, longer + segment
-            if marker == 0xDD:
-                interval = orientation_ops.number(content[at + 4 : at + 6], 2, False)
-        elif marker == 0xE1:
+            return found._replace(
+                file=found.file + segment,
+                longer=found.longer + segment,
+                size=tf.stack(
+                    [
+                        orientation_ops.number(content[at + 5 : at + 7], 2, False),
+                        orientation_ops.number(content[at + 7 : at + 9], 2, False),
+                    ]
+                ),
+                progressive=tf.reduce_any(tf.equal(marker, jpeg_picture.PROGRESSIVE)),
+                names=names,
+                sides=tf.stack([both % 16, both // 16], axis=1),
+                known=tf.zeros_like(names, tf.int64),
+            )
+
+        def is_kept() -> _Found:
+            said = orientation_ops.number(content[at + 4 : at + 6], 2, False)
+            return found._replace(
+                file=found.file + segment,
+                longer=found.longer + segment,
+                interval=tf.where(tf.equal(marker, 0xDD), said, found.interval),
+            )
+
+        def describes() -> _Found:
             said = orientation_ops.rest(segment, 4)
-            if tf.strings.substr(said, 0, len(orientation.EXIF)) == orientation.EXIF:
-                # What does not fit into one segment goes on in the next.
-                named = tf.where(exif == b"", 0, len(orientation.EXIF))
-                exif += orientation_ops.rest(said, named)
-            elif tf.strings.substr(said, 0, len(_XMP)) == _XMP:
-                xmp = orientation_ops.rest(said, len(_XMP))
-        if going:
-            at = after
-    complete = (tf.size(names) > 0) & tf.equal(whole, tf.size(names))
+            is_exif = tf.equal(tf.strings.substr(said, 0, len(orientation.EXIF)), orientation.EXIF)
+            is_xmp = tf.equal(tf.strings.substr(said, 0, len(_XMP)), _XMP) & ~is_exif
+            # What does not fit into one segment goes on in the next.
+            named = tf.where(tf.equal(found.exif, b""), 0, len(orientation.EXIF))
+            exif = found.exif + orientation_ops.rest(said, named)
+            return found._replace(
+                exif=tf.where(is_exif, exif, found.exif),
+                xmp=tf.where(is_xmp, orientation_ops.rest(said, len(_XMP)), found.xmp),
+            )
+
+        # In the order of `_kind`.
+        ways = [lambda: found, ends, begins_scan, begins_frame, is_kept, describes]
+        kinds = tf.constant([_kind(number) for number in range(256)])
+        kind = tf.where(after > length, _kind(_ENDS[0]), tf.gather(kinds, marker))
+        return (tf.switch_case(kind, ways),)
+
+    begin = _nothing_found()
+    shapes = tf.nest.map_structure(lambda tensor: tensor.shape, begin)._replace(
+        names=tf.TensorShape([None]),
+        sides=tf.TensorShape([None, 2]),
+        known=tf.TensorShape([None]),
+    )
+    (found,) = tf.while_loop(lambda found: found.going, step, (begin,), (shapes,))
+    count = tf.size(found.names)
+    complete = (count > 0) & tf.equal(found.whole, count)
     asserted = tf.debugging.Assert(complete, [_MISSING])
     with tf.control_dependencies([asserted]):
         end = tf.constant(b"\xff\xd9")
-        turned = orientation_ops.of(exif, xmp)
-        return Parts(file + end, longer + end, size, tf.size(names), scans, turned)
+        turned = orientation_ops.of(found.exif, found.xmp)
+        file, longer = found.file + end, found.longer + end
+        return Parts(file, longer, found.size, count, found.scans, turned)
 
 
-@plain
+def _kind(marker: int) -> int:
+    """What a segment does by its marker: 0 what does not matter, 1 ends the picture, 2 begins a
+    scan, 3 begins the frame, 4 is a part of the picture, 5 may say how it is turned."""
+    kinds = (_ENDS, (jpeg_picture.SOS,), jpeg_picture.FRAMES, _KEPT, (0xE1,))
+    return next((kind for kind, markers in enumerate(kinds, 1) if marker in markers), 0)
+
+
 def decode(parts: Parts, halvings: tf.Tensor) -> tf.Tensor:
     """The pixels at a scale of 1, 1/2, 1/4 or 1/8.
 
@@ -187,13 +267,11 @@ def _decode(file: tf.Tensor, halvings: tf.Tensor) -> tf.Tensor:
     return tf.switch_case(halvings, [at(ratio) for ratio in (1, 2, 4, 8)])
 
 
-@plain
 def _next(markers: tf.Tensor, at: tf.Tensor) -> tf.Tensor:
     """The first of some ascending places that is not before `at`; the last of them is the end."""
     return markers[tf.minimum(tf.searchsorted(markers, at[None])[0], tf.size(markers) - 1)]
 
 
-@plain
 def _without_fill(content: tf.Tensor) -> tf.Tensor:
     """The length of some bytes, uint8 [N], without those of 0xFF at their end."""
 
@@ -205,7 +283,6 @@ def _without_fill(content: tf.Tensor) -> tf.Tensor:
     return tf.cond(ends, found, lambda: tf.size(content))
 
 
-@plain
 def _units(size: tf.Tensor, sides: tf.Tensor, chosen: tf.Tensor) -> tf.Tensor:
     """The units of a scan: blocks where it has one component, else as many blocks as all have.
 
@@ -222,7 +299,6 @@ def _units(size: tf.Tensor, sides: tf.Tensor, chosen: tf.Tensor) -> tf.Tensor:
     return tf.reduce_prod((pixels + unit - 1) // unit)
 
 
-@plain
 def _band(last: tf.Tensor, progressive: tf.Tensor) -> tf.Tensor:
     """The coefficients that a scan tells to the last bit, a bit each, by the end of its header."""
     first, final, bits = tf.unstack(tf.reshape(tf.cast(last, tf.int32), [3]))
@@ -233,7 +309,6 @@ def _band(last: tf.Tensor, progressive: tf.Tensor) -> tf.Tensor:
     return tf.where(progressive, band, -tf.ones_like(band))
 
 
-@plain
 def _check_restarts(numbers: tf.Tensor, interval: tf.Tensor, units: tf.Tensor) -> None:
     """Refuses restart markers of a scan, uint8 [N], that are out of order or too few."""
     wanted = tf.where(interval > 0, (units - 1) // tf.maximum(interval, 1), 0)
