@@ -15,6 +15,15 @@ _DECIDED = frozenset(
     ("images_dir", "labels_csv", "output_dir", "data_dir", "run_dir", "resume", "max_minutes")
 )
 _COMMANDS: dict[str, type[Settings]] = {"convert": ConvertConfig, "train": TrainConfig}
+# What is said of settings whose default here is another than that of the command.
+_HELP = {
+    "optimizer": "Rectified Adam, Adam, or Adam with decoupled weight decay. Default: adamw, with "
+    "a `schedule` and `learning_rate` for it (docs/RECIPE.md).",
+    "schedule": "How the rate falls after its warm-up. Default: cosine, or linear where "
+    "`optimizer` is given.",
+    "learning_rate": "Peak learning rate of the whole network. Not scaled by replicas. Default: "
+    "1e-4, or 3e-3 from random weights; where `optimizer` is given, as `cloudtf train` has it.",
+}
 
 Config = TypeVar("Config", bound=Settings)
 
@@ -41,8 +50,12 @@ def _fields() -> list[tuple[str, Any, Any]]:
         hints = typing.get_type_hints(owner)
         for field in dataclasses.fields(owner):  # type: ignore[arg-type]
             if "help" in field.metadata and field.name not in _DECIDED | found.keys():
-                topic = f"of {command}: {field.metadata['topic']}"
-                metadata = {**field.metadata, "required": False, "topic": topic}
+                metadata = {
+                    **field.metadata,
+                    "help": _HELP.get(field.name, field.metadata["help"]),
+                    "required": False,
+                    "topic": f"of {command}: {field.metadata['topic']}",
+                }
                 default = dataclasses.field(default=None, metadata=metadata)
                 found[field.name] = (field.name, Optional[hints[field.name]], default)
     return list(found.values())
