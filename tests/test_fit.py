@@ -61,6 +61,7 @@ def test_without_a_flag_folders_become_a_judged_and_exported_model(fitted, folde
     assert said.splitlines()[-1] == f"Open {report}" and report.stat().st_size > 10_000
     metrics = json.loads((output / "run" / "metrics.json").read_text())
     assert metrics["pr_auc"]["mean"] > 0.7
+    assert "how surely each keeps its target on new images" in " ".join(said.split())
     import tensorflow as tf
 
     assert json.loads((output / "exported" / "proof.json").read_text())["passed"]

@@ -15,7 +15,7 @@ import shutil
 from typing import Any, Sequence
 
 from cloudtf.errors import UsageError
-from cloudtf.evaluation import pr_auc, slices
+from cloudtf.evaluation import tables
 from cloudtf.fitting.config import FitConfig
 from cloudtf.text import duration
 
@@ -37,9 +37,7 @@ def run(config: Any, words: Sequence[str]) -> None:
     print(
         f"The best model, of epoch {fitted.epoch}, on {metrics['examples']:,} photographs of val:"
     )
-    print(pr_auc.table(metrics, shutil.get_terminal_size().columns))
-    if "slices" in metrics:
-        print(slices.table(metrics["slices"]))
+    print(tables.of(metrics, fitted.thresholds, shutil.get_terminal_size().columns))
     print(f"Took {duration(fitted.seconds)} of {duration(60 * config.minutes)}.")
     print(f"For new photographs: cloudtf predict --model={fitted.model} --images_dir=...")
     print(f"For other programs: {fitted.exported}")

@@ -20,6 +20,7 @@ from cloudtf.errors import UsageError, UserError, param, renaming
 from cloudtf.fitting import plan as plans
 from cloudtf.fitting.config import FitConfig, part
 from cloudtf.locks import FolderLock
+from cloudtf.model.thresholds import Thresholds
 from cloudtf.reporter import report, reporting_to
 from cloudtf.text import duration, extremes
 from cloudtf.training.config import TrainConfig
@@ -62,6 +63,7 @@ class Fitted:
       metrics: the content of `metrics.json`.
       epoch: the number of the epoch that the best model is of, over all stages, from 1.
       seconds: the time that all starts have taken.
+      thresholds: the content of `thresholds.json`.
     """
 
     model: str
@@ -70,6 +72,7 @@ class Fitted:
     metrics: dict[str, Any]
     epoch: int
     seconds: float
+    thresholds: Thresholds
 
 
 def fit(
@@ -333,7 +336,15 @@ class _Job:
                 )
             self._plan.exported = epoch
         self._keep_plan()
-        return Fitted(model, exported, judged.report, judged.metrics, epoch, self._plan.seconds)
+        return Fitted(
+            model,
+            exported,
+            judged.report,
+            judged.metrics,
+            epoch,
+            self._plan.seconds,
+            judged.thresholds,
+        )
 
 
 @contextlib.contextmanager
