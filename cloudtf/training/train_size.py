@@ -22,6 +22,8 @@ STEP = 32
 def side(sizes: tuple[int, int], epoch: int, epochs: int) -> int:
     """The shorter side of the images of an epoch, in pixels.
 
+    Each size has as many epochs as the others; the last epoch always has the last size.
+
     Args:
       sizes: that of the first epoch, and of the last.
       epoch: the epoch, from 0.
@@ -33,8 +35,9 @@ def side(sizes: tuple[int, int], epoch: int, epochs: int) -> int:
     first, last = sizes
     if epoch >= epochs - 1:
         return last
-    grown = first + (last - first) * epoch // (epochs - 1)
-    return max(first, grown // STEP * STEP)
+    between = range(first // STEP * STEP + STEP, last, STEP)
+    grown = sorted({first, *between, last})
+    return grown[epoch * len(grown) // epochs]
 
 
 def train_size(

@@ -38,12 +38,14 @@ def config(records_dir, run_dir, **changes):
     )
 
 
-def test_sizes_grow_in_steps_from_the_first_to_the_last():
+def test_sizes_grow_in_steps_from_the_first_to_the_last_and_have_equal_shares():
     def sides(sizes, epochs):
         return [train_size.side(sizes, epoch, epochs) for epoch in range(epochs)]
 
     assert sides((128, 224), 4) == [128, 160, 192, 224]
-    assert sides((100, 150), 6) == [100, 100, 100, 128, 128, 150]
+    assert sides((100, 150), 6) == [100, 100, 128, 128, 150, 150]
+    # With the first size until the last epoch the network would hardly see the size it is judged at.
+    assert sides((32, 64), 6) == [32, 32, 32, 64, 64, 64]
     assert sides((48, 48), 3) == [48, 48, 48]
     assert sides((64, 224), 1) == [224]
     assert sides((64, 224), 0) == []
