@@ -52,8 +52,9 @@ def held(images, shares, apart, copies, draws):
         labels, scores = labels.repeat(copies, axis=0), scores.repeat(copies, axis=0)
         figures = pr_auc.score(labels, scores, list(range(len(shares))))
         ends = evidence.of_areas(labels, scores, figures, groups)["average_precision"]
-        known = [share for share, ap in zip(shares, figures.pr_auc.values()) if ap == ap]
-        mean = np.mean([of_each[share] for share in known])
+        areas = figures.pr_auc.values()
+        known = [share for share, area in zip(shares, areas) if not math.isnan(area)]
+        mean = np.mean([of_each[share] for share in known]) if known else math.nan
         for name, truth in ((0, of_each[shares[0]]), ("mean", mean)):
             if not math.isnan(ends[name][0]):
                 found.append((name == "mean", ends[name][0] <= truth <= ends[name][1]))
