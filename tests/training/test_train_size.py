@@ -44,7 +44,7 @@ def test_sizes_grow_in_steps_from_the_first_to_the_last_and_have_equal_shares():
 
     assert sides((128, 224), 4) == [128, 160, 192, 224]
     assert sides((100, 150), 6) == [100, 100, 128, 128, 150, 150]
-    # With the first size until the last epoch the network would hardly see the size it is judged at.
+    # With the first size until the last epoch the network would hardly see the one it is judged at.
     assert sides((32, 64), 6) == [32, 32, 32, 64, 64, 64]
     assert sides((48, 48), 3) == [48, 48, 48]
     assert sides((64, 224), 1) == [224]
