@@ -132,8 +132,8 @@ class ConvertConfig(Settings):
     label_separator: Optional[str] = _about_labels(
         None,
         "Separator of the classes in a cell: space, comma, semicolon, bar, tab, newline, "
-        "python (lists as Python prints them), boxes (numbers), none (a cell is one class), the "
-        "text itself, or several of these, such as comma,semicolon.",
+        "python (lists as Python prints them), boxes (numbers), characters (each is a class), "
+        "none (a cell is one class), the text itself, or several of these, as comma,semicolon.",
     )
     blank: str = _about_labels(
         "absent",

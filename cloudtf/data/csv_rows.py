@@ -138,7 +138,10 @@ def _header_and_rows(
     if column_names and not said:
         dialect = _dialect_of(column_names, first, dialect)
     waiting = itertools.chain([first], [""] * (after - number - 1), [second] if second else [])
-    rows = _rows(path, itertools.chain(waiting, lines), dialect.delimiter, number)
+    # Spaces behind the delimiters of the header stand before quotation marks too.
+    delimiter = dialect.delimiter
+    spaced = delimiter == _SPACES or first.count(delimiter) == first.count(f"{delimiter} ") > 0
+    rows = _rows(path, itertools.chain(waiting, lines), delimiter, number, spaced)
     if column_names:
         header = [name.strip() for name in column_names]
     else:
@@ -201,7 +204,9 @@ def _without_nul(path: str, lines: Iterable[str]) -> Iterator[str]:
         yield line
 
 
-def _rows(path: str, lines: Iterator[str], delimiter: str, start: int) -> Iterator[Row]:
+def _rows(
+    path: str, lines: Iterator[str], delimiter: str, start: int, spaced: bool
+) -> Iterator[Row]:
     """Number and cells of each row that is neither empty nor a comment among the rows."""
     for number, line in enumerate(lines, start):
         if line.startswith("# ") and not ends_like_an_image(line.split(delimiter)[0].strip()):
@@ -212,17 +217,18 @@ def _rows(path: str, lines: Iterator[str], delimiter: str, start: int) -> Iterat
             cells = text.split() if delimiter == _SPACES else text.split(delimiter)
         else:
             # What is quoted may go on over several lines.
-            cells = _quoted(path, number, itertools.chain([line], lines), delimiter)
+            cells = _quoted(path, number, itertools.chain([line], lines), delimiter, spaced)
         if any(cells):
             yield number, cells
 
 
-def _quoted(path: str, number: int, lines: Iterable[str], delimiter: str) -> list[str]:
+def _quoted(
+    path: str, number: int, lines: Iterable[str], delimiter: str, spaced: bool
+) -> list[str]:
     """The cells of the row with which `lines` begin; no more of them are taken than it has."""
     limit = csv.field_size_limit(_MAX_FIELD)  # Of the whole process: others have their own.
-    spaces = delimiter == _SPACES
     try:
-        return next(csv.reader(lines, delimiter=delimiter, strict=True, skipinitialspace=spaces))
+        return next(csv.reader(lines, delimiter=delimiter, strict=True, skipinitialspace=spaced))
     except csv.Error as error:
         raise UserError(
             f"{path} row {number} is no CSV ({error}); correct its quotation marks."

@@ -55,6 +55,16 @@ _FAMILIES: dict[str, tuple[tuple[str, ...], ...]] = {
     "是/否": (("是",), ("否",), ("?",)),
     "有/无": (("有",), ("无", "無"), ("?",)),
     "はい/いいえ": (("はい",), ("いいえ",), ("?",)),
+    "예/아니요": (("예", "네"), ("아니요", "아니오"), ("?",)),
+    "ano/ne": (("ano", "áno"), ("ne", "nie"), ("?",)),
+    "da/ne": (("da",), ("ne", "nu"), ("?",)),
+    "так/ні": (("так",), ("ні",), ("?",)),
+    "igen/nem": (("igen",), ("nem",), ("?",)),
+    "kyllä/ei": (("kyllä", "jah"), ("ei",), ("?",)),
+    "evet/hayır": (("evet",), ("hayır", "hayir"), ("?",)),
+    "ναι/όχι": (("ναι",), ("όχι",), ("?",)),
+    "ya/tidak": (("ya",), ("tidak",), ("?",)),
+    "có/không": (("có",), ("không",), ("?",)),
     "y/n": (("y",), ("n",), ("u", "?")),
     "x": (
         ("x", "+", "*", *sorted(CROSSES - {"x"}), *sorted(TICKS - {*_CIRCLES})),
@@ -122,6 +132,7 @@ _VALUE = _set("""
     ispresent flag answer hasclass y verified
 """)
 _SURENESS = _set("confidence conf score probability prob weight certainty")
+_SURE_WORDS = _set("confidence conf probability prob")
 _BOX = _set("""
     xmin xmax ymin ymax x1 x2 y1 y2 bbox box bboxx bboxy bboxw bboxh bboxx1 bboxy1 bboxx2 bboxy2
     bboxwidth bboxheight boundingbox xcenter ycenter left top right bottom objectsbbox polygon
@@ -329,7 +340,8 @@ def is_value(header: str) -> bool:
 
 def is_sureness(header: str) -> bool:
     """Whether a column's name says how sure its row is."""
-    return innermost(header) in _SURENESS
+    said = {*parts(header.rpartition(".")[2])}
+    return innermost(header) in _SURENESS or bool(said & _SURE_WORDS)
 
 
 def innermost(header: str) -> str:

@@ -61,7 +61,7 @@ def test_a_stray_quotation_mark_does_not_have_the_whole_file_read():
             yield "x" * (1 << 20) + "\n"
 
     with pytest.raises(UserError, match="labels.csv row 2 is no CSV .*quotation marks"):
-        next(csv_rows._rows("labels.csv", lines(), ",", 2))
+        next(csv_rows._rows("labels.csv", lines(), ",", 2, False))
     assert taken < 70  # Of a megabyte each.
 
 

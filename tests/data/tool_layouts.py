@@ -44,7 +44,7 @@ LETTERS = [
              A_B_C, "in the column 'Katze': if that says yes and no, say which is which",
              settled=({"present_words": (yes,), "absent_words": (no,)},
                       {"a.jpg": "Katze", "b.jpg": "", "c.jpg": "Katze"}))
-      for yes, no in [("J", "N"), ("s", "n"), ("O", "N"), ("O", "X"), ("P", "A")]],
+      for yes, no in [("J", "N"), ("s", "n"), ("O", "N"), ("O", "X"), ("P", "A"), ("1", "2")]],
     Layout("one column of J and blanks", "image,cat\na.jpg,J\nb.jpg,\n", ["a.jpg", "b.jpg"],
            "has 'J' in the column 'cat'",
            settled=({"present_words": ("J",)}, {"a.jpg": "cat", "b.jpg": ""})),
@@ -75,6 +75,20 @@ SEPARATORS = [
            "ImageId,PredictionString\na,n02 85 1 499 272.5 n03 1 2 3 4\nb,n03 1 2 3 4\n",
            ["a.jpg", "b.jpg"], {"a.jpg": "n02|n03", "b.jpg": "n03"},
            {"label_columns": ("PredictionString",), "label_separator": "boxes"}),
+    *[Layout(f"{sign!r} between names", joined(["cat", "dog", f"cat{sign}dog"]), A_B_C,
+             "give label_separator=.* or label_separator='",
+             settled=({"label_separator": sign.strip()}, CAT_DOG))
+      for sign in ("、", "；", " • ", "\\n")],
+    Layout("letters that are put together", joined(["N", "D", "ND"]), A_B_C,
+           "give label_separator='characters' or label_separator='none'",
+           settled=({"label_separator": "characters"},
+                    {"a.jpg": "N", "b.jpg": "D", "c.jpg": "N|D"})),
+    Layout("quotation marks after a space", 'image, labels\na.jpg, "cat"\nb.jpg, "dog"\n'
+           'c.jpg, "cat, dog"\n', A_B_C, CAT_DOG),
+    Layout("commas within brackets",
+           joined(['"Parus major (L., 1758)"', '"Pica pica (L., 1758), cat"', "cat"]), A_B_C,
+           {"a.jpg": "Parus major (L._1758)", "b.jpg": "Pica pica (L._1758)|cat", "c.jpg": "cat"},
+           {"class_characters": "replace"}),
     Layout("Postgres' arrays", joined(['"{cat,dog}"', '"{""Open water"",cat}"', "{}"]), A_B_C,
            {"a.jpg": "cat|dog", "b.jpg": "Open water|cat", "c.jpg": ""}),
 ]  # fmt: skip
@@ -107,6 +121,8 @@ PRINTED = [
     Layout("a detector's boxes, more or less sure",
            "image,xmin,ymin,xmax,ymax,conf,class\na.jpg,1,2,3,4,0.9,cat\na.jpg,1,2,3,4,0.1,dog\n",
            ["a.jpg"], "says how sure each row is in the column 'conf'"),
+    Layout("a model's answers", "image,class,confidence_score\na.jpg,cat,0.9\nb.jpg,dog,0.5\n", TWO,
+           "says how sure each row is in the column 'confidence_score'"),
 ]  # fmt: skip
 
 SAID = "of which is not known where yes begins: write the names"

@@ -153,10 +153,12 @@ def _check_names(facts: Facts, column: Column, forced: bool) -> None:
 
 
 def _check_letters(facts: Facts, column: Column, forced: bool) -> None:
-    """Refuses a letter or two in a column whose name says nothing of classes: J and N may be yes
-    and no in some language, or two classes. If the column was named as one of classes, only N and X
-    are suspect."""
+    """Refuses a letter or two, or 1 and 2, in a column whose name says nothing of classes: J and N
+    may be yes and no in some language, or two classes. If the column was named as one of classes,
+    only N and X are suspect."""
+    numbers = set(column.values) == {"1", "2"}  # As questionnaires have them.
     letters = {text.lower() for text in column.values if len(text) == 1 and text.isalpha()}
+    letters |= set(column.values) if numbers else set()
     if len(letters) < len(column.values) or len(letters) not in (1, 2):
         return
     named = forced or words.label_rank(column.name)

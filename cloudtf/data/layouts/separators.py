@@ -11,6 +11,7 @@ import collections
 import dataclasses
 import html
 import re
+import unicodedata
 from typing import Collection, Iterable, Mapping, Optional
 
 from cloudtf.data import words
@@ -28,12 +29,15 @@ NAMES = {
     "none": "",
     "python": "python",
     "boxes": "boxes",
+    "characters": "characters",
 }
-_PYTHON, _BOXES, _DIGITS = "python", "boxes", "digits"
+_PYTHON, _BOXES, _CHARACTERS = "python", "boxes", "characters"
 _CALLED = {text: name for name, text in NAMES.items()}
 # A single class that is cut here and gives others is a list, whatever else there is.
 _JOINTS = re.compile(r"[^\w]+|_")
 _AND = frozenset(["and", "or", "und", "oder", "et", "ou"])
+# Kinds of characters of which no name consists: punctuation and mathematical signs.
+_SIGNS = frozenset(["Po", "Pd", "Ps", "Pe", "Pc", "Sm"])
 # Rows in which a pair of words has to come, never apart, to be a name.
 _CERTAIN_ROWS = 5
 
@@ -44,7 +48,8 @@ class Separator:
 
     Attributes:
       text: the separator; " ": spaces of any number; "": a cell is one class; `python`: cells are
-        lists as Python and JSON write them; `boxes`: numbers and spaces.
+        lists as Python and JSON write them; `boxes`: numbers and spaces;
+        `characters`: each character is a class.
       others: further texts that separate.
     """
 
@@ -76,7 +81,7 @@ class Separator:
             cell = html.unescape(cell)
         if not self.text:
             return [cell]
-        if self.text == _DIGITS:
+        if self.text == _CHARACTERS:
             return [*cell]
         for other in self.others:
             cell = cell.replace(other, self.text)
@@ -85,7 +90,9 @@ class Separator:
         elif self.text == _BOXES:
             found = [part for part in cell.split() if not is_number(part)]
         else:
-            found = cell.split() if self.text == " " else cell.split(self.text)
+            # Brackets hold what belongs to one name: `Parus major (L., 1758)`.
+            outside = re.escape(self.text) + r"(?![^()]*\))"
+            found = cell.split() if self.text == " " else re.split(outside, cell)
         found = [part.strip() for part in found]
         if len(found) == 1 and words.is_blank(found[0]):
             return []
@@ -135,7 +142,7 @@ def choose(
         return Separator(_PYTHON)
     digits = all(re.fullmatch("[01]{3,}", text) for text in texts)
     if digits and len(set(map(len, texts))) == 1 and any(text[0] == "0" for text in texts):
-        return Separator(_DIGITS)  # 0110: a digit for each class.
+        return Separator(_CHARACTERS)  # 0110: a digit for each class.
     known = frozenset(classes)
     for mark in ("|", ";", "\n", ","):
         if mark in marks:
@@ -243,7 +250,14 @@ def check_parts(source: str, column: str, found: Collection[str], separator: Sep
             f"remove them, or, if these are different classes, give "
             f"{param(label_separator=separator.name)}."
         )
-    for name in known:
+    for name in sorted(known):
+        joint = next((text for text in ("\\n", "\\t") if text in name), "")
+        if not joint and separator.text and all(unicodedata.category(c) in _SIGNS for c in name):
+            joint = name
+        if joint:
+            raise _undecided(source, column, name, joint)
+        if len(name) > 1 and name.isalpha() and known.issuperset(name):
+            raise _undecided(source, column, name, _CHARACTERS)
         pieces = [part for part in _JOINTS.split(name) if part]
         joined = [part for part in pieces if part.lower() not in _AND]
         if len(joined) < len(pieces) and name not in _AND and any(p in known for p in joined):

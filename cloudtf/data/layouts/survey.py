@@ -91,6 +91,8 @@ class Column:
 
     def are_codes(self) -> bool:
         """Whether all cells are whole numbers, of which some are more than 1: grades, say."""
+        if self.said and all(text.lower() in self.said for text in self.values):
+            return False  # The user has said that they say yes and no.
         whole = [re.fullmatch(r"0*(\d{1,9})(\.0*)?", text, re.ASCII) for text in self.values]
         return all(whole) and any(number and int(number[1]) > 1 for number in whole)
 
