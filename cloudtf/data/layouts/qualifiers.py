@@ -30,6 +30,13 @@ def check_doubts(source: str, column: str, found: Collection[str], separator: Se
       UserError: naming one, such as `no cat` or `cat?` beside `cat`.
     """
     known = set(found)
+    numbers = {name for name in known if name.lstrip("-").isdigit()}
+    if len(numbers) == 1 and numbers <= {"0", "-1"} and len(known) > 1:
+        raise UserError(
+            f"{source} has {min(numbers)!r} beside names of classes in the column {column!r}: "
+            "leave such cells blank if they say that there is none; if it is a class, give "
+            f"{param(label_separator=separator.name)}."
+        )
     for name in sorted(known):
         denied = _DENIAL.fullmatch(name)
         bare, says = (denied[1], "absent") if denied else (name.rstrip("? "), "uncertain")
