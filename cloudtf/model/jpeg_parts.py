@@ -57,8 +57,8 @@ class _Found(NamedTuple):
     Attributes:
       at: int32 scalar, the place.
       going: bool scalar, whether the file has more that matters.
-      file: as in `Parts`.
-      longer: as in `Parts`.
+      file: string scalar, what is kept so far of the picture as a file.
+      longer: string scalar, the same with more bytes behind the data of each scan.
       exif: string scalar, what the segments of Exif data hold.
       xmp: string scalar, the XMP packet.
       size: int32 [2], rows and columns as stored.
