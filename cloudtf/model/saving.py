@@ -14,7 +14,7 @@ import io
 import json
 import os
 import zipfile
-from typing import TYPE_CHECKING, Any, Callable, Iterator
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator
 
 import numpy as np
 
@@ -116,7 +116,8 @@ def load_model(path: str, in_float32: bool = False) -> tf.keras.Model:
                 config = _rebuilt(config, _without_policy)
             config = _rebuilt(config, lambda one: _for_any_stack(unrun.named(one)))
             config["compile_config"] = None
-            with keras2.channels_last():
+            others = _set_aside(tf.keras.utils.get_custom_objects(), custom_objects)
+            with keras2.channels_last(), others:
                 model = tf.keras.utils.deserialize_keras_object(
                     config, custom_objects, safe_mode=True
                 )
@@ -128,6 +129,20 @@ def load_model(path: str, in_float32: bool = False) -> tf.keras.Model:
             raise UserError(f"The model {path} cannot be loaded: {reason(error, 300)}.") from error
     fused.speed_up(model)
     return model
+
+
+@contextlib.contextmanager
+def _set_aside(registered: dict[str, Any], names: Iterable[str]) -> Iterator[None]:
+    """While entered, Keras does not know of objects that others registered under these names.
+
+    It would take them before those that it is given. The efficientnet package registers a dropout
+    of its own, whose masks a resumed run would not draw again.
+    """
+    others = {name: registered.pop(name) for name in names if name in registered}
+    try:
+        yield
+    finally:
+        registered.update(others)
 
 
 def weights_sha256(model: tf.keras.Model) -> str:

@@ -9,6 +9,7 @@ import tensorflow as tf
 from cloudtf import files
 from cloudtf.errors import UserError
 from cloudtf.model import network, saving
+from cloudtf.model.random_layers import FixedDropout
 from tests import programs
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
@@ -105,6 +106,25 @@ def test_a_new_process_predicts_the_same_to_the_bit_with_and_without_cloudtf(b0,
 
 
 @needs_zip_seeks
+def test_layers_that_other_packages_register_by_the_same_names_are_not_taken(
+    saved, tiny, monkeypatch
+):
+    registered = tf.keras.utils.get_custom_objects()
+    monkeypatch.setitem(registered, "FixedDropout", type("FixedDropout", (_Halves,), {}))
+    monkeypatch.setitem(registered, "swish", tf.nn.relu)
+    read = saving.load_model(saved)
+    dropouts = [of for of in read._flatten_layers() if type(of).__name__ == "FixedDropout"]
+    assert dropouts and all(isinstance(of, FixedDropout) for of in dropouts)
+    images = np.full((1, *tiny.input_shape[1:]), 100, np.uint8)
+    np.testing.assert_array_equal(read(images), tiny(images))
+    assert registered["swish"] is tf.nn.relu  # It stays registered.
+
+
+class _Halves(tf.keras.layers.Dropout):
+    def call(self, inputs, training=None):
+        return inputs / 2
+
+
 def test_plain_keras_loads_the_tiny_network_too(saved, tiny):
     import efficientnet.tfkeras  # noqa: F401
 
