@@ -105,7 +105,6 @@ def test_a_new_process_predicts_the_same_to_the_bit_with_and_without_cloudtf(b0,
     np.testing.assert_array_equal(np.load(predictions), b0(IMAGES))
 
 
-@needs_zip_seeks
 def test_layers_that_other_packages_register_by_the_same_names_are_not_taken(
     saved, tiny, monkeypatch
 ):
@@ -125,6 +124,7 @@ class _Halves(tf.keras.layers.Dropout):
         return inputs / 2
 
 
+@needs_zip_seeks
 def test_plain_keras_loads_the_tiny_network_too(saved, tiny):
     import efficientnet.tfkeras  # noqa: F401
 
