@@ -37,7 +37,7 @@ def run(config: Any, words: Sequence[str]) -> None:
     print(
         f"The best model, of epoch {fitted.epoch}, on {metrics['examples']:,} photographs of val:"
     )
-    print(tables.of(metrics, fitted.thresholds, shutil.get_terminal_size().columns))
+    print(tables.of_metrics(metrics, fitted.thresholds, shutil.get_terminal_size().columns))
     print(f"Took {duration(fitted.seconds)} of {duration(60 * config.minutes)}.")
     print(f"For new photographs: cloudtf predict --model={fitted.model} --images_dir=...")
     print(f"For other programs: {fitted.exported}")

@@ -141,7 +141,7 @@ def _objects(path: str, found: Any) -> Iterable[Any]:
         if {"images", "annotations"} <= found.keys():
             return _coco(path, found)
         if {"columns", "data"} <= found.keys() and isinstance(found["columns"], list):
-            return [dict(zip(map(str, found["columns"]), row)) for row in found["data"]]
+            return _split(path, found["columns"], found["data"])
         if _are_columns(found):
             rows = dict.fromkeys(row for cells in found.values() for row in cells)
             return [{name: cells.get(row) for name, cells in found.items()} for row in rows]
@@ -163,6 +163,18 @@ def _objects(path: str, found: Any) -> Iterable[Any]:
         f"{path} is no list of objects, one an image or label, nor a map of image files and their "
         "classes; make a CSV with a row for each label of an image: its file name and the class."
     )
+
+
+def _split(path: str, columns: list[Any], data: Any) -> Iterable[Any]:
+    """The rows of a table whose header is apart from its cells: pandas' `orient="split"`."""
+    header = list(map(str, columns))
+    for number, row in enumerate(data if isinstance(data, list) else [data], 1):
+        if not isinstance(row, list) or len(row) != len(header):
+            raise UserError(
+                f"{path} has {len(header)} columns, and row {number} of its data is no list of as "
+                "many cells; correct it."
+            )
+    return [dict(zip(header, row)) for row in data]
 
 
 def _are_columns(found: dict[str, Any]) -> bool:

@@ -57,7 +57,7 @@ def read_labels(
         )
     columns = survey(table, options.said)
     if masks.are_of_classes(columns, options):
-        table = tables.with_a_row_each(table, options.label_columns, masks.CLASS, masks.MASK)
+        table = tables.melted(table, options.label_columns, masks.CLASS, masks.MASK)
         columns = survey(table, options.said)
         options = dataclasses.replace(
             options,

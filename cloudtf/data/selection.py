@@ -205,26 +205,26 @@ def _check_split_names(table: LabelTable, column: str, source: str) -> LabelTabl
 
 def _report_problems(config: ConvertConfig, table: LabelTable, source: str) -> None:
     """Refuses a table with problems, or says which are skipped."""
+    # Within a sentence: "the folder photographs".
+    within = source[0].lower() + source[1:] if source.startswith("The ") else source
     if table.problems:
         shown = [f"{problem.file!r}: {problem.reason}" for problem in table.problems[:SHOWN]]
         more = len(table.problems) - len(shown)
         listed = "; ".join(shown) + (f"; and {more} more" if more > 0 else "")
         count = f"{len(table.problems)} problem{'s' if len(table.problems) > 1 else ''}"
         if config.on_error == "fail":
+            hint = ""
             named = table.names or any(ends_like_an_image(p.file) for p in table.problems)
-            hint = (
-                ""
-                if named or config.image_column
-                else (f"; if another column names the images, give it as {param('image_column')}")
-            )
+            if not (named or config.image_column):
+                other = param("image_column")
+                hint = f"; if another column names the images, give it as {other}"
             raise UserError(
                 f"{source} has {count}: {listed}. Correct them, or leave these rows and images out "
                 f"with {param(on_error='skip')}{hint}."
             )
-        report(f"Skipped {count} of {source.replace('The folder', 'the folder', 1)}: {listed}.")
+        report(f"Skipped {count} of {within}: {listed}.")
     if not table.names:
-        where = source.replace("The folder", "the folder", 1)
-        raise UserError(f"No image of {where} can be used.")
+        raise UserError(f"No image of {within} can be used.")
 
 
 def divide(

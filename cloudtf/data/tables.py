@@ -213,7 +213,7 @@ def with_joined(table: Table, name: str) -> Table:
     return Table(table.source, [*table.header, name], rows)
 
 
-def with_a_row_each(table: Table, names: Sequence[str], column: str, value: str) -> Table:
+def melted(table: Table, names: Sequence[str], column: str, value: str) -> Table:
     """A table with a row for each cell of some columns, in the place of a row for all of them.
 
     Args:
@@ -223,7 +223,7 @@ def with_a_row_each(table: Table, names: Sequence[str], column: str, value: str)
       value: the name of the new column that has their cells.
 
     >>> table = from_rows("labels", ["image", "cat", "dog"], [["a.jpg", "1 5", ""]])
-    >>> apart = with_a_row_each(table, ["cat", "dog"], "class", "mask")
+    >>> apart = melted(table, ["cat", "dog"], "class", "mask")
     >>> apart.header, list(apart.rows())
     (['image', 'class', 'mask'], [(2, ['a.jpg', 'cat', '1 5']), (2, ['a.jpg', 'dog', ''])])
     """

@@ -131,8 +131,8 @@ _VALUE = _set("""
     label value present presence confidence target exists state score probability prob isthere
     ispresent flag answer hasclass y verified
 """)
-_SURENESS = _set("confidence conf score probability prob weight certainty")
-_SURE_WORDS = _set("confidence conf probability prob")
+_CONFIDENCE = _set("confidence conf score probability prob weight certainty")
+_CONFIDENCE_WORDS = _set("confidence conf probability prob")
 _BOX = _set("""
     xmin xmax ymin ymax x1 x2 y1 y2 bbox box bboxx bboxy bboxw bboxh bboxx1 bboxy1 bboxx2 bboxy2
     bboxwidth bboxheight boundingbox xcenter ycenter left top right bottom objectsbbox polygon
@@ -338,10 +338,10 @@ def is_value(header: str) -> bool:
     return plain(header) in _VALUE
 
 
-def is_sureness(header: str) -> bool:
+def is_confidence(header: str) -> bool:
     """Whether a column's name says how sure its row is."""
     said = {*parts(header.rpartition(".")[2])}
-    return innermost(header) in _SURENESS or bool(said & _SURE_WORDS)
+    return innermost(header) in _CONFIDENCE or bool(said & _CONFIDENCE_WORDS)
 
 
 def innermost(header: str) -> str:

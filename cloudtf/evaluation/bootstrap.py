@@ -144,17 +144,17 @@ def areas(
     return Areas(trapezoid, average)
 
 
-def lifts(
+def biases(
     labels: np.ndarray,
     scores: np.ndarray,
     weights: Optional[np.ndarray] = None,
     copies: Optional[np.ndarray] = None,
 ) -> np.ndarray:
-    """How much too high the average precision of each class lies for being of few positives.
+    """The small-sample bias of the average precision of each class, estimated by leaving one out.
 
-    A positive counts itself among the finds at its score, and so has a precision of at least one of
-    them. Left out, the others say without bias what is found there. The two areas differ by as much
-    as average precision is too high, on average, of 10 positives or more; of fewer it is more.
+    The precision at the score of a positive counts that positive itself, which raises it. Here it
+    is taken from the other positives instead, and the bias is the difference of the two areas. From
+    10 positives on that is right on average; with fewer it is somewhat too large.
 
     Args:
       labels: [N, C], 0 or 1; -1 where it is not known, which leaves the image out of that class.
@@ -166,15 +166,16 @@ def lifts(
       float64 [C], from 0; NaN where a class has no positive or no negative, 0 where it has one
       positive.
 
-    >>> labels, scores = np.array([[1], [0], [1], [0]]), np.array([[0.9], [0.6], [0.4], [0.1]])
-    >>> lifts(labels, scores).round(2).tolist()
-    [0.0]
+    >>> labels = np.array([[0], [1], [0], [1], [0]])
+    >>> scores = np.array([[0.9], [0.8], [0.6], [0.4], [0.1]])
+    >>> biases(labels, scores).round(2).tolist()
+    [0.25]
     """
     labels, scores = np.asarray(labels), np.asarray(scores)
     found = []
     for i in range(labels.shape[1]):
         curve = _Curve(labels[:, i], scores[:, i], None if weights is None else weights[:, i])
-        found.append(curve.lift(1 if copies is None else copies[i]))
+        found.append(curve.bias(1 if copies is None else copies[i]))
     return np.array(found)
 
 
@@ -291,8 +292,8 @@ class _Curve:
             rows.append(some[first] / all_of_them[first] if some[-1] else recalls * math.nan)
         return np.stack(rows)
 
-    def lift(self, copies: float) -> float:
-        """How much the average precision is over that of each positive by the others.
+    def bias(self, copies: float) -> float:
+        """The average precision less the same with each positive judged by the others alone.
 
         Args:
           copies: how many positives are left out with each: those that it is one of.

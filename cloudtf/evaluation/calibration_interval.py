@@ -6,13 +6,13 @@ is large. So how far the sum lies over that of the true distances depends on how
 over the bins, which nobody knows: an interval that takes one guess for the truth is off by as much
 in every bin and class, while a mean over many of them seems ever surer.
 
-Here every spread counts that would give such a sample. Of all distributions of true gaps, in units
-of their noise, those are looked at under which the sum of the distances lies within 1.96 of its
-standard deviations from the one that was found, and two bounded functions of the distances, which
-tell few large gaps from many small ones, within 2.5 of theirs. The interval goes from the least
-error of any of these to the greatest; both are linear programs (Ignatiadis and Wager, "Confidence
-intervals for nonparametric empirical Bayes analysis", JASA 2022). Where gaps are large it is the
-usual one, as wide as the sum varies; where they are hard to tell from chance it is wider.
+So the interval goes from the least to the greatest error under any distribution of true gaps (in
+units of their noise) that is compatible with the sample. Compatible are those under which the sum
+of the distances is within 1.96 standard deviations of the observed one, and the means of two
+bounded functions of the distances, which tell few large gaps from many small ones, are within 2.5.
+Both ends are linear programs (Ignatiadis and Wager, "Confidence intervals for nonparametric
+empirical Bayes analysis", JASA 2022). Where gaps are large this is the usual interval, as wide as
+the sum varies; where they are hard to tell from chance it is wider.
 
 It held the truth in 93 to 100 of 100 simulated sets, in 93 to 97 where errors are large: 100 to
 5,000 images, 1 to 20 classes that go together or do not, 2 to 50% of them positive, in groups or
@@ -29,13 +29,14 @@ import numpy as np
 
 from cloudtf.evaluation.calibration import ece, folded_mean, reliability
 from cloudtf.evaluation.guarantees import effective_sizes
-from cloudtf.evaluation.intervals import UNKNOWN, Interval, of_proportion, quantile
+from cloudtf.evaluation.intervals import UNKNOWN, Interval, critical_value, of_proportion
 
 # Bins say nothing of a class with fewer positives or negatives.
 LEAST = 10
 # The normal law is beyond it 1 in 20 times; and 1 in 80, for what tells one spread from another.
 _SURE, _SURE_OF_SPREAD = 1.96, 2.5
-# A bin is sparse where so few positives, or negatives, were found and said together.
+# A bin is sparse where the positives that are there and those that were predicted add up to fewer
+# than this, or the negatives do.
 _SPARSE = 2
 # The scales of the bounded functions exp(-z^2 / 2 scale^2), in units of the noise.
 _SCALES = (1.0, 2.5)
@@ -52,7 +53,7 @@ class _Gaps:
       found: float64 [B], the distances, each times the share of the images.
       noise: float64 [B], the standard deviations of the gaps, times the same; over 0.
       if_sound: float64 [B], what they would be if what is said were true.
-      sparse: bool [B], the bins with fewer than one positive or negative, as found and as said.
+      sparse: bool [B], the bins with too few positives or negatives for the normal law.
       error: the debiased error, which the interval holds.
       images: how many images, drawn one by one, all are worth.
       fewer: [K], of each class how many positives or negatives there are, whichever are fewer.
@@ -202,7 +203,7 @@ def _interval(gaps: _Gaps, variance: float) -> Interval:
     z, squares, total = gaps.found / gaps.noise, gaps.noise**2, float(gaps.found.sum())
     # Distances of small gaps turn back at 0, and so vary less.
     bent = 1 + z**2 - folded_mean(z, _ONE) ** 2
-    width = quantile(gaps.variances, gaps.fewer) * math.sqrt(
+    width = critical_value(gaps.variances, gaps.fewer) * math.sqrt(
         variance * float((squares * bent).sum() / squares.sum())
     )
     # Errors of classes go together, since they are of the same images.

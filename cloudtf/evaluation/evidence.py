@@ -141,7 +141,7 @@ def _intervals(
     fewer = np.minimum(positives, guarantees.effective_counts(absent, groups))
     worth = guarantees.effective_counts(there | absent, groups)
     copies = there.sum(axis=0) / np.maximum(positives, 1)
-    lifts = bootstrap.lifts(labels, scores, copies=copies)
+    biases = bootstrap.biases(labels, scores, copies=copies)
     found: Intervals = {}
     for measure, drawn in draws.items():
         classes = [slice(i, i + 1) for i in range(len(fewer))]
@@ -149,22 +149,22 @@ def _intervals(
         for name, of in zip(measures[measure], [*classes, slice(None)]):
             value = measures[measure][name]
             if measure in ("pr_auc", "average_precision"):
-                known = np.isfinite(lifts[of])
+                known = np.isfinite(biases[of])
                 several = bootstrap.filled(drawn[:, of][:, known])
                 ends = intervals.of_area(
                     value,
                     several.mean(axis=1) if known.sum() > 1 else drawn[:, of][:, known].reshape(-1),
                     int(positives[of].sum()),
-                    lift=float(lifts[of][known].mean()) if known.any() else 0.0,
-                    widths=intervals.quantile(several.var(axis=0), fewer[of][known]),
+                    bias=float(biases[of][known].mean()) if known.any() else 0.0,
+                    critical=intervals.critical_value(several.var(axis=0), fewer[of][known]),
                 )
             elif fewer[of].sum() < calibration_interval.LEAST:
                 column = bootstrap.mean_of_classes(drawn[:, of])
                 ends = intervals.of_mean_of_few(value, column, float(worth[of].max()))
             else:
                 column = bootstrap.mean_of_classes(drawn[:, of])
-                widths = intervals.quantile(drawn[:, of].var(axis=0), fewer[of], alone=0)
-                low, high = intervals.of_mean(value, column, widths=widths)
+                critical = intervals.critical_value(drawn[:, of].var(axis=0), fewer[of], alone=0)
+                low, high = intervals.of_mean(value, column, critical=critical)
                 # No image that is all wrong was among them, which does not say that none is.
                 ends = max(0.0, low), max(high, intervals.of_proportion(0, worth[of].max())[1])
             found[measure][name] = list(ends)

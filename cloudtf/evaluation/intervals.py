@@ -4,9 +4,9 @@ An area's interval is symmetric on the logit scale, as wide as the bootstrap's d
 and Page, "Area under the precision-recall curve: point estimates and confidence intervals", ECML
 2013). In simulation it covers the truth in 94 to 96% where the percentiles of the draws, which lie
 lower than the score by as much as that lies over the truth, cover it in 91 to 95%; and it needs few
-draws. Of few positives it is wider and reaches lower (`quantile`, `bootstrap.lifts`), or it would
-cover a class of ten in 92%, one of three in 80% and the mean of twenty classes of five in 65%.
-A proportion's is Clopper and Pearson's, which is exact.
+draws. With few positives it is wider and reaches lower (`critical_value`, `bootstrap.biases`):
+otherwise it covered the truth in 92% with ten positives, in 80% with three, and in 65% for the mean
+of twenty classes of five. A proportion's is Clopper and Pearson's, which is exact.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def of_area(
     draws: np.ndarray,
     positives: Optional[int] = None,
     level: float = LEVEL,
-    lift: float = 0.0,
-    widths: Optional[float] = None,
+    bias: float = 0.0,
+    critical: Optional[float] = None,
 ) -> Interval:
     """The interval of an area, or of a mean of areas.
 
@@ -38,9 +38,10 @@ def of_area(
       positives: the number of positives that it was measured on. With it, a score of 1 is not
         surer than so many finds of as many are.
       level: how often the interval holds the truth.
-      lift: how much the score lies too high for being of few, from `bootstrap.lifts`: the low end
-        is reckoned from there.
-      widths: how many standard deviations either end is off, from `quantile`; None: as of many.
+      bias: how much the score is too high for having few positives, from `bootstrap.biases`; the
+        low end is that of the score less the bias.
+      critical: the half width in standard deviations, from `critical_value`; None: the normal
+        law's.
 
     Returns:
       Low and high; NaN where the score does not exist, or in most resamples does not.
@@ -58,23 +59,23 @@ def of_area(
         return UNKNOWN
     low = high = score
     if 0 < score < 1:
-        widths = float(ndtri((1 + level) / 2)) if widths is None else widths
-        width = widths * known.std(ddof=1) / (score * (1 - score))
-        least = max(score - max(lift, 0.0), score / 100)
+        critical = float(ndtri((1 + level) / 2)) if critical is None else critical
+        width = critical * known.std(ddof=1) / (score * (1 - score))
+        least = max(score - max(bias, 0.0), score / 100)
         low, high = float(expit(logit(least) - width)), float(expit(logit(score) + width))
     if positives:
         low = min(low, float(of_proportion(positives, positives, level)[0]))
     return low, high
 
 
-def quantile(
+def critical_value(
     variances: np.ndarray, fewer: np.ndarray, level: float = LEVEL, alone: float = 1 / 12
 ) -> float:
-    """How many standard deviations, found by resampling, an interval of a mean goes either way.
+    """The half width of an interval of a mean, in bootstrap standard deviations.
 
-    A resample of few varies too little, by (m - 1) / m, and how much is not sure either: Student's
-    law, of as many degrees of freedom as Welch and Satterthwaite give a sum ("An approximate
-    distribution of estimates of variance components", Biometrics Bulletin 1946).
+    The variance of resamples of m values is too small by (m - 1) / m, and is itself uncertain:
+    hence the quantile of Student's t, with Welch and Satterthwaite's degrees of freedom ("An
+    approximate distribution of estimates of variance components", Biometrics Bulletin 1946).
 
     Args:
       variances: [K], that of each of the parts of the mean, as resampled.
@@ -83,9 +84,9 @@ def quantile(
       alone: the variance, at least, of a part with one of them, which resamples do not show; by
         default that of a value that may be anywhere between 0 and 1.
 
-    >>> [round(quantile(np.ones(1), np.array([m])), 2) for m in (5, 20, 500)]
+    >>> [round(critical_value(np.ones(1), np.array([m])), 2) for m in (5, 20, 500)]
     [3.1, 2.15, 1.97]
-    >>> round(quantile(np.ones(8), np.full(8, 5)), 2)
+    >>> round(critical_value(np.ones(8), np.full(8, 5)), 2)
     2.28
     """
     from scipy.stats import t
@@ -103,7 +104,7 @@ def quantile(
 
 
 def of_mean(
-    value: float, draws: np.ndarray, level: float = LEVEL, widths: Optional[float] = None
+    value: float, draws: np.ndarray, level: float = LEVEL, critical: Optional[float] = None
 ) -> Interval:
     """The interval of a mean that is no proportion, such as a mean squared error.
 
@@ -111,15 +112,16 @@ def of_mean(
       value: the mean over all examples.
       draws: [R], the same on each resample; those that are NaN are left out.
       level: how often the interval holds the truth.
-      widths: how many standard deviations either end is off, from `quantile`; None: as of many.
+      critical: the half width in standard deviations, from `critical_value`; None: the normal
+        law's.
     """
     from scipy.special import ndtri
 
     known = draws[np.isfinite(draws)]
     if not math.isfinite(value) or len(known) < 2:
         return UNKNOWN
-    widths = float(ndtri((1 + level) / 2)) if widths is None else widths
-    width = widths * float(known.std(ddof=1))
+    critical = float(ndtri((1 + level) / 2)) if critical is None else critical
+    width = critical * float(known.std(ddof=1))
     return value - width, value + width
 
 

@@ -192,13 +192,13 @@ class _Score(NamedTuple):
     value: float
     draws: np.ndarray
     positives: int
-    lift: float
+    bias: float
     variances: np.ndarray
     fewer: np.ndarray
 
     def interval(self, level: float) -> intervals.Interval:
-        widths = intervals.quantile(self.variances, self.fewer, level)
-        return intervals.of_area(self.value, self.draws, self.positives, level, self.lift, widths)
+        critical = intervals.critical_value(self.variances, self.fewer, level)
+        return intervals.of_area(self.value, self.draws, self.positives, level, self.bias, critical)
 
 
 class _Measured(NamedTuple):
@@ -245,12 +245,12 @@ def _score(
     there, absent = labels > 0, labels == 0
     positives = guarantees.effective_counts(there, resamples.groups)
     fewer = np.minimum(positives, guarantees.effective_counts(absent, resamples.groups))
-    lifts = bootstrap.lifts(labels, scores, weights, there.sum(axis=0) / np.maximum(positives, 1))
+    biases = bootstrap.biases(labels, scores, weights, there.sum(axis=0) / np.maximum(positives, 1))
     return _Score(
         float(value.mean()),
         drawn.mean(axis=1),
         int(positives.sum()),
-        float(lifts.mean()),
+        float(biases.mean()),
         drawn.var(axis=0),
         fewer,
     )

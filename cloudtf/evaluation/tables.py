@@ -17,10 +17,12 @@ def text(found: Evaluation, width: int) -> str:
       width: how many columns the terminal has.
     """
     heading = f"{found.metrics['examples']} examples of {found.metrics['split']}"
-    return "\n".join([heading, of(found.metrics, found.thresholds, width), f"Open {found.report}"])
+    return "\n".join(
+        [heading, of_metrics(found.metrics, found.thresholds, width), f"Open {found.report}"]
+    )
 
 
-def of(metrics: Mapping[str, Any], chosen: Thresholds, width: int) -> str:
+def of_metrics(metrics: Mapping[str, Any], chosen: Thresholds, width: int) -> str:
     """The tables of scores, of what thresholds promise, and of slices where there are any.
 
     Args:

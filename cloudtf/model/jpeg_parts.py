@@ -5,7 +5,7 @@ That decoder takes half a picture for a whole one, and stops at segments that it
 the picture are kept, and whether its image data are all there is looked at as far as that can be
 seen without following their codes.
 
-Without AutoGraph, which took a quarter of an export to convert this and its like.
+Branches and loops are TensorFlow's own (`tf.cond`, `tf.while_loop`): see `jpeg_input`.
 """
 
 from __future__ import annotations

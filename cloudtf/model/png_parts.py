@@ -1,6 +1,6 @@
 """A PNG file in TensorFlow's ops: `cloudtf.data.png` as a graph.
 
-Without AutoGraph, which took a quarter of an export to convert this and its like.
+Branches and loops are TensorFlow's own (`tf.cond`, `tf.while_loop`): see `jpeg_input`.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
 """Tables in memory read like the CSV that would hold them."""
 
+import json
 import math
 
 import numpy as np
@@ -96,3 +97,13 @@ def test_an_object_in_a_cell_that_is_none_of_python_s_is_text(tmp_path):
     path = tmp_path / "labels.csv"
     path.write_text("image,found\na.jpg,\"{'cat': {[1]: 2}}\"\n")
     assert list(tables.from_file(str(path)).rows()) == [(2, ["a.jpg", "{'cat': {[1]: 2}}"])]
+
+
+@pytest.mark.parametrize(
+    "data", [5, [1, 2], [["a.jpg"]], [["a.jpg", "cat"], ["b.jpg", "cat", "x"]]]
+)
+def test_rows_of_json_that_do_not_fit_its_header_are_refused(tmp_path, data):
+    path = tmp_path / "labels.json"
+    path.write_text(json.dumps({"columns": ["image", "label"], "data": data}))
+    with pytest.raises(UserError, match="has 2 columns, and row [12] of its data is no list"):
+        tables.from_file(str(path))

@@ -8,10 +8,10 @@ from cloudtf.data.layouts.survey import Column
 from cloudtf.errors import UserError, param
 
 
-def check_sureness(facts: Facts) -> None:
+def check_confidence(facts: Facts) -> None:
     """Refuses rows of which some are less sure than others, unless that is to be left out."""
     for column in facts.usable:
-        if words.is_sureness(column.name) and not all(
+        if words.is_confidence(column.name) and not all(
             words.truth(text, words.NUMBERS) == 1 for text in column.values
         ):
             raise UserError(
@@ -47,7 +47,7 @@ def check_answers(facts: Facts, chosen: list[Column]) -> None:
         and {0, 1} <= {c.truth(text, c.family or "") for text in c.values if c.family}
         and not c.are_codes()
         and not words.is_other(c.name)
-        and not words.is_sureness(c.name)
+        and not words.is_confidence(c.name)
         and not words.label_rank(c.name)
     ]
     if said and not repeats:

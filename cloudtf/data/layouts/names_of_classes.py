@@ -42,7 +42,7 @@ def candidate(facts: Facts) -> Optional[Candidate]:
             _check_names(facts, column, forced)
         if len(chosen) == 1:
             _check_letters(facts, chosen[0], forced)
-        beside.check_sureness(facts)
+        beside.check_confidence(facts)
         beside.check_counts(facts, chosen)
         if not (forced or boxes):
             beside.check_answers(facts, chosen)
@@ -55,9 +55,8 @@ def candidate(facts: Facts) -> Optional[Candidate]:
         answers = not names & {*options.classes} and qualifiers.have_answers(
             facts.source, chosen[0].shown, names
         )
-        if answers:
-            pass
-        elif not (options.label_separator or options.classes or _are_numbered(facts, chosen)):
+        said = options.label_separator or options.classes or _are_numbered(facts, chosen)
+        if not (answers or said):
             separators.check_parts(facts.source, chosen[0].shown, names, separator)
             if several:
                 qualifiers.check_doubts(facts.source, chosen[0].shown, names, separator)

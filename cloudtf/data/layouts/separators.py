@@ -90,13 +90,20 @@ class Separator:
         elif self.text == _BOXES:
             found = [part for part in cell.split() if not is_number(part)]
         else:
-            # Brackets hold what belongs to one name: `Parus major (L., 1758)`.
-            outside = re.escape(self.text) + r"(?![^()]*\))"
-            found = cell.split() if self.text == " " else re.split(outside, cell)
+            found = cell.split() if self.text == " " else self._outside_brackets(cell)
         found = [part.strip() for part in found]
         if len(found) == 1 and words.is_blank(found[0]):
             return []
         return [part for part in found if part]
+
+    def _outside_brackets(self, cell: str) -> list[str]:
+        """Cut where the separator is not within brackets, which hold what belongs to one name.
+
+        >>> Separator(",")._outside_brackets("Parus major (L., 1758),1) cat,2) dog")
+        ['Parus major (L., 1758)', '1) cat', '2) dog']
+        """
+        held = re.sub(r"\([^()]*\)", lambda found: found[0].replace(self.text, "\0"), cell)
+        return [part.replace("\0", self.text) for part in held.split(self.text)]
 
 
 def is_number(text: str) -> bool:
