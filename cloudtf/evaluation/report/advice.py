@@ -130,7 +130,7 @@ def _size(material: Material) -> Optional[str]:
     return (
         f"Convert larger images ({param('image_height')}, {param('image_width')}): these are "
         f"{manifest.image_height} x {manifest.image_width}. From 64 to 128 pixels three sets went "
-        "by -0.017, +0.013 and +0.049, in twice the time (docs/RECIPE.md)."
+        "by -0.017, +0.013 and +0.049, in 1.5 times the time (docs/RECIPE.md)."
     )
 
 
